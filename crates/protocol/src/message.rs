@@ -1,0 +1,361 @@
+//! The messages: push, pull, status and the live channel (docs/protocol.md).
+
+use crate::{
+    ClientId, CollectionName, EntryId, Epoch, Fields, GroupId, Json, Pair, Position, RecordId, RecordKey, RecordSum,
+    Scope, Seq, Stamp, UnixMillis, Version,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+/// What a mutation does to its record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Op {
+    Create,
+    Update,
+    Delete,
+}
+
+/// What is sent: one or more coalesced entries of one record under a wire `seq`.
+///
+/// Shape: a create carries all fields in `set`; an update the changed ones in `set` and the removed ones in
+/// `unset`; a delete neither. Exactly one of `base` and `after` is given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mutation {
+    pub seq: Seq,
+    pub scope: Scope,
+    pub collection: CollectionName,
+    pub id: RecordId,
+    pub op: Op,
+    #[serde(default, skip_serializing_if = "Fields::is_empty")]
+    pub set: Fields,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unset: Vec<String>,
+    /// The server version that the newest view under this mutation stood on; 0 = "did not exist".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Version>,
+    /// Instead of a base: the mutation of this client and record that goes just before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Seq>,
+    /// Base values of the touched fields. Shown and kept for review, never an input of the verdict.
+    #[serde(default, skip_serializing_if = "Fields::is_empty")]
+    pub prev: Fields,
+    pub stamp: Stamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupId>,
+    /// The log entry that a person would know this by (the newest covered entry, or what it retries).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<EntryId>,
+}
+
+impl Mutation {
+    pub fn key(&self) -> RecordKey {
+        RecordKey { scope: self.scope.clone(), collection: self.collection.clone(), id: self.id.clone() }
+    }
+}
+
+/// One element of a push: a mutation, or the word that its seq will never be one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PushMutation {
+    Mutation(Box<Mutation>),
+    /// `{"seq":n,"void":true}`: answer the stored outcome, else store `rejected(void)`.
+    Void(Seq),
+}
+
+impl PushMutation {
+    pub fn void_text(seq: Seq) -> String {
+        format!("{{\"seq\":{seq},\"void\":true}}")
+    }
+    /// Reads one element of `mutations`. Errors say what is wrong with it, for a person.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Probe {
+            seq: Seq,
+            #[serde(default)]
+            void: bool,
+        }
+        let probe: Probe = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        if probe.void {
+            return Ok(Self::Void(probe.seq));
+        }
+        let mutation: Mutation = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        if mutation.base.is_some() == mutation.after.is_some() {
+            return Err("exactly one of base and after is needed".to_owned());
+        }
+        Ok(Self::Mutation(Box::new(mutation)))
+    }
+    pub fn seq(&self) -> Seq {
+        match self {
+            Self::Mutation(mutation) => mutation.seq,
+            Self::Void(seq) => *seq,
+        }
+    }
+}
+
+/// `POST /v1/sync/push`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PushRequest {
+    pub protocol: u32,
+    pub user: String,
+    pub client_id: ClientId,
+    /// True until a push of this client was answered: the only time an unknown client is welcome.
+    pub first_push: bool,
+    /// The epoch of the client's cursor; null before the first answer.
+    pub epoch: Option<Epoch>,
+    /// A name of the device for people.
+    #[serde(default)]
+    pub device: String,
+    #[serde(default)]
+    pub schema_version: u32,
+    /// All outcomes up to here are stored at the client.
+    pub acked_through: Seq,
+    /// Entries that wait at the client, this push included.
+    #[serde(default)]
+    pub pending_count: u64,
+    /// Exact bytes of each [`PushMutation`]; their SHA-256 is what S3 compares.
+    pub mutations: Vec<Json>,
+}
+
+/// The server's word on one mutation: what became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResultStatus {
+    Applied,
+    Merged,
+    /// The server's value stays; the sent one lost and is kept for its author (C2).
+    Superseded,
+    Recreated,
+    /// A person must decide; `to` says who.
+    Conflict,
+    Rejected,
+    /// No outcome: the seq was acknowledged before, its outcome is gone.
+    AlreadySettled,
+    /// No outcome: the seq is known with other bytes (S3).
+    KeyReused,
+}
+
+/// Final outcome of a mutation, or (for the last two statuses) why there is none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    pub seq: Seq,
+    pub status: ResultStatus,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scope>,
+    /// Where the scope's counter stood when it was decided; a pull that covers it shows its effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
+    /// Version of the record after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<Version>,
+    /// The record does not exist (any more) after it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub deleted: bool,
+    /// The record after it, unless that is what the mutation makes of its base.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<Fields>,
+    /// Of a rejection: one of [`RejectCode`]'s names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// Of a rejection: words for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Of a rejection: words by field.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fields: BTreeMap<String, String>,
+    /// Of `blocked` and `group_refused`: the mutation it failed with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Seq>,
+    /// Of a conflict: `author` or `review`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+}
+
+/// The name the rest of the code uses for one element of `results`.
+pub type ResultMutation = Outcome;
+
+impl Outcome {
+    pub fn new(seq: Seq, status: ResultStatus) -> Self {
+        Self {
+            seq,
+            status,
+            scope: None,
+            position: None,
+            version: None,
+            deleted: false,
+            record: None,
+            code: None,
+            message: None,
+            fields: BTreeMap::new(),
+            by: None,
+            to: None,
+        }
+    }
+    pub fn rejected(seq: Seq, code: &str, message: impl Into<String>) -> Self {
+        Self { code: Some(code.to_owned()), message: Some(message.into()), ..Self::new(seq, ResultStatus::Rejected) }
+    }
+    /// True when the record holds the mutation's effect.
+    pub fn took_effect(&self) -> bool {
+        matches!(self.status, ResultStatus::Applied | ResultStatus::Merged | ResultStatus::Recreated)
+    }
+}
+
+/// Codes of rejected mutations. The list is open: a client keeps a code that it does not know and shows its message.
+pub struct RejectCode;
+
+impl RejectCode {
+    pub const VALIDATION: &'static str = "validation";
+    pub const FORBIDDEN: &'static str = "forbidden";
+    pub const UNKNOWN_COLLECTION: &'static str = "unknown_collection";
+    pub const TOO_LARGE: &'static str = "too_large";
+    pub const MALFORMED: &'static str = "malformed";
+    pub const BLOCKED: &'static str = "blocked";
+    pub const GROUP_REFUSED: &'static str = "group_refused";
+    pub const MISSING_PARENT: &'static str = "missing_parent";
+    pub const HAS_CHILDREN: &'static str = "has_children";
+    pub const STALE: &'static str = "stale";
+    pub const GONE: &'static str = "gone";
+    pub const DUPLICATE: &'static str = "duplicate";
+    pub const ID_MISMATCH: &'static str = "id_mismatch";
+    pub const IMMUTABLE: &'static str = "immutable";
+    pub const VOID: &'static str = "void";
+    /// Given by the client itself, never by a server.
+    pub const NO_ACCESS: &'static str = "no_access";
+    pub const ALL: [&'static str; 16] = [
+        Self::VALIDATION,
+        Self::FORBIDDEN,
+        Self::UNKNOWN_COLLECTION,
+        Self::TOO_LARGE,
+        Self::MALFORMED,
+        Self::BLOCKED,
+        Self::GROUP_REFUSED,
+        Self::MISSING_PARENT,
+        Self::HAS_CHILDREN,
+        Self::STALE,
+        Self::GONE,
+        Self::DUPLICATE,
+        Self::ID_MISMATCH,
+        Self::IMMUTABLE,
+        Self::VOID,
+        Self::NO_ACCESS,
+    ];
+}
+
+/// `200` of a push: one result per mutation, in the order of the request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PushResponse {
+    pub server_time: UnixMillis,
+    pub epoch: Epoch,
+    /// Where each touched scope's counter stands now.
+    pub head: BTreeMap<Scope, Position>,
+    pub results: Vec<Json>,
+}
+
+/// `POST /v1/sync/pull`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PullRequest {
+    pub protocol: u32,
+    pub user: String,
+    pub client_id: ClientId,
+    /// What the last page returned; null starts cold.
+    pub cursor: Option<String>,
+    /// The collections that this client keeps.
+    pub collections: Vec<CollectionName>,
+    /// Changes wanted at most; soft by one push transaction.
+    pub limit: u32,
+    /// Pairs to start cold again (their checksum did not match).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resync: Vec<Pair>,
+}
+
+/// A live record as of its version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    pub scope: Scope,
+    pub id: RecordId,
+    pub version: Version,
+    pub position: Position,
+    pub fields: Fields,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamp: Option<Stamp>,
+}
+
+/// A record that was deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tombstone {
+    pub scope: Scope,
+    pub id: RecordId,
+    pub version: Version,
+    pub position: Position,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamp: Option<Stamp>,
+}
+
+/// Pairs that came and went since the cursor was given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Access {
+    #[serde(default)]
+    pub added: Vec<Pair>,
+    #[serde(default)]
+    pub removed: Vec<Pair>,
+}
+
+/// `200` of a pull: takes the replica from one server state to a later one.
+///
+/// A pair with changes here that `covered` does not name is staged: kept apart, not shown. It flips, whole, with the
+/// first page whose `covered` names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PullResponse {
+    pub server_time: UnixMillis,
+    pub epoch: Epoch,
+    pub changes: BTreeMap<CollectionName, Vec<Change>>,
+    pub tombstones: BTreeMap<CollectionName, Vec<Tombstone>>,
+    pub cursor: String,
+    pub covered: BTreeMap<Scope, BTreeMap<CollectionName, Position>>,
+    #[serde(default)]
+    pub access: Access,
+    pub has_more: bool,
+    /// At head only: sum over the live records of each covered pair.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub checksums: BTreeMap<Scope, BTreeMap<CollectionName, RecordSum>>,
+}
+
+/// `GET /v1/sync/status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusResponse {
+    pub server_time: UnixMillis,
+    pub protocol_min: u32,
+    pub protocol_max: u32,
+    pub epoch: Epoch,
+    pub user: String,
+    pub scopes: BTreeMap<Scope, Position>,
+    pub devices: Vec<DeviceStatus>,
+}
+
+/// What a device last reported.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceStatus {
+    pub client_id: ClientId,
+    pub device: String,
+    pub last_seen: UnixMillis,
+    pub pending_count: u64,
+}
+
+/// What a client says on `GET /v1/sync/live` (WebSocket): first of all its token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ClientLiveMessage {
+    Auth { token: String, user: String },
+}
+
+/// What the server says on the live channel. Data-free: a poke only says where a scope is now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum LiveMessage {
+    Ready,
+    Poke { scope: Scope, position: Position },
+    Bye { code: String },
+}

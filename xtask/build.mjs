@@ -1,0 +1,76 @@
+// Builds what ships: src/ → pkg/ (module and glue), js/ and service-worker/ → dist/ (the npm package), www/ → www/dist.
+// Each part is skipped when nothing it reads has changed. `--dev` leaves out optimisation, for the inner loop.
+
+import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { checkPrerequisites, ensureNpm, ensureRust, ensureTools, filesBelow, hashOf, main, root, run, stamped, step, toolsRoot } from './lib.mjs';
+
+/** Crates that are no part of the module: a change to them does not build it anew. */
+const nativeOnly = ['server', 'sim'];
+const scratch = 'target/xtask/pkg';
+
+/** Everything, with the set-up it needs; the parts that do not wait for one another run at the same time. */
+export async function build({ release = true } = {}) {
+  checkPrerequisites();
+  const npm = ensureNpm();
+  const rust = ensureRust();
+  // A rejection must not be reported twice while the others are still awaited.
+  for (const promise of [npm, rust]) promise.catch(() => {});
+  await buildWasm({ release, rust, npm });
+  await buildJs();
+  await buildWww();
+}
+
+/** pkg/landfall.js, pkg/landfall_bg.wasm and their types. */
+export async function buildWasm({ release = true, rust = ensureRust(), npm = ensureNpm() } = {}) {
+  const crates = readdirSync(join(root, 'crates')).filter((name) => !nativeOnly.includes(name)).map((name) => `crates/${name}`);
+  const sources = filesBelow(['Cargo.toml', 'Cargo.lock', 'rust-toolchain.toml', 'src', ...crates]);
+  const hash = hashOf([...sources, join(root, 'package-lock.json'), join(root, 'xtask/build.mjs')], toolsRoot(), String(release), process.env.RUSTFLAGS ?? '');
+  await stamped('wasm', hash, ['pkg/landfall.js', 'pkg/landfall_bg.wasm'], async () => {
+    await rust;
+    const tools = ensureTools('bindgen');
+    tools.catch(() => {});
+    const profile = release ? ['--release'] : [];
+    await step('compiling the wasm module', () => run('cargo', ['build', '--quiet', '--target', 'wasm32-unknown-unknown', '-p', 'landfall', '--lib', ...profile]));
+    await tools;
+    await npm;
+    await step('binding and optimising the wasm module', () => bind(release));
+  });
+}
+
+async function bind(release) {
+  const linked = `target/wasm32-unknown-unknown/${release ? 'release' : 'debug'}/landfall.wasm`;
+  rmSync(join(root, scratch), { recursive: true, force: true });
+  mkdirSync(join(root, scratch), { recursive: true });
+  await run('landfall-bindgen', [linked, scratch, 'landfall']);
+  // The features come from the module's own section; --all-features writes imports that no browser accepts.
+  // Debug names fall away because -g is not given: a third of the file.
+  const bound = `${scratch}/landfall_bg.wasm`;
+  if (release) await run('wasm-opt', ['-Oz', '--strip-producers', '--strip-target-features', bound, '-o', bound]);
+  rmSync(join(root, 'pkg'), { recursive: true, force: true });
+  renameSync(join(root, scratch), join(root, 'pkg'));
+}
+
+/** dist/: what the npm package holds. js/build.mjs knows how. */
+export async function buildJs() {
+  if (!existsSync(join(root, 'js/build.mjs'))) return;
+  const hash = hashOf([...filesBelow(['js', 'service-worker', 'pkg', 'tsconfig.base.json']), ...packageFiles()]);
+  await stamped('js', hash, ['dist/index.js', 'dist/index.d.ts'], () => step('building the package', () => run('node', ['js/build.mjs'])));
+}
+
+/** www/dist: the demo, which imports `landfall` by its published name only and so needs dist/. */
+export async function buildWww() {
+  const config = ['www/vite.config.js', 'www/vite.config.mjs', 'www/vite.config.ts'].find((path) => existsSync(join(root, path)));
+  if (!config) return;
+  const hash = hashOf([...filesBelow(['www']), ...distFiles(), ...packageFiles()]);
+  await stamped('www', hash, ['www/dist/index.html'], () => step('building the demo', () => run('vite', ['build', 'www', '--logLevel', 'warn'])));
+}
+
+const packageFiles = () => ['package.json', 'package-lock.json'].map((path) => join(root, path));
+const distFiles = () => filesBelow(['dist']);
+
+/** The module that the last build made. */
+export const wasmFile = () => readFileSync(join(root, 'pkg/landfall_bg.wasm'));
+
+if (import.meta.url === pathToFileURL(process.argv[1]).href) main(() => build({ release: !process.argv.includes('--dev') }));

@@ -1,0 +1,247 @@
+// What the commands share: steps that say what they do, processes, prerequisites and tools. Node only, no packages.
+// Invariant: nothing here is done twice. A step that has been done for these very inputs is a file comparison.
+
+import { spawn, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { delimiter, dirname, join, relative, sep } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const stampDirectory = join(root, 'target', 'xtask');
+const skipped = new Set(['node_modules', 'target', '.git', 'dist', 'test-results']);
+const startedAt = Date.now();
+
+/** A failure that has been explained to the person already: no stack trace wanted. */
+export class Failure extends Error {}
+
+// ---- saying what happens -------------------------------------------------------------------------------------------
+
+/** One line with the seconds since the command began. */
+export function log(text) {
+  console.log(`[${((Date.now() - startedAt) / 1000).toFixed(1).padStart(6)} s] ${text}`);
+}
+
+export const seconds = (since) => `${((Date.now() - since) / 1000).toFixed(1)} s`;
+
+/** Runs `work` between two lines; the second is left out for work that took no time worth reading. */
+export async function step(text, work) {
+  const began = Date.now();
+  log(`${text} …`);
+  const result = await work();
+  if (Date.now() - began > 1000) log(`${text}: done in ${seconds(began)}`);
+  return result;
+}
+
+/** The entry of every command: prints a Failure as one message, anything else as the bug it is. */
+export async function main(work) {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, () => endChildren(signal));
+  try {
+    await work();
+  } catch (error) {
+    endChildren();
+    console.error(error instanceof Failure ? `\n${error.message}` : error);
+    process.exit(1);
+  }
+}
+
+// ---- processes -----------------------------------------------------------------------------------------------------
+
+const children = new Set();
+
+function endChildren(signal) {
+  for (const child of children) child.kill('SIGTERM');
+  if (signal) process.exit(128 + { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 }[signal]);
+}
+
+/** The environment of every process: our tools first on PATH, nothing that asks or downloads a browser. */
+export function environment(extra = {}) {
+  const path = [join(toolsRoot(), 'bin'), join(root, 'node_modules', '.bin'), process.env.PATH].join(delimiter);
+  return { ...process.env, PATH: path, PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD: '1', npm_config_update_notifier: 'false', ...extra };
+}
+
+/**
+ * Runs a command to its end and gives `{ ok, output, code }`.
+ * `quiet` (the default) keeps the output and prints it only when the command fails; `check: false` leaves failing to the caller.
+ */
+export function run(command, args, { cwd = root, env = {}, quiet = true, check = true } = {}) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { cwd, env: environment(env), stdio: quiet ? ['ignore', 'pipe', 'pipe'] : ['ignore', 'inherit', 'inherit'] });
+    children.add(child);
+    let output = '';
+    const keep = (chunk) => (output += chunk);
+    child.stdout?.setEncoding('utf8').on('data', keep);
+    child.stderr?.setEncoding('utf8').on('data', keep);
+    child.on('error', (error) => {
+      children.delete(child);
+      reject(new Failure(`cannot run ${command}: ${error.message}`));
+    });
+    child.on('close', (code, signal) => {
+      children.delete(child);
+      const ok = code === 0;
+      if (!ok && quiet && check) process.stderr.write(`\n${output.trimEnd()}\n`);
+      if (!ok && check) reject(new Failure(`failed (${signal ?? `exit ${code}`}): ${command} ${args.join(' ')}`));
+      else resolve({ ok, output, code: code ?? 1 });
+    });
+  });
+}
+
+/** Starts a process that goes on; the caller waits for its end. */
+export function start(command, args, { cwd = root, env = {}, stdio = 'inherit' } = {}) {
+  const child = spawn(command, args, { cwd, env: environment(env), stdio });
+  children.add(child);
+  child.on('close', () => children.delete(child));
+  return child;
+}
+
+/** The first of the programs that is on PATH, as a whole path, or undefined. */
+export function which(...programs) {
+  const directories = environment().PATH.split(delimiter);
+  for (const program of programs) {
+    const found = directories.map((directory) => join(directory, program)).find((path) => existsSync(path));
+    if (found) return found;
+  }
+  return undefined;
+}
+
+/** A TCP port of 127.0.0.1 that nobody uses at this moment. */
+export function freePort() {
+  return new Promise((resolve, reject) => {
+    const server = createServer().on('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+// ---- stamps: what has been done for which inputs -------------------------------------------------------------------
+
+/** All files below the given paths (relative to the root), sorted; what git ignores by name is left out. */
+export function filesBelow(paths) {
+  const found = [];
+  const visit = (path) => {
+    if (!existsSync(path)) return;
+    if (!statSync(path).isDirectory()) return void found.push(path);
+    for (const name of readdirSync(path)) if (!skipped.has(name)) visit(join(path, name));
+  };
+  for (const path of paths) visit(join(root, path));
+  return found.sort();
+}
+
+/** A hash over the names and contents of files, and over any further strings. */
+export function hashOf(files, ...more) {
+  const hash = createHash('sha256');
+  for (const file of files) hash.update(`${relative(root, file).split(sep).join('/')}\0`).update(readFileSync(file)).update('\0');
+  for (const text of more) hash.update(`${text}\0`);
+  return hash.digest('hex').slice(0, 16);
+}
+
+/** Does `work` unless it was done for the same hash and its outputs still exist. The stamp is written after the work, never before. */
+export async function stamped(name, hash, outputs, work) {
+  const stamp = join(stampDirectory, `${name}.stamp`);
+  const done = () => existsSync(stamp) && readFileSync(stamp, 'utf8') === hash && outputs.every((path) => existsSync(join(root, path)));
+  if (done()) return false;
+  rmSync(stamp, { force: true });
+  await work();
+  mkdirSync(stampDirectory, { recursive: true });
+  writeFileSync(stamp, hash);
+  return true;
+}
+
+// ---- prerequisites -------------------------------------------------------------------------------------------------
+
+const installRust = "curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y";
+const installNode = 'install Node.js 20.19 or newer: https://nodejs.org/en/download';
+
+/** Names everything that is missing at once, each with the command that installs it. */
+export function checkPrerequisites() {
+  const missing = [];
+  const [major, minor] = process.versions.node.split('.').map(Number);
+  if (major < 20 || (major === 20 && minor < 19)) missing.push(`node ${process.versions.node} is too old: ${installNode}`);
+  if (!which('npm')) missing.push(`npm is missing: ${installNode}`);
+  if (!which('rustup')) missing.push(`rustup is missing: ${installRust}`);
+  else if (!which('cargo')) missing.push('cargo is missing: rustup toolchain install');
+  if (!which('cc', 'gcc', 'clang')) missing.push('a C compiler is missing (SQLite is built from source): apt-get install -y build-essential');
+  if (missing.length > 0) throw new Failure(`Something is missing on this machine:\n${missing.map((line) => `  - ${line}`).join('\n')}`);
+}
+
+/** The pinned Rust tool chain with its wasm target and components. One process when all is there. */
+export async function ensureRust() {
+  const pinned = readFileSync(join(root, 'rust-toolchain.toml'), 'utf8');
+  await stamped('rust', hashOf([], pinned, process.env.RUSTUP_TOOLCHAIN ?? '', toolchainDirectory()), [], () =>
+    step('setting up Rust and its wasm32 target', async () => {
+      if (spawnSync('rustc', ['--version'], { cwd: root }).status !== 0) await run('rustup', ['toolchain', 'install']);
+      await run('rustup', ['target', 'add', 'wasm32-unknown-unknown']);
+      await run('rustup', ['component', 'add', 'clippy', 'rustfmt']);
+    }),
+  );
+}
+
+function toolchainDirectory() {
+  return spawnSync('rustc', ['--print', 'sysroot'], { cwd: root, encoding: 'utf8' }).stdout ?? '';
+}
+
+/** The npm packages of the lock file. */
+export async function ensureNpm() {
+  const hash = hashOf([join(root, 'package-lock.json'), join(root, '.npmrc')]);
+  await stamped('npm', hash, ['node_modules/.package-lock.json'], () =>
+    step('installing the npm packages', () => run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'])),
+  );
+}
+
+// ---- the WebAssembly tools -----------------------------------------------------------------------------------------
+
+/** The directory of exactly these tools, so that two versions of them never meet. */
+export function toolsRoot() {
+  return join(root, '.tools', hashOf(filesBelow(['tools/Cargo.toml', 'tools/Cargo.lock', 'tools/src'])));
+}
+
+/**
+ * Builds the tools: `bindgen` is what a build needs, `all` adds wasm-pack and the test runner (and replaces the former).
+ * Two commands at once wait for each other at cargo's own lock.
+ */
+export async function ensureTools(size) {
+  checkToolVersion();
+  const bin = join(toolsRoot(), 'bin');
+  const wanted = size === 'all' ? ['landfall-bindgen', 'wasm-bindgen', 'wasm-bindgen-test-runner', 'wasm-pack'] : ['landfall-bindgen'];
+  if (wanted.every((name) => existsSync(join(bin, name)))) return;
+  const features = size === 'all' ? [] : ['--no-default-features', '--features', 'bindgen'];
+  const target = join(root, '.tools', 'target');
+  await step(size === 'all' ? 'building wasm-pack, wasm-bindgen and the test runner' : 'building the binding generator', () =>
+    run('cargo', ['install', '--quiet', '--locked', '--path', 'tools', '--root', toolsRoot(), '--target-dir', target, ...features]),
+  );
+  if (size === 'all') rmSync(target, { recursive: true, force: true });
+}
+
+/** wasm-bindgen's two halves must be of one version; said here in words instead of by a wasm-pack download. */
+function checkToolVersion() {
+  const lock = join(root, 'Cargo.lock');
+  const used = existsSync(lock) && /name = "wasm-bindgen"\nversion = "([^"]+)"/.exec(readFileSync(lock, 'utf8'))?.[1];
+  const ours = /wasm-bindgen-cli-support = \{ version = "=([^"]+)"/.exec(readFileSync(join(root, 'tools', 'Cargo.toml'), 'utf8'))?.[1];
+  if (used && used !== ours) {
+    throw new Failure(`Cargo.lock has wasm-bindgen ${used}, tools/Cargo.toml has ${ours}: cargo update -p wasm-bindgen --precise ${ours}`);
+  }
+}
+
+// ---- the browser ---------------------------------------------------------------------------------------------------
+
+const findBrowser = () => ({ browser: which('chromium', 'google-chrome', 'google-chrome-stable', 'chromium-browser'), driver: which('chromedriver') });
+
+/** Chromium and its driver: those on PATH, or Debian's where we may install them. */
+export async function ensureBrowser() {
+  let found = findBrowser();
+  if (found.browser && found.driver) return found;
+  const install = 'apt-get update && apt-get install -y --no-install-recommends chromium chromium-driver';
+  if (process.getuid?.() === 0 && which('apt-get')) {
+    await step('installing Chromium and its driver', async () => {
+      const env = { DEBIAN_FRONTEND: 'noninteractive' };
+      await run('apt-get', ['update', '-q'], { env });
+      await run('apt-get', ['install', '-y', '-q', '--no-install-recommends', 'chromium', 'chromium-driver'], { env });
+    });
+    found = findBrowser();
+  }
+  if (!found.browser || !found.driver) throw new Failure(`The browser tests need chromium (or google-chrome) and chromedriver on PATH: ${install}`);
+  return found;
+}

@@ -1,0 +1,157 @@
+// `npm test`: all set-up, then every check of the project as a stage. A failed stage does not stop the later ones, so that
+// one run shows everything; a failed build does. The last line counts stages: `N passed, 0 failed`.
+// Options: --only name[,name] runs these stages alone; --list names them.
+
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { build } from './build.mjs';
+import { Failure, checkPrerequisites, ensureBrowser, ensureNpm, ensureRust, ensureTools, log, main, root, run, seconds } from './lib.mjs';
+import { checkLockFiles } from './locks.mjs';
+import { buildServer } from './start.mjs';
+
+const logDirectory = join(root, 'target', 'xtask', 'logs');
+const browserTestTimeoutSeconds = 180;
+
+const setUp = {
+  rust: () => ensureRust(),
+  npm: () => ensureNpm(),
+  tools: () => ensureTools('all'),
+  browser: () => ensureBrowser(),
+};
+
+/**
+ * The stages in order. `needs`: the set-up it waits for. `path`: what it tests; `count`: how many cases its output
+ * reports, where none means failure. `build: true`: without it nothing later can say anything.
+ */
+const stages = [
+  { name: 'lock-files', path: 'Cargo.lock', work: checkLockFiles },
+  { name: 'format', path: 'Cargo.toml', work: () => command('cargo', ['fmt', '--all', '--check']) },
+  { name: 'clippy', path: 'Cargo.toml', work: () => command('cargo', ['clippy', '--quiet', '--workspace', '--all-targets', '--', '-D', 'warnings']) },
+  {
+    name: 'clippy-wasm',
+    path: 'src/lib.rs',
+    work: () => command('cargo', ['clippy', '--quiet', '-p', 'landfall', '--target', 'wasm32-unknown-unknown', '--all-targets', '--', '-D', 'warnings']),
+  },
+  { name: 'build', path: 'Cargo.toml', needs: ['npm', 'tools'], build: true, work: buildAll },
+  { name: 'types', path: 'js/build.mjs', needs: ['npm'], work: () => command('node', ['js/build.mjs', '--check']) },
+  { name: 'native', path: 'crates', count: cargoCount, work: () => command('cargo', ['test', '--workspace']) },
+  { name: 'wasm', path: 'tests/*.rs', needs: ['tools', 'browser'], count: cargoCount, work: wasmTests },
+  { name: 'javascript', path: 'tests/js', needs: ['npm'], count: nodeCount, work: () => nodeTests('tests/js') },
+  { name: 'packaging', path: 'tests/packaging', needs: ['npm'], count: nodeCount, work: () => nodeTests('tests/packaging') },
+  { name: 'simulator', path: 'crates/sim/Cargo.toml', work: () => simulator('--histories', '10000') },
+  { name: 'simulator-plants', path: 'crates/sim/Cargo.toml', work: () => simulator('--plants') },
+  { name: 'simulator-wasm', path: 'crates/sim/Cargo.toml', work: () => simulator('--wasm-equality') },
+  { name: 'end-to-end', path: 'tests/e2e/playwright.config.ts', needs: ['npm', 'browser'], count: playwrightCount, work: endToEnd },
+  { name: 'size', path: 'js/build.mjs', needs: ['npm'], work: () => command('node', ['xtask/size.mjs']) },
+];
+
+// ---- the stages that take more than a line -------------------------------------------------------------------------
+
+/** Every stage's work gives `{ ok, output }`. */
+const command = (program, args, env = {}) => run(program, args, { env, check: false });
+const simulator = (...args) => command('node', ['xtask/sim.mjs', ...args]);
+
+async function buildAll() {
+  const server = existsSync(join(root, 'crates/server/Cargo.toml')) ? buildServer() : undefined;
+  server?.catch(() => {});
+  await build();
+  await server;
+  return { ok: true, output: '' };
+}
+
+async function wasmTests({ driver }) {
+  const args = ['test', '--headless', '--chrome', '--chromedriver', driver, '--mode', 'no-install'];
+  return command('wasm-pack', args, { WASM_BINDGEN_TEST_TIMEOUT: String(browserTestTimeoutSeconds) });
+}
+
+function nodeTests(directory) {
+  return command('node', ['--test', '--test-reporter=spec', `${directory}/**/*.test.mjs`]);
+}
+
+function endToEnd({ browser }) {
+  const env = { CI: '1', LANDFALL_CHROMIUM: browser, LANDFALL_SERVER: join(root, 'target/debug/landfall-server') };
+  return command('playwright', ['test', '-c', 'tests/e2e/playwright.config.ts', '--reporter=list'], env);
+}
+
+// ---- how many cases an output reports ------------------------------------------------------------------------------
+
+const sum = (output, pattern) => [...output.matchAll(pattern)].reduce((total, match) => total + Number(match[1]), 0);
+function cargoCount(output) {
+  return sum(output, /^test result: ok\. (\d+) passed/gm);
+}
+function nodeCount(output) {
+  return sum(output, /^ℹ pass (\d+)$/gm);
+}
+function playwrightCount(output) {
+  return sum(output, /^ +(\d+) passed/gm);
+}
+
+/** `path` may end in `*.extension`: one such file is enough. */
+function isThere(path) {
+  const [directory, extension] = path.split('/*');
+  const found = existsSync(join(root, directory));
+  return extension === undefined ? found : found && readdirSync(join(root, directory)).some((name) => name.endsWith(extension));
+}
+
+// ---- running them --------------------------------------------------------------------------------------------------
+
+/** Starts the set-up that the chosen stages need; it goes on beside the static checks, which time nothing. */
+function beginSetUp(chosen) {
+  const needed = new Set(chosen.flatMap((stage) => stage.needs ?? []));
+  const begun = {};
+  begun.rust = setUp.rust();
+  for (const name of needed) begun[name] = name === 'tools' ? begun.rust.then(setUp.tools) : setUp[name]();
+  for (const promise of Object.values(begun)) promise.catch(() => {});
+  return begun;
+}
+
+async function runStage(stage, begun) {
+  const began = Date.now();
+  log(`${stage.name} …`);
+  let result;
+  try {
+    const ready = await Promise.all(['rust', ...(stage.needs ?? [])].map((name) => begun[name]));
+    result = await stage.work(Object.assign({}, ...ready));
+  } catch (error) {
+    result = { ok: false, output: error instanceof Failure ? error.message : String(error.stack) };
+  }
+  mkdirSync(logDirectory, { recursive: true });
+  writeFileSync(join(logDirectory, `${stage.name}.log`), result.output);
+  const cases = stage.count?.(result.output);
+  if (result.ok && cases === 0) result = { ok: false, output: `${result.output}\nNo test ran.` };
+  if (!result.ok) process.stderr.write(`\n${result.output.trimEnd()}\n\n`);
+  const detail = cases === undefined ? '' : `, ${cases} tests`;
+  log(`${stage.name}: ${result.ok ? 'ok' : 'FAILED'} (${seconds(began)}${detail})`);
+  return { ...stage, ok: result.ok, detail, took: seconds(began) };
+}
+
+async function test() {
+  const { values } = parseArgs({ options: { only: { type: 'string' }, list: { type: 'boolean' } } });
+  if (values.list) return console.log(stages.map((stage) => stage.name).join('\n'));
+  const only = values.only?.split(',');
+  const unknown = only?.filter((name) => !stages.some((stage) => stage.name === name)) ?? [];
+  if (unknown.length > 0) throw new Failure(`no such stage: ${unknown.join(', ')}. There are: ${stages.map((stage) => stage.name).join(', ')}`);
+  const wanted = stages.filter((stage) => !only || only.includes(stage.name));
+  // While the project is being built up, a stage whose subject is not there yet is left out, and said to be.
+  const chosen = wanted.filter((stage) => isThere(stage.path));
+
+  checkPrerequisites();
+  const begun = beginSetUp(chosen);
+  const done = [];
+  for (const stage of chosen) {
+    const result = await runStage(stage, begun);
+    done.push(result);
+    if (stage.build && !result.ok) break;
+  }
+
+  console.log('');
+  for (const { name, ok, detail, took } of done) console.log(`  ${ok ? 'ok    ' : 'FAILED'}  ${name.padEnd(18)}${took.padStart(9)}${detail}`);
+  for (const stage of wanted.filter((stage) => !chosen.includes(stage))) console.log(`  absent  ${stage.name.padEnd(18)} ${stage.path} is not there yet`);
+  for (const stage of chosen.slice(done.length)) console.log(`  not run ${stage.name.padEnd(18)} the build failed`);
+  const failed = done.filter((stage) => !stage.ok).length;
+  console.log(`\n${done.length - failed} passed, ${failed} failed`);
+  if (failed > 0) process.exitCode = 1;
+}
+
+main(test);

@@ -1,2 +1,25 @@
-//! The rules of sync, without clock, randomness or I/O: equal inputs give equal outputs.
+//! The rules of sync, sans-IO: without clock, randomness or effects. Equal inputs give equal outputs.
+//!
+//! Two halves share this crate. The **authority** is the server's verdict on a mutation. The **engine** is the client:
+//! [`State`] is the outbox as rows tell it, the `plan_…` functions turn state and input into one transaction to
+//! commit, and [`schedule::Schedule`] says when to do what. The replica crate carries plans out, in a browser or in the
+//! simulator; it decides nothing.
+//!
+//! Shape of every step: plan (pure) → one storage transaction → effect. Persist before send; settle before delete.
+
 pub mod authority;
+pub mod batch;
+pub mod fixup;
+pub mod lanes;
+pub mod plan;
+pub mod plant;
+pub mod pull;
+pub mod recover;
+pub mod retry;
+pub mod rows;
+pub mod schedule;
+pub mod settle;
+pub mod state;
+pub mod view;
+
+pub use state::{Base, BaseRecord, CollectionConfig, Config, State};

@@ -271,14 +271,14 @@ pub struct PullRequest {
     pub resync: Vec<Pair>,
 }
 
-/// A live record as of its version.
+/// A live record as of its version. `F` is how the reader holds its fields: parsed, or as one opaque text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Change {
+pub struct Change<F = Fields> {
     pub scope: Scope,
     pub id: RecordId,
     pub version: Version,
     pub position: Position,
-    pub fields: Fields,
+    pub fields: F,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stamp: Option<Stamp>,
 }
@@ -308,10 +308,10 @@ pub struct Access {
 /// A pair with changes here that `covered` does not name is staged: kept apart, not shown. It flips, whole, with the
 /// first page whose `covered` names it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PullResponse {
+pub struct PullResponse<F = Fields> {
     pub server_time: UnixMillis,
     pub epoch: Epoch,
-    pub changes: BTreeMap<CollectionName, Vec<Change>>,
+    pub changes: BTreeMap<CollectionName, Vec<Change<F>>>,
     pub tombstones: BTreeMap<CollectionName, Vec<Tombstone>>,
     pub cursor: String,
     pub covered: BTreeMap<Scope, BTreeMap<CollectionName, Position>>,

@@ -1,0 +1,243 @@
+//! Building a batch: which units go, in which order, on which base, in exactly which bytes.
+
+use crate::lanes::{Coalesced, Stand, Unit, coalesce, may_join, stand};
+use crate::plan::OutboxTxn;
+use crate::plant::{Plant, planted};
+use crate::rows::{Descriptor, InFlight, LocalEnd};
+use crate::state::{Base, Config, State};
+use landfall_protocol::{EntryId, Fields, GroupId, Json, Mutation, Op, RecordKey, Seq, UnixMillis, Version, limits};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Plans the transaction that stores the next in-flight descriptor. `None`: nothing can be sent now.
+///
+/// Nothing of it may be sent before that transaction is complete (persist before send).
+pub fn plan_batch(state: &State, base: &dyn Base, config: &Config, now: UnixMillis) -> Option<OutboxTxn> {
+    let in_flight: usize = state.descriptors.values().map(|descriptor| descriptor.mutations.len()).sum();
+    if in_flight >= limits::IN_FLIGHT_MAX {
+        return None;
+    }
+    let units = units(state, config);
+    let mut txn = OutboxTxn::new("descriptor", state);
+    let mut travelling = travelling(state);
+    let mut descriptor = Descriptor::new(Vec::new());
+    let mut bytes = 0;
+    let mut changed = false;
+    for unit in units {
+        let mut ready: Vec<(Coalesced, Op)> = Vec::new();
+        for member in unit.members {
+            match member.op {
+                Some(op) => ready.push((member, op)),
+                None => {
+                    txn.end_locally(base, now, &member.key, member.entries, LocalEnd::Cancelled);
+                    changed = true;
+                }
+            }
+        }
+        let room = config.batch_count.saturating_sub(descriptor.mutations.len()).min(limits::IN_FLIGHT_MAX - in_flight);
+        if planted(Plant::GroupSplit) {
+            ready.truncate(room);
+        }
+        if ready.len() > room && !descriptor.mutations.is_empty() {
+            break;
+        }
+        let mut built = Vec::new();
+        let mut seq = txn.client.next_seq;
+        for (member, op) in &ready {
+            let stand = stand(state, base.epoch(), member, &travelling);
+            let mutation = mutation(state, base, member, *op, stand, seq, unit.group.clone());
+            travelling.insert(member.key.clone(), (seq, stand.base()));
+            built.push(InFlight { seq, entries: member.entries.clone(), text: exact(&mutation), base: stand.base(), void: false });
+            seq = seq.next();
+        }
+        let size: usize = built.iter().map(|mutation| mutation.text.text().len() + 1).sum();
+        if bytes + size > config.batch_bytes && !descriptor.mutations.is_empty() {
+            break;
+        }
+        bytes += size;
+        txn.client.next_seq = seq;
+        descriptor.mutations.extend(built);
+        if descriptor.mutations.len() >= config.batch_count || bytes >= config.batch_bytes {
+            break;
+        }
+    }
+    if let Some(first) = descriptor.mutations.first() {
+        let row_key = State::descriptor_key(first.seq);
+        if planted(Plant::RemoveBeforeSettle) {
+            for mutation in &descriptor.mutations {
+                if let Some(parsed) = mutation.mutation() {
+                    txn.end_locally(base, now, &parsed.key(), mutation.entries.clone(), LocalEnd::Replaced);
+                }
+            }
+        }
+        txn.descriptors.insert(row_key, Some(descriptor));
+        changed = true;
+    }
+    changed.then(|| txn.finish(state, base, now))
+}
+
+/// The exact bytes of a mutation, made once.
+pub(crate) fn exact(mutation: &Mutation) -> Json {
+    let text = serde_json::to_string(mutation).unwrap_or_default();
+    Json::parse(&text).unwrap_or_else(|_| Json::null())
+}
+
+/// For each record, the last mutation without an outcome.
+pub(crate) fn travelling(state: &State) -> BTreeMap<RecordKey, (Seq, Version)> {
+    let mut travelling = BTreeMap::new();
+    for descriptor in state.descriptors.values() {
+        for sent in &descriptor.mutations {
+            if let Some(mutation) = sent.mutation() {
+                travelling.insert(mutation.key(), (sent.seq, sent.base));
+            }
+        }
+    }
+    travelling
+}
+
+fn mutation(
+    state: &State,
+    base: &dyn Base,
+    member: &Coalesced,
+    op: Op,
+    stand: Stand,
+    seq: Seq,
+    group: Option<GroupId>,
+) -> Mutation {
+    let prev: Fields = match (op, base.base(&member.key)) {
+        (Op::Update, Some(record)) if !record.deleted => {
+            let touched = member.set.keys().chain(&member.unset);
+            touched.filter_map(|name| Some((name.clone(), record.fields.get(name)?.clone()))).collect()
+        }
+        _ => Fields::new(),
+    };
+    let (base, after) = match stand {
+        Stand::Base(version) => (Some(version), None),
+        Stand::After(seq, _) => (None, Some(seq)),
+    };
+    let _ = state;
+    Mutation {
+        seq,
+        scope: member.key.scope.clone(),
+        collection: member.key.collection.clone(),
+        id: member.key.id.clone(),
+        op,
+        set: member.set.clone(),
+        unset: member.unset.clone(),
+        base,
+        after,
+        prev,
+        stamp: member.stamp.clone(),
+        group,
+        origin: Some(member.origin),
+    }
+}
+
+/// What can be sent, in sending order: higher priority first, then oldest; a lane's order and groups kept.
+pub fn units(state: &State, config: &Config) -> Vec<Unit> {
+    let mut taken: BTreeSet<EntryId> = state.sent.keys().copied().collect();
+    let mut units: Vec<Unit> = Vec::new();
+    let held = held_lanes(state);
+    // By place: an entry queued again after a restored backup goes where it first was.
+    let mut order: Vec<(EntryId, EntryId)> =
+        state.entries.iter().map(|(id, entry)| (entry.place.unwrap_or(*id), *id)).collect();
+    order.sort_unstable();
+    for (_, id) in order {
+        if taken.contains(&id) {
+            continue;
+        }
+        let Some(entry) = state.entries.get(&id) else { continue };
+        let key = entry.key();
+        if held.contains(&key) {
+            continue;
+        }
+        let members: Vec<Coalesced> = match &entry.group {
+            Some(group) => group_members(state, group, id),
+            None => {
+                let run = run_of(state, &key, id, &taken);
+                coalesce(state, &key, &run).into_iter().collect()
+            }
+        };
+        taken.extend(members.iter().flat_map(|member| member.entries.iter().copied()));
+        if members.iter().any(|member| held.contains(&member.key)) {
+            continue;
+        }
+        let priority = members
+            .iter()
+            .map(|member| config.collections.get(&member.key.collection).map_or(0, |collection| collection.priority))
+            .max()
+            .unwrap_or(0);
+        units.push(Unit { group: entry.group.clone(), members, priority });
+    }
+    // Predecessors in a lane inherit what follows them.
+    let mut lane_priority: BTreeMap<RecordKey, i32> = BTreeMap::new();
+    for unit in units.iter_mut().rev() {
+        for member in &unit.members {
+            if let Some(priority) = lane_priority.get(&member.key) {
+                unit.priority = unit.priority.max(*priority);
+            }
+        }
+        for member in &unit.members {
+            lane_priority.insert(member.key.clone(), unit.priority);
+        }
+    }
+    units.sort_by_key(|unit| std::cmp::Reverse(unit.priority));
+    units
+}
+
+/// Lanes that wait for a person: their unit used up its attempts (`failed`), or a create of theirs is parked.
+fn held_lanes(state: &State) -> BTreeSet<RecordKey> {
+    let mut held = BTreeSet::new();
+    for row in state.parked.values() {
+        if row.failed {
+            held.extend(row.changes.iter().map(|change| change.entry.key()));
+        }
+    }
+    // A group waits with its slowest lane, and so do the lanes behind it.
+    loop {
+        let mut grown = false;
+        let groups: BTreeSet<&GroupId> =
+            held.iter().flat_map(|key| state.lanes.get(key).into_iter().flatten()).filter_map(|id| state.entries.get(id)?.group.as_ref()).collect();
+        let keys: Vec<RecordKey> = state
+            .entries
+            .values()
+            .filter(|entry| entry.group.as_ref().is_some_and(|group| groups.contains(group)))
+            .map(crate::rows::Entry::key)
+            .collect();
+        for key in keys {
+            grown |= held.insert(key);
+        }
+        if !grown {
+            return held;
+        }
+    }
+}
+
+/// The members of a group, in the order in which they were written.
+fn group_members(state: &State, group: &GroupId, first: EntryId) -> Vec<Coalesced> {
+    state
+        .entries
+        .range(first..)
+        .take_while(|(id, _)| id.log_key() <= first.log_key() + 8)
+        .filter(|(_, entry)| entry.group.as_ref() == Some(group))
+        .filter_map(|(id, entry)| coalesce(state, &entry.key(), &[*id]))
+        .collect()
+}
+
+/// Unsent neighbours of a lane, from `first` on, that may be one mutation.
+fn run_of(state: &State, key: &RecordKey, first: EntryId, taken: &BTreeSet<EntryId>) -> Vec<EntryId> {
+    let Some(lane) = state.lanes.get(key) else { return Vec::new() };
+    let mut run: Vec<EntryId> = Vec::new();
+    for id in lane.iter().skip_while(|id| **id != first) {
+        let Some(entry) = state.entries.get(id) else { break };
+        if taken.contains(id) {
+            break;
+        }
+        if let Some(before) = run.last().and_then(|last| state.entries.get(last))
+            && !may_join(before, entry)
+        {
+            break;
+        }
+        run.push(*id);
+    }
+    run
+}

@@ -1,0 +1,145 @@
+//! What a person does with a parked unit: retry it, edit it, discard it. Always the whole unit.
+
+use crate::plan::OutboxTxn;
+use crate::rows::{Entry, LocalEnd, ParkedRow};
+use crate::state::{Base, State};
+use crate::view;
+use landfall_protocol::{EntryId, Fields, Op, RecordKey, RejectCode, Stamp, UnixMillis, Version};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Why a fix-up can't be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FixupError {
+    /// No parked unit has this id.
+    NotParked,
+}
+
+/// Row key of the parked unit with this id.
+fn parked_row(state: &State, id: EntryId) -> Result<(&String, &ParkedRow), FixupError> {
+    let holds = |row: &ParkedRow| {
+        row.id == id || row.changes.iter().any(|change| change.entry.origin == Some(id) || change.entries.contains(&id))
+    };
+    state.parked.iter().find(|(_, row)| holds(row)).ok_or(FixupError::NotParked)
+}
+
+/// Appends the unit's changes anew, on what the server has now, with the person's corrections: `edits` are new
+/// values of fields of the change that `id` names.
+pub fn plan_retry(
+    state: &State,
+    base: &dyn Base,
+    id: EntryId,
+    edits: Option<&Fields>,
+    mut stamp: impl FnMut() -> Stamp,
+    now: UnixMillis,
+) -> Result<OutboxTxn, FixupError> {
+    let (row_key, row) = parked_row(state, id)?;
+    let mut txn = OutboxTxn::new("retry", state);
+    let mut entries: Vec<Entry> = row.changes.iter().map(|change| again(state, base, change, row, &mut stamp)).collect();
+    if let Some(edits) = edits {
+        let at = entries.iter().position(|entry| entry.origin == Some(id)).unwrap_or(0);
+        if let Some(entry) = entries.get_mut(at) {
+            crate::authority::apply_patch(&mut entry.set, edits, &[]);
+            entry.unset.retain(|name| !edits.contains_key(name));
+        }
+    }
+    txn.parked.insert(row_key.clone(), None);
+    // Followers that were blocked by it go again behind it, in order, in the same row.
+    let keys: BTreeSet<RecordKey> = entries.iter().map(Entry::key).collect();
+    let was_create = row.changes.iter().any(|change| change.entry.op == Op::Create);
+    if was_create || row.changes.len() > 1 {
+        for (other_key, other) in &state.parked {
+            let blocked = other.reason.code == RejectCode::BLOCKED;
+            if other_key != row_key && blocked && other.changes.iter().any(|change| keys.contains(&change.entry.key())) {
+                entries.extend(other.changes.iter().map(|change| again(state, base, change, other, &mut stamp)));
+                txn.parked.insert(other_key.clone(), None);
+            }
+        }
+    }
+    txn.append.push(entries);
+    Ok(txn.finish(state, base, now))
+}
+
+/// The entry that goes again. Of an update, fields that a later own entry has set since are left out.
+fn again(
+    state: &State,
+    base: &dyn Base,
+    change: &crate::rows::ParkedChange,
+    row: &ParkedRow,
+    stamp: &mut impl FnMut() -> Stamp,
+) -> Entry {
+    let key = change.entry.key();
+    let mut entry = change.entry.clone();
+    let seen = view::server_view(state, base, &key);
+    entry.on = seen.as_ref().map_or(Version::ZERO, |seen| seen.version);
+    entry.stamp = stamp();
+    entry.place = None;
+    entry.origin = entry.origin.or(change.entries.first().copied()).or(Some(row.id));
+    if entry.op == Op::Update {
+        let last = change.entries.last().copied().unwrap_or_default();
+        let later = state.lanes.get(&key).into_iter().flatten().filter(|id| **id > last);
+        let newer: BTreeSet<&String> = later
+            .filter_map(|id| state.entries.get(id))
+            .flat_map(|later| later.set.keys().chain(&later.unset))
+            .collect();
+        entry.set.retain(|name, _| !newer.contains(name));
+        entry.unset.retain(|name| !newer.contains(name));
+        let applied = state.settled_of(&key).filter(|settled| {
+            settled.mutation.entries.iter().any(|id| *id > last)
+                && settled.mutation.outcome.as_ref().is_some_and(landfall_protocol::Outcome::took_effect)
+        });
+        for settled in applied {
+            let text = settled.mutation.text.as_ref();
+            let parsed = text.and_then(|text| serde_json::from_str::<landfall_protocol::Mutation>(text.text()).ok());
+            if let Some(mutation) = parsed {
+                entry.set.retain(|name, _| !mutation.set.contains_key(name));
+            }
+        }
+    }
+    entry
+}
+
+/// Gives a parked unit up, and with a create what stands on it. Returns the plan and how many entries end.
+pub fn plan_discard(
+    state: &State,
+    base: &dyn Base,
+    id: EntryId,
+    now: UnixMillis,
+) -> Result<(OutboxTxn, u64), FixupError> {
+    let (row_key, row) = parked_row(state, id)?;
+    let mut txn = OutboxTxn::new("discard", state);
+    txn.parked.insert(row_key.clone(), None);
+    let mut count = row.changes.len() as u64;
+    let creates: BTreeSet<RecordKey> = row
+        .changes
+        .iter()
+        .filter(|change| change.entry.op == Op::Create)
+        .map(|change| change.entry.key())
+        .filter(|key| view::server_view(state, base, key).is_none_or(|seen| seen.deleted))
+        .collect();
+    for (other_key, other) in &state.parked {
+        let follows = other.reason.code == RejectCode::BLOCKED
+            && other.changes.iter().any(|change| creates.contains(&change.entry.key()));
+        if other_key != row_key && follows {
+            txn.parked.insert(other_key.clone(), None);
+            count += other.changes.len() as u64;
+        }
+    }
+    let mut ends: BTreeMap<RecordKey, Vec<EntryId>> = BTreeMap::new();
+    for key in &creates {
+        for entry_id in state.lanes.get(key).into_iter().flatten() {
+            if !state.sent.contains_key(entry_id) {
+                ends.entry(key.clone()).or_default().push(*entry_id);
+                count += 1;
+            }
+        }
+    }
+    for (key, entries) in ends {
+        txn.end_locally(base, now, &key, entries, LocalEnd::Discarded);
+    }
+    Ok((txn.finish(state, base, now), count))
+}
+
+/// Takes a unit that failed (attempts used up) out of the parked rows and queues it again, for all such units.
+pub fn failed_units(state: &State) -> Vec<EntryId> {
+    state.parked.values().filter(|row| row.failed).map(|row| row.id).collect()
+}

@@ -1,0 +1,157 @@
+//! Lanes: the undecided entries of one record, in order, and what each of them stands on.
+
+use crate::plant::{Plant, planted};
+use crate::rows::Entry;
+use crate::state::State;
+use landfall_protocol::{EntryId, Fields, GroupId, Op, RecordKey, ResultStatus, Seq, Version};
+use std::collections::BTreeMap;
+
+/// One or more entries of one record that travel as one mutation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coalesced {
+    pub key: RecordKey,
+    pub entries: Vec<EntryId>,
+    /// `None`: created and deleted, nothing to send.
+    pub op: Option<Op>,
+    pub set: Fields,
+    pub unset: Vec<String>,
+    /// The newest entry's.
+    pub stamp: landfall_protocol::Stamp,
+    /// The oldest entry's.
+    pub on: Version,
+    pub origin: EntryId,
+}
+
+/// Mutations that are sent, decided and parked as one: a coalesced run of a lane, or a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unit {
+    pub group: Option<GroupId>,
+    pub members: Vec<Coalesced>,
+    pub priority: i32,
+}
+
+impl Unit {
+    pub fn first_entry(&self) -> EntryId {
+        self.members.iter().flat_map(|member| member.entries.first()).min().copied().unwrap_or_default()
+    }
+}
+
+/// Joins entries of one lane, in lane order.
+pub fn coalesce(state: &State, key: &RecordKey, ids: &[EntryId]) -> Option<Coalesced> {
+    let mut entries = ids.iter().filter_map(|id| Some((*id, state.entries.get(id)?)));
+    let (first, entry) = entries.next()?;
+    let mut joined = Coalesced {
+        key: key.clone(),
+        entries: vec![first],
+        op: Some(entry.op),
+        set: entry.set.clone(),
+        unset: entry.unset.clone(),
+        stamp: entry.stamp.clone(),
+        on: entry.on,
+        origin: entry.origin.unwrap_or(first),
+    };
+    for (id, entry) in entries {
+        joined.entries.push(id);
+        joined.stamp = joined.stamp.max(entry.stamp.clone());
+        join(&mut joined, entry);
+    }
+    Some(joined)
+}
+
+fn join(joined: &mut Coalesced, entry: &Entry) {
+    joined.op = match (joined.op, entry.op) {
+        (Some(Op::Create), Op::Delete) if planted(Plant::CoalesceDropsDelete) => return,
+        (Some(Op::Create), Op::Delete) => None,
+        (Some(Op::Update | Op::Delete), Op::Delete) => Some(Op::Delete),
+        (None, Op::Delete) => None,
+        (Some(Op::Create) | None, Op::Create | Op::Update) => Some(Op::Create),
+        // Deleted and made anew under one id: the server sees one update of everything.
+        (Some(Op::Delete), Op::Create | Op::Update) => Some(Op::Create),
+        (Some(Op::Update), Op::Create | Op::Update) => Some(Op::Update),
+    };
+    match entry.op {
+        Op::Delete => {
+            joined.set.clear();
+            joined.unset.clear();
+        }
+        Op::Create => {
+            joined.set.clone_from(&entry.set);
+            joined.unset.clear();
+        }
+        Op::Update => {
+            for name in &entry.unset {
+                joined.set.remove(name);
+                if joined.op == Some(Op::Update) && !joined.unset.contains(name) {
+                    joined.unset.push(name.clone());
+                }
+            }
+            for (name, value) in &entry.set {
+                joined.unset.retain(|other| other != name);
+                joined.set.insert(name.clone(), value.clone());
+            }
+        }
+    }
+}
+
+/// True when two neighbours of a lane may become one mutation.
+///
+/// A delete followed by a create stays two: the server then keeps the tombstone's version between them.
+pub fn may_join(before: &Entry, after: &Entry) -> bool {
+    before.group.is_none()
+        && after.group.is_none()
+        && !(before.op == Op::Delete && after.op != Op::Delete)
+        && before.place.is_none() == after.place.is_none()
+}
+
+/// What a mutation says it stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stand {
+    Base(Version),
+    /// Behind a mutation of the same client that has no outcome yet.
+    After(Seq, Version),
+}
+
+impl Stand {
+    /// The server version under it, as far as this client knows.
+    pub fn base(self) -> Version {
+        match self {
+            Self::Base(version) | Self::After(_, version) => version,
+        }
+    }
+}
+
+/// The base of a mutation, fixed when its descriptor is built (DESIGN section 5, Base).
+///
+/// `travelling` holds, for each record, the last mutation that is in flight or earlier in this batch, with its base.
+/// The writer may not have known of its predecessor (writes are blind), so the predecessor's outcome counts even when
+/// the entry was written on an older view: an own later edit never conflicts with an own earlier one (L5).
+pub fn stand(
+    state: &State,
+    epoch: Option<&landfall_protocol::Epoch>,
+    member: &Coalesced,
+    travelling: &BTreeMap<RecordKey, (Seq, Version)>,
+) -> Stand {
+    if planted(Plant::FollowerWithoutAfter) {
+        return Stand::Base(member.on);
+    }
+    if let Some((seq, base)) = travelling.get(&member.key) {
+        return Stand::After(*seq, (*base).max(member.on));
+    }
+    let first = member.entries.first().copied().unwrap_or_default();
+    let mut base = member.on;
+    for settled in state.settled_of(&member.key).rev() {
+        if !crate::view::same_epoch(settled.epoch, epoch) || settled.mutation.entries.iter().all(|id| *id >= first) {
+            continue;
+        }
+        let Some(outcome) = &settled.mutation.outcome else { continue };
+        let version = match outcome.status {
+            ResultStatus::Applied | ResultStatus::Merged | ResultStatus::Recreated => outcome.version,
+            // Written on what lost: stands where its predecessor stood, unless its writer saw the server's value.
+            ResultStatus::Superseded | ResultStatus::Conflict | ResultStatus::Rejected => Some(settled.mutation.base),
+            ResultStatus::AlreadySettled | ResultStatus::KeyReused => None,
+        };
+        base = base.max(version.unwrap_or_default());
+        break;
+    }
+    Stand::Base(base)
+}

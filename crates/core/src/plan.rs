@@ -1,0 +1,135 @@
+//! What a step of the outbox wants written: typed rows, one transaction, ordered by the client row.
+
+use crate::rows::{ClientRow, ConflictRow, Descriptor, Entry, LocalEnd, ParkedRow, SettledMutation, SettledRow};
+use crate::state::{Base, State};
+use landfall_protocol::{EntryId, UnixMillis, limits};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One transaction of the outbox. The replica encodes it; it commits only if the client row is still at `client.rev − 1`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutboxTxn {
+    pub name: &'static str,
+    pub client: ClientRow,
+    pub descriptors: BTreeMap<String, Option<Descriptor>>,
+    pub settled: BTreeMap<String, Option<SettledRow>>,
+    pub parked: BTreeMap<String, Option<ParkedRow>>,
+    pub conflicts: BTreeMap<String, Option<ConflictRow>>,
+    /// New log rows, one a group of entries that belong together.
+    pub append: Vec<Vec<Entry>>,
+    pub delete_log: Vec<u64>,
+}
+
+/// How many transactions back the client row remembers which rows changed.
+const RECENT_MAX: usize = 24;
+
+impl OutboxTxn {
+    pub fn new(name: &'static str, state: &State) -> Self {
+        let mut client = state.client.clone();
+        client.rev += 1;
+        Self {
+            name,
+            client,
+            descriptors: BTreeMap::new(),
+            settled: BTreeMap::new(),
+            parked: BTreeMap::new(),
+            conflicts: BTreeMap::new(),
+            append: Vec::new(),
+            delete_log: Vec::new(),
+        }
+    }
+
+    /// The row of decisions that this transaction writes.
+    pub fn settled_row(&mut self, base: &dyn Base, now: UnixMillis) -> &mut SettledRow {
+        let key = State::settled_key(self.client.rev);
+        let client_id = self.client.client_id.clone();
+        self.settled
+            .entry(key)
+            .or_insert(None)
+            .get_or_insert_with(|| SettledRow { client_id, epoch: base.epoch().cloned(), at: now, mutations: Vec::new(), gone: Vec::new() })
+    }
+
+    /// Ends entries without a word of the server.
+    pub fn end_locally(
+        &mut self,
+        base: &dyn Base,
+        now: UnixMillis,
+        key: &landfall_protocol::RecordKey,
+        entries: Vec<EntryId>,
+        end: LocalEnd,
+    ) {
+        self.settled_row(base, now).mutations.push(SettledMutation {
+            key: key.clone(),
+            entries,
+            text: None,
+            base: landfall_protocol::Version::ZERO,
+            outcome: None,
+            local: Some(end),
+        });
+    }
+
+    /// Completes the plan: deletes log rows whose last entry ended with it, trims old decisions, remembers what changed.
+    #[must_use]
+    pub fn finish(mut self, state: &State, base: &dyn Base, now: UnixMillis) -> Self {
+        let ended: BTreeSet<EntryId> = self
+            .settled
+            .values()
+            .flatten()
+            .flat_map(|row| row.mutations.iter().flat_map(|mutation| mutation.entries.iter().copied()))
+            .collect();
+        let rows: BTreeSet<u64> = ended.iter().map(|id| id.log_key()).collect();
+        let mut gone = Vec::new();
+        for log_key in rows {
+            let Some((commit_id, count)) = state.log_rows.get(&log_key) else { continue };
+            let all = (0..*count).map(|index| EntryId::at(log_key, index));
+            if all.into_iter().all(|id| ended.contains(&id) || state.decided.contains(&id)) {
+                self.delete_log.push(log_key);
+                gone.push(commit_id.clone());
+            }
+        }
+        if !gone.is_empty() {
+            self.settled_row(base, now).gone.extend(gone);
+        }
+        self.client.requeues.retain(|id, _| !ended.contains(id));
+        self.trim(state, base, now);
+        let touched: Vec<String> = self
+            .descriptors
+            .keys()
+            .chain(self.settled.keys())
+            .chain(self.parked.keys())
+            .chain(self.conflicts.keys())
+            .cloned()
+            .collect();
+        self.client.recent.push((self.client.rev, touched));
+        let excess = self.client.recent.len().saturating_sub(RECENT_MAX);
+        self.client.recent.drain(..excess);
+        self
+    }
+
+    /// Acknowledged mutations stay a day (R6), at most so many, and as long as an overlay or a log row needs them.
+    fn trim(&mut self, state: &State, base: &dyn Base, now: UnixMillis) {
+        let count: usize = state.settled.values().map(|row| row.mutations.len()).sum();
+        let mut excess = count.saturating_sub(limits::ACKED_COUNT_MAX);
+        for (row_key, row) in &state.settled {
+            let old = now.get().saturating_sub(row.at.get()) > limits::ACKED_MS;
+            if !old && excess == 0 {
+                break;
+            }
+            let needed = row.mutations.iter().any(|mutation| {
+                let log = mutation.entries.iter().any(|id| {
+                    state.log_rows.contains_key(&id.log_key()) && !self.delete_log.contains(&id.log_key())
+                });
+                let overlay = mutation
+                    .outcome
+                    .as_ref()
+                    .and_then(|outcome| outcome.position)
+                    .is_some_and(|position| base.covered(&mutation.key.pair()).is_some_and(|covered| covered < position));
+                log || overlay || state.lanes.contains_key(&mutation.key)
+            });
+            if needed {
+                break;
+            }
+            excess = excess.saturating_sub(row.mutations.len());
+            self.settled.insert(row_key.clone(), None);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Planted bugs: named faults that the simulator switches on to prove that its checks can fail.
+//!
+//! Without the feature `plants` every [`planted`] is a constant `false` and leaves no code behind.
+
+/// A bug that can be planted; each is an error somebody made in a real sync engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Plant {
+    /// The outbox forgets an entry when it is sent, not when its outcome is stored (L4).
+    RemoveBeforeSettle,
+    /// A retry builds its bytes anew under a new seq instead of sending the stored ones (S1).
+    RebuildOnRetry,
+    /// A follower stands on its old base instead of on its lane predecessor (L5).
+    FollowerWithoutAfter,
+    /// The cursor is stored although the page's rows were not (R3).
+    CursorBeforeRows,
+    /// An overlay falls at settle, before the pull that holds its effect (L5).
+    OverlayFallsEarly,
+    /// A reset of the cursor throws the outbox away (R6).
+    ResetDropsOutbox,
+    /// `acked_through` runs ahead of what is settled (S2).
+    AckBeyondSettled,
+    /// A rejected write stays visible (C3).
+    RejectedStaysVisible,
+    /// The value that lost is not kept (C2).
+    LoserNotKept,
+    /// A group is cut where the batch is full (S5).
+    GroupSplit,
+    /// Settle does not look whether its descriptor is still there (S4).
+    SettleBlind,
+    /// A commit of unknown fate is appended again without a look (L2).
+    HealAppendsTwice,
+    /// Writes resolve before their transaction is complete (L1).
+    AckBeforeComplete,
+    /// A create that was followed by a delete is sent as a create (R1).
+    CoalesceDropsDelete,
+    /// The server forgets to keep the outcome (S1).
+    ServerKeepsNoOutcome,
+    /// A page ends in the middle of a push (S5).
+    PageSplitsPush,
+    /// A row with a wrong checksum is read as "not there" in silence (I3).
+    CorruptReadAsAbsent,
+    /// The server applies a mutation whose base is old (R1 holds, C1 does not).
+    ServerIgnoresBase,
+}
+
+impl Plant {
+    pub const ALL: [Self; 18] = [
+        Self::RemoveBeforeSettle,
+        Self::RebuildOnRetry,
+        Self::FollowerWithoutAfter,
+        Self::CursorBeforeRows,
+        Self::OverlayFallsEarly,
+        Self::ResetDropsOutbox,
+        Self::AckBeyondSettled,
+        Self::RejectedStaysVisible,
+        Self::LoserNotKept,
+        Self::GroupSplit,
+        Self::SettleBlind,
+        Self::HealAppendsTwice,
+        Self::AckBeforeComplete,
+        Self::CoalesceDropsDelete,
+        Self::ServerKeepsNoOutcome,
+        Self::PageSplitsPush,
+        Self::CorruptReadAsAbsent,
+        Self::ServerIgnoresBase,
+    ];
+}
+
+#[cfg(feature = "plants")]
+mod active {
+    use super::Plant;
+    use std::cell::Cell;
+
+    thread_local! {
+        static ACTIVE: Cell<Option<Plant>> = const { Cell::new(None) };
+    }
+
+    /// Plants one bug in this thread, or none.
+    pub fn plant(bug: Option<Plant>) {
+        ACTIVE.with(|active| active.set(bug));
+    }
+    pub fn planted(bug: Plant) -> bool {
+        ACTIVE.with(|active| active.get() == Some(bug))
+    }
+}
+
+#[cfg(feature = "plants")]
+pub use active::{plant, planted};
+
+#[cfg(not(feature = "plants"))]
+pub const fn planted(_: Plant) -> bool {
+    false
+}

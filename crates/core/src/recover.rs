@@ -1,0 +1,144 @@
+//! When the server knows this client otherwise than the client knows itself: fork and epoch reset.
+//!
+//! Neither ever drops the outbox (R6).
+
+use crate::plan::OutboxTxn;
+use crate::plant::{Plant, planted};
+use crate::rows::{Entry, LocalEnd, ParkedChange, ParkedRow, Reason};
+use crate::settle::Event;
+use crate::state::{Base, State};
+use landfall_protocol::{ClientId, EntryId, Epoch, Ledger, Mutation, Pair, RecordKey, RejectCode, Seq, UnixMillis};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A cloned or rolled-back profile goes on under a new client id: everything undecided becomes unsent again, with its
+/// original stamp; its base follows from its lane as always. The next push waits for a pull to head.
+pub fn plan_fork(state: &State, base: &dyn Base, client_id: ClientId, now: UnixMillis) -> (OutboxTxn, Vec<Event>) {
+    let mut txn = OutboxTxn::new("fork", state);
+    fork_into(&mut txn, state, client_id);
+    (txn.finish(state, base, now), vec![Event::ClientFork])
+}
+
+fn fork_into(txn: &mut OutboxTxn, state: &State, client_id: ClientId) {
+    txn.client.client_id = client_id;
+    txn.client.next_seq = Seq(1);
+    txn.client.acked_through = Seq::ZERO;
+    txn.client.first_push = true;
+    txn.client.pull_first = true;
+    for row_key in state.descriptors.keys() {
+        txn.descriptors.insert(row_key.clone(), None);
+    }
+}
+
+/// The server came back from a backup under another epoch. Acknowledged mutations that it lost and this client still
+/// holds are queued again, with their old base and stamp and in their old place; the outbox stays as it is.
+pub fn plan_reset(
+    state: &State,
+    base: &dyn Base,
+    ledger: &Ledger,
+    epoch: &Epoch,
+    client_id: ClientId,
+    now: UnixMillis,
+) -> (OutboxTxn, Vec<Event>) {
+    let mut txn = OutboxTxn::new("reset", state);
+    let known: BTreeSet<Seq> = ledger.entries.iter().map(|entry| entry.seq).collect();
+    let mut lost: Vec<Entry> = Vec::new();
+    for (row_key, row) in &state.settled {
+        if row.client_id != state.client.client_id || row.epoch.as_ref() == Some(epoch) {
+            continue;
+        }
+        let mut rewritten = row.clone();
+        for (index, settled) in row.mutations.iter().enumerate() {
+            let Some(outcome) = settled.outcome.as_ref().filter(|outcome| outcome.took_effect()) else { continue };
+            if outcome.seq <= ledger.acked_through || known.contains(&outcome.seq) {
+                continue;
+            }
+            let parsed: Option<Mutation> = settled.text.as_ref().and_then(|text| serde_json::from_str(text.text()).ok());
+            let Some(mutation) = parsed else { continue };
+            lost.push(Entry {
+                scope: mutation.scope.clone(),
+                collection: mutation.collection.clone(),
+                id: mutation.id.clone(),
+                op: mutation.op,
+                set: mutation.set.clone(),
+                unset: mutation.unset.clone(),
+                stamp: mutation.stamp.clone(),
+                group: mutation.group.clone(),
+                on: settled.base,
+                origin: mutation.origin,
+                place: mutation.origin.or(settled.entries.first().copied()),
+            });
+            // Without its bytes it can't be queued a second time, should this step be repeated.
+            rewritten.mutations[index].text = None;
+            txn.settled.insert(row_key.clone(), Some(rewritten.clone()));
+        }
+    }
+    let count = lost.len() as u64;
+    txn.append.extend(by_group(lost));
+    if planted(Plant::ResetDropsOutbox) {
+        let all: Vec<(RecordKey, EntryId)> = state.entries.iter().map(|(id, entry)| (entry.key(), *id)).collect();
+        for (key, id) in all {
+            txn.end_locally(base, now, &key, vec![id], LocalEnd::Discarded);
+        }
+    }
+    if ledger.known {
+        txn.client.pull_first = true;
+        // Its word on what is in flight may be lost with the rest; the same bytes are simply sent again.
+        txn.client.acked_through = state.client.acked_through.min(ledger.acked_through);
+    } else {
+        fork_into(&mut txn, state, client_id);
+    }
+    let mut events = Vec::new();
+    if count > 0 {
+        events.push(Event::Requeued { count });
+    }
+    (txn.finish(state, base, now), events)
+}
+
+/// Entries of one group stay in one log row; the others go together.
+fn by_group(entries: Vec<Entry>) -> Vec<Vec<Entry>> {
+    let mut rows: Vec<Vec<Entry>> = Vec::new();
+    for entry in entries {
+        let fits = rows.last().is_some_and(|row| {
+            row.len() < 100 && row.last().is_some_and(|last| last.group.is_none() && entry.group.is_none() || last.group == entry.group)
+        });
+        match rows.last_mut() {
+            Some(row) if fits => row.push(entry),
+            _ => rows.push(vec![entry]),
+        }
+    }
+    rows
+}
+
+/// A (scope, collection) was taken away: what waits for it without a seq parks as `no_access`, with local values only.
+pub fn plan_no_access(state: &State, base: &dyn Base, pairs: &[Pair], now: UnixMillis) -> Option<(OutboxTxn, Vec<Event>)> {
+    let mut txn = OutboxTxn::new("no_access", state);
+    let mut events = Vec::new();
+    let mut units: BTreeMap<String, Vec<(EntryId, Entry)>> = BTreeMap::new();
+    for (id, entry) in &state.entries {
+        if state.sent.contains_key(id) {
+            continue;
+        }
+        let unit = entry.group.as_ref().map_or_else(|| id.to_string(), |group| format!("g{group}"));
+        units.entry(unit).or_default().push((*id, entry.clone()));
+    }
+    for unit in units.into_values() {
+        if !unit.iter().any(|(_, entry)| pairs.contains(&entry.key().pair())) {
+            continue;
+        }
+        let id = unit.first().map(|(id, entry)| entry.origin.unwrap_or(*id)).unwrap_or_default();
+        let mut changes = Vec::new();
+        for (entry_id, entry) in unit {
+            txn.end_locally(base, now, &entry.key(), vec![entry_id], LocalEnd::Parked);
+            changes.push(ParkedChange { entry, entries: vec![entry_id], base: None, server: None });
+        }
+        let reason = Reason {
+            code: RejectCode::NO_ACCESS.to_owned(),
+            message: "You no longer have access to this data. Your change is kept on this device.".to_owned(),
+            fields: BTreeMap::new(),
+        };
+        let row = State::parked_key(id);
+        txn.parked.insert(row.clone(), Some(ParkedRow { id, at: now, reason, changes, failed: false }));
+        events.push(Event::Parked { row });
+    }
+    (!events.is_empty()).then(|| (txn.finish(state, base, now), events))
+}

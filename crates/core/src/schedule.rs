@@ -1,0 +1,435 @@
+//! When to do what: triggers, back-off, authentication and connectivity, without a clock of its own.
+//!
+//! Contract: tell it what happened ([`Schedule::handle`]), ask what to do next ([`Schedule::next`]), do that, tell it
+//! the answer. Time and randomness come in with every call.
+
+use landfall_protocol::{UnixMillis, limits};
+use std::collections::VecDeque;
+
+/// Something that makes a sync worth while, or impossible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    Start,
+    Online,
+    Offline,
+    Foreground,
+    /// A token came in.
+    Login,
+    Write { immediate: bool },
+    /// Another context wrote to the outbox.
+    Remote,
+    Poke,
+    SyncEvent,
+    /// A person retried, edited or resolved something.
+    Resolution,
+    /// A person asked.
+    Now,
+}
+
+/// What a request was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    Push,
+    Pull,
+    Probe,
+    Refresh,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// 2xx and understood. `more`: there is more of the same to do.
+    Done { more: bool },
+    /// No answer: refused connection, time-out, truncated body, 408, 425.
+    Lost,
+    /// 401, or a token of another user.
+    Unauthorized,
+    /// 429 or 503; nobody's fault.
+    Busy { retry_after_ms: Option<u64> },
+    /// 5xx other than 503, or an answer that makes no sense: can be the batch's fault.
+    Faulty,
+    /// The step was overtaken by another context; do it again.
+    Stale,
+    /// Any other 4xx for the envelope: a person must look.
+    Refused,
+    /// The storage did not take it.
+    Storage,
+}
+
+/// What the outbox and the base look like when the question is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// A batch is stored and unanswered.
+    pub in_flight: bool,
+    /// Entries wait that could travel.
+    pub sendable: bool,
+    /// A pull to head must go before the next push.
+    pub pull_first: bool,
+    /// No request before this time, by an answer to any context.
+    pub hold_until: Option<UnixMillis>,
+    /// Another context is at it; ask again later.
+    pub token_missing: bool,
+}
+
+/// What to do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    Push,
+    Pull,
+    /// `GET /v1/sync/status`: is the server well?
+    Probe,
+    Refresh,
+    /// Nothing before this time, or before the next trigger.
+    Wait(Option<UnixMillis>),
+}
+
+/// How well the server can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connectivity {
+    Online,
+    Limited,
+    Offline,
+}
+
+/// Where authentication stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    Ok,
+    /// 401 was answered: refresh once.
+    Refreshing,
+    /// A person must sign in.
+    Required,
+}
+
+/// Settings in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Intervals {
+    pub debounce: u64,
+    pub push: u64,
+    pub pull: u64,
+}
+
+const HEARTBEAT_MS: u64 = 30_000;
+const BACKOFF_BASE_MS: u64 = 1_000;
+const BACKOFF_MAX_MS: u64 = 60_000;
+const SLOW_MS: u64 = 3_000;
+const RECENT: usize = 5;
+
+/// The machine.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    intervals: Intervals,
+    /// `navigator.onLine`: only a hint.
+    hint: bool,
+    auth: Auth,
+    /// A refresh was tried since the last good answer.
+    refreshed: bool,
+    /// Consecutive answers that ask for patience.
+    backoff: u32,
+    not_before: UnixMillis,
+    push_at: Option<UnixMillis>,
+    pull_at: Option<UnixMillis>,
+    last_request: UnixMillis,
+    /// Of the last requests: time taken and whether an answer came.
+    recent: VecDeque<(u64, bool)>,
+    /// A faulty answer waits for the probe that makes it count.
+    suspect: bool,
+    /// Stopped by an answer that a person must look at.
+    refused: bool,
+}
+
+impl Schedule {
+    pub fn new(intervals: Intervals, online: bool, now: UnixMillis) -> Self {
+        Self {
+            intervals,
+            hint: online,
+            auth: Auth::Ok,
+            refreshed: false,
+            backoff: 0,
+            not_before: UnixMillis::ZERO,
+            push_at: Some(now),
+            pull_at: Some(now),
+            last_request: now,
+            recent: VecDeque::new(),
+            suspect: false,
+            refused: false,
+        }
+    }
+
+    /// Takes in what happened.
+    pub fn handle(&mut self, now: UnixMillis, trigger: Trigger) {
+        match trigger {
+            Trigger::Offline => self.hint = false,
+            Trigger::Online => {
+                self.hint = true;
+                self.recent.clear();
+                self.soon(now);
+            }
+            Trigger::Start | Trigger::Foreground => {
+                self.push_at = Some(now);
+                self.pull_at = Some(now);
+            }
+            Trigger::Login => {
+                self.auth = Auth::Ok;
+                self.refreshed = false;
+                self.soon(now);
+            }
+            Trigger::SyncEvent => {
+                self.hint = true;
+                self.soon(now);
+            }
+            Trigger::Resolution | Trigger::Now => self.soon(now),
+            Trigger::Write { immediate } => {
+                let at = UnixMillis(now.get() + if immediate { 0 } else { self.intervals.debounce });
+                self.push_at = Some(self.push_at.map_or(at, |old| old.min(at)));
+            }
+            Trigger::Remote => {
+                let at = UnixMillis(now.get() + 4 * self.intervals.debounce);
+                self.push_at = Some(self.push_at.map_or(at, |old| old.min(at)));
+            }
+            Trigger::Poke => self.pull_at = Some(now),
+        }
+    }
+
+    fn soon(&mut self, now: UnixMillis) {
+        self.backoff = 0;
+        self.not_before = UnixMillis::ZERO;
+        self.refused = false;
+        self.push_at = Some(now);
+        self.pull_at = Some(now);
+    }
+
+    /// Takes in how a request ended. `jitter` is uniform in 0..2³². Returns true when the push that failed now counts
+    /// as its batch's own fault.
+    pub fn answered(
+        &mut self,
+        now: UnixMillis,
+        request: Request,
+        answer: Answer,
+        started: UnixMillis,
+        jitter: u32,
+    ) -> bool {
+        let took = now.get().saturating_sub(started.get());
+        self.last_request = now;
+        match answer {
+            Answer::Stale | Answer::Storage => {}
+            Answer::Lost => self.note(took, false),
+            Answer::Done { .. }
+            | Answer::Unauthorized
+            | Answer::Busy { .. }
+            | Answer::Faulty
+            | Answer::Refused => self.note(took, true),
+        }
+        match (request, answer) {
+            (_, Answer::Lost) => self.back_off(now, None, jitter),
+            (Request::Refresh, Answer::Done { .. }) => {
+                self.auth = Auth::Ok;
+                self.refreshed = true;
+            }
+            (Request::Refresh, Answer::Busy { retry_after_ms }) => self.back_off(now, retry_after_ms, jitter),
+            (Request::Refresh, Answer::Faulty) => self.back_off(now, None, jitter),
+            (Request::Refresh, Answer::Unauthorized | Answer::Refused) => self.auth = Auth::Required,
+            (Request::Refresh, Answer::Stale | Answer::Storage) => {}
+            (Request::Push | Request::Pull | Request::Probe, Answer::Unauthorized) => {
+                // Once: a fresh token that is refused too needs a person.
+                self.auth = if self.refreshed { Auth::Required } else { Auth::Refreshing };
+            }
+            (Request::Push | Request::Pull | Request::Probe, Answer::Busy { retry_after_ms }) => {
+                self.back_off(now, retry_after_ms, jitter);
+            }
+            (Request::Push, Answer::Faulty) => {
+                self.suspect = true;
+                self.back_off(now, None, jitter);
+            }
+            (Request::Pull | Request::Probe, Answer::Faulty) => self.back_off(now, None, jitter),
+            (Request::Push | Request::Pull | Request::Probe, Answer::Refused) => self.refused = true,
+            (Request::Push | Request::Pull | Request::Probe, Answer::Storage) => self.back_off(now, None, jitter),
+            (Request::Push | Request::Pull | Request::Probe, Answer::Stale) => {}
+            (Request::Probe, Answer::Done { .. }) => {
+                self.well();
+                return std::mem::take(&mut self.suspect);
+            }
+            (Request::Push, Answer::Done { more }) => {
+                self.well();
+                self.suspect = false;
+                if more {
+                    self.push_at = Some(now);
+                } else {
+                    self.push_at = None;
+                    // What was accepted becomes the base only by a pull.
+                    self.pull_at = Some(now);
+                }
+            }
+            (Request::Pull, Answer::Done { more }) => {
+                self.well();
+                self.pull_at = more.then_some(now);
+            }
+        }
+        false
+    }
+
+    fn well(&mut self) {
+        self.backoff = 0;
+        self.not_before = UnixMillis::ZERO;
+        self.refreshed = false;
+        self.refused = false;
+    }
+
+    /// Full jitter: anywhere between now and the cap, so that clients that failed together don't come back together.
+    fn back_off(&mut self, now: UnixMillis, retry_after_ms: Option<u64>, jitter: u32) {
+        self.backoff = (self.backoff + 1).min(16);
+        let cap = (BACKOFF_BASE_MS << self.backoff.min(10)).min(BACKOFF_MAX_MS);
+        let delay = (u64::from(jitter) * cap) >> 32;
+        let asked = retry_after_ms.unwrap_or(0).min(limits::RETRY_AFTER_MS_MAX);
+        self.not_before = UnixMillis(now.get() + asked.max(delay.max(50)));
+    }
+
+    fn note(&mut self, took_ms: u64, answered: bool) {
+        self.recent.push_back((took_ms, answered));
+        if self.recent.len() > RECENT {
+            self.recent.pop_front();
+        }
+    }
+
+    /// What to do now.
+    pub fn next(&self, now: UnixMillis, facts: Facts) -> Next {
+        if self.auth == Auth::Required {
+            return Next::Wait(None);
+        }
+        let held = facts.hold_until.unwrap_or_default().max(self.not_before);
+        // A clock that went back must not stretch a wait past the longest one there is.
+        let held = if held.get() > now.get() + limits::RETRY_AFTER_MS_MAX { UnixMillis::ZERO } else { held };
+        if !self.hint {
+            // The hint may be wrong: look now and then.
+            let probe = UnixMillis(self.last_request.get().min(now.get()) + HEARTBEAT_MS).max(held);
+            return if now >= probe { self.or_refresh(Next::Probe, facts) } else { Next::Wait(Some(probe)) };
+        }
+        if held > now {
+            return Next::Wait(Some(held));
+        }
+        if self.refused {
+            return Next::Wait(None);
+        }
+        if self.auth == Auth::Refreshing {
+            return Next::Refresh;
+        }
+        if self.suspect {
+            return self.or_refresh(Next::Probe, facts);
+        }
+        let work = facts.in_flight || facts.sendable;
+        if facts.pull_first {
+            return self.or_refresh(Next::Pull, facts);
+        }
+        let push_due = match self.push_at {
+            Some(at) => Some(at),
+            None if work => Some(UnixMillis(self.last_request.get() + self.intervals.push)),
+            None => None,
+        };
+        let pull_due = self.pull_at.unwrap_or(UnixMillis(self.last_request.get() + self.intervals.pull));
+        if work && push_due.is_some_and(|at| at <= now) {
+            return self.or_refresh(Next::Push, facts);
+        }
+        if pull_due <= now {
+            return self.or_refresh(Next::Pull, facts);
+        }
+        let push_due = push_due.filter(|_| work);
+        Next::Wait(Some(push_due.map_or(pull_due, |push| push.min(pull_due))))
+    }
+
+    fn or_refresh(&self, next: Next, facts: Facts) -> Next {
+        if facts.token_missing { Next::Refresh } else { next }
+    }
+
+    pub fn auth(&self) -> Auth {
+        self.auth
+    }
+    pub fn is_refused(&self) -> bool {
+        self.refused
+    }
+    /// When the next attempt may go, if one is held back.
+    pub fn not_before(&self) -> Option<UnixMillis> {
+        (self.not_before > UnixMillis::ZERO).then_some(self.not_before)
+    }
+
+    pub fn connectivity(&self) -> Connectivity {
+        let lost = self.recent.iter().filter(|(_, answered)| !answered).count();
+        let last_two = self.recent.iter().rev().take(2).filter(|(_, answered)| !answered).count();
+        if !self.hint || (last_two == 2) || (self.recent.len() == 1 && lost == 1) {
+            return Connectivity::Offline;
+        }
+        let mut times: Vec<u64> = self.recent.iter().map(|(took, _)| *took).collect();
+        times.sort_unstable();
+        let median = times.get(times.len() / 2).copied().unwrap_or(0);
+        if lost >= 2 || median > SLOW_MS { Connectivity::Limited } else { Connectivity::Online }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schedule() -> Schedule {
+        Schedule::new(Intervals { debounce: 250, push: 30_000, pull: 300_000 }, true, UnixMillis(0))
+    }
+    const WORK: Facts =
+        Facts { in_flight: false, sendable: true, pull_first: false, hold_until: None, token_missing: false };
+
+    #[test]
+    fn s7_an_outage_of_ten_minutes_never_counts_and_never_freezes() {
+        let mut schedule = schedule();
+        let mut now = UnixMillis(0);
+        let mut tries = 0;
+        while now.get() < 600_000 {
+            match schedule.next(now, WORK) {
+                Next::Push => {
+                    tries += 1;
+                    assert!(!schedule.answered(now, Request::Push, Answer::Lost, now, u32::MAX));
+                }
+                Next::Wait(Some(at)) => {
+                    assert!(at > now && at.get() - now.get() <= BACKOFF_MAX_MS);
+                    now = at;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(tries >= 10, "kept trying: {tries}");
+        assert_eq!(schedule.connectivity(), Connectivity::Offline);
+    }
+
+    #[test]
+    fn s7_a_faulty_answer_counts_only_after_the_server_was_seen_well() {
+        let mut schedule = schedule();
+        let now = UnixMillis(1);
+        assert!(!schedule.answered(now, Request::Push, Answer::Faulty, now, 0));
+        let later = UnixMillis(70_000);
+        assert_eq!(schedule.next(later, WORK), Next::Probe);
+        assert!(!schedule.answered(later, Request::Probe, Answer::Lost, later, 0), "the server is down: nobody's fault");
+        let later = UnixMillis(140_000);
+        assert_eq!(schedule.next(later, WORK), Next::Probe);
+        assert!(schedule.answered(later, Request::Probe, Answer::Done { more: false }, later, 0));
+    }
+
+    #[test]
+    fn s7_a_401_refreshes_once_and_then_asks_for_a_person() {
+        let mut schedule = schedule();
+        let now = UnixMillis(1);
+        schedule.answered(now, Request::Push, Answer::Unauthorized, now, 0);
+        assert_eq!(schedule.next(now, WORK), Next::Refresh);
+        schedule.answered(now, Request::Refresh, Answer::Done { more: false }, now, 0);
+        assert_eq!(schedule.next(now, WORK), Next::Push);
+        schedule.answered(now, Request::Push, Answer::Unauthorized, now, 0);
+        assert_eq!(schedule.auth(), Auth::Required);
+        assert_eq!(schedule.next(now, WORK), Next::Wait(None));
+        schedule.handle(now, Trigger::Login);
+        assert_eq!(schedule.next(now, WORK), Next::Push);
+    }
+
+    #[test]
+    fn retry_after_is_obeyed_whatever_the_jitter_says() {
+        let mut schedule = schedule();
+        let now = UnixMillis(1_000);
+        schedule.answered(now, Request::Push, Answer::Busy { retry_after_ms: Some(90_000) }, now, 0);
+        assert_eq!(schedule.next(UnixMillis(90_999), WORK), Next::Wait(Some(UnixMillis(91_000))));
+        assert_eq!(schedule.next(UnixMillis(91_000), WORK), Next::Push);
+    }
+}

@@ -1,0 +1,353 @@
+//! Settling: from the server's results to one transaction that ends entries, parks them or queues them again.
+//!
+//! Invariant (L4): an entry leaves the outbox only here or by its author's word, and always in the transaction that
+//! stores why.
+
+use crate::plan::OutboxTxn;
+use crate::plant::{Plant, planted};
+use crate::rows::{ConflictRow, Descriptor, Entry, InFlight, LocalEnd, ParkedChange, ParkedRow, Reason, SettledMutation};
+use crate::state::{Base, State};
+use crate::{retry, view};
+use landfall_protocol::{
+    EntryId, Epoch, Fields, Mutation, Op, Outcome, RecordKey, RejectCode, ResultStatus, Seq, UnixMillis,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How often the engine itself queues an entry again before a person must look.
+pub const REQUEUES_MAX: u32 = 5;
+
+/// What a step tells the people who listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    Applied { entries: Vec<EntryId> },
+    /// A value lost; it is kept under this row key.
+    Conflict { row: String },
+    /// A unit waits for a person; it is kept under this row key.
+    Parked { row: String },
+    ClientFork,
+    /// A restored server lost these; they are queued again.
+    Requeued { count: u64 },
+}
+
+/// What to do with an answered push.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SettlePlan {
+    Commit { txn: Box<OutboxTxn>, events: Vec<Event> },
+    /// The server knows these seqs otherwise: this profile was cloned or rolled back.
+    Fork,
+    /// The answer does not fit the request. Counts as a fault of the server.
+    Malformed,
+}
+
+/// Plans the settle of one answered push. `sent` are the mutations that went, in order.
+pub fn plan_settle(
+    state: &State,
+    base: &dyn Base,
+    row_key: &str,
+    sent: &[InFlight],
+    results: &[Outcome],
+    epoch: &Epoch,
+    now: UnixMillis,
+) -> SettlePlan {
+    if results.len() != sent.len() || sent.iter().zip(results).any(|(sent, result)| sent.seq != result.seq) {
+        return SettlePlan::Malformed;
+    }
+    let Some(descriptor) = state.descriptors.get(row_key) else {
+        // Another context settled it meanwhile; what it stored stands.
+        return SettlePlan::Commit { txn: Box::new(OutboxTxn::new("settle", state)), events: Vec::new() };
+    };
+    let open: BTreeSet<Seq> = descriptor.mutations.iter().map(|mutation| mutation.seq).collect();
+    if results.iter().any(|result| {
+        open.contains(&result.seq) && matches!(result.status, ResultStatus::AlreadySettled | ResultStatus::KeyReused)
+    }) {
+        return SettlePlan::Fork;
+    }
+    let mut settle = Settle {
+        state,
+        base,
+        now,
+        txn: OutboxTxn::new("settle", state),
+        events: Vec::new(),
+        applied: Vec::new(),
+        gone_creates: BTreeMap::new(),
+        parked_entries: BTreeSet::new(),
+    };
+    settle.txn.client.first_push = false;
+    let mut index = 0;
+    while index < sent.len() {
+        if !open.contains(&sent[index].seq) {
+            index += 1;
+            continue;
+        }
+        let group = sent[index].mutation().and_then(|mutation| mutation.group);
+        let end = match &group {
+            Some(_) => {
+                let same = |other: &&InFlight| other.mutation().and_then(|mutation| mutation.group) == group;
+                index + sent[index..].iter().take_while(same).count()
+            }
+            None => index + 1,
+        };
+        settle.unit(&sent[index..end], &results[index..end]);
+        index = end;
+    }
+    settle.follow_parked_creates();
+    settle.txn.settled_row(base, now).epoch = Some(epoch.clone());
+    let done: BTreeSet<Seq> = sent.iter().map(|mutation| mutation.seq).collect();
+    let left: Vec<InFlight> =
+        descriptor.mutations.iter().filter(|mutation| !done.contains(&mutation.seq)).cloned().collect();
+    let mut through = state.settled_through(&done, &[]);
+    if planted(Plant::AckBeyondSettled) {
+        through = through.max(Seq(state.client.next_seq.get() + 1));
+    }
+    settle.txn.client.acked_through = through.max(state.client.acked_through);
+    // One unit alone starts anew; more of them are still under suspicion.
+    let suspects = descriptor.window.is_some() && retry::unit_ends(&left).len() > 1;
+    let attempts = if suspects { retry::WHOLE_ATTEMPTS - 1 } else { 0 };
+    let rest = (!left.is_empty()).then_some(Descriptor { mutations: left, attempts, window: None });
+    settle.txn.descriptors.insert(row_key.to_owned(), rest);
+    if !settle.applied.is_empty() {
+        let entries = std::mem::take(&mut settle.applied);
+        settle.events.insert(0, Event::Applied { entries });
+    }
+    let events = settle.events;
+    SettlePlan::Commit { txn: Box::new(settle.txn.finish(state, base, now)), events }
+}
+
+struct Settle<'a> {
+    state: &'a State,
+    base: &'a dyn Base,
+    now: UnixMillis,
+    txn: OutboxTxn,
+    events: Vec<Event>,
+    applied: Vec<EntryId>,
+    /// Records whose create was parked in this step.
+    gone_creates: BTreeMap<RecordKey, Seq>,
+    parked_entries: BTreeSet<EntryId>,
+}
+
+impl Settle<'_> {
+    /// One unit: a mutation, or all members of a group.
+    fn unit(&mut self, sent: &[InFlight], results: &[Outcome]) {
+        let requeue = results.iter().any(|result| {
+            matches!(result.code.as_deref(), Some(RejectCode::BLOCKED | RejectCode::MISSING_PARENT))
+                && result.status == ResultStatus::Rejected
+        });
+        let park = results.iter().any(|result| match result.status {
+            ResultStatus::Rejected | ResultStatus::Conflict => true,
+            ResultStatus::Applied
+            | ResultStatus::Merged
+            | ResultStatus::Superseded
+            | ResultStatus::Recreated
+            | ResultStatus::AlreadySettled
+            | ResultStatus::KeyReused => false,
+        });
+        let used_up = sent.iter().flat_map(|mutation| &mutation.entries).any(|id| {
+            self.state.client.requeues.get(id).copied().unwrap_or(0) >= REQUEUES_MAX
+        });
+        if requeue && !used_up {
+            self.requeue(sent, results);
+        } else if park {
+            self.park(sent, results);
+        } else {
+            for (mutation, result) in sent.iter().zip(results) {
+                self.end(mutation, result);
+            }
+        }
+    }
+
+    /// The seq is settled; its entries go again under a new one.
+    fn requeue(&mut self, sent: &[InFlight], results: &[Outcome]) {
+        for (mutation, result) in sent.iter().zip(results) {
+            for id in &mutation.entries {
+                *self.txn.client.requeues.entry(*id).or_insert(0) += 1;
+            }
+            self.record(mutation, result, Vec::new());
+        }
+    }
+
+    /// A final outcome other than a refusal.
+    fn end(&mut self, sent: &InFlight, result: &Outcome) {
+        if result.status == ResultStatus::Superseded
+            && !planted(Plant::LoserNotKept)
+            && let Some(mutation) = sent.mutation()
+        {
+            let row = State::conflict_key(&self.state.client.client_id, sent.seq);
+            let conflict = ConflictRow {
+                seq: sent.seq,
+                entry: mutation.origin.or(sent.entries.first().copied()).unwrap_or_default(),
+                at: self.now,
+                key: mutation.key(),
+                op: mutation.op,
+                set: mutation.set,
+                unset: mutation.unset,
+                outcome: result.clone(),
+            };
+            self.txn.conflicts.insert(row.clone(), Some(conflict));
+            self.events.push(Event::Conflict { row });
+        }
+        if result.took_effect() {
+            self.applied.extend(&sent.entries);
+        }
+        self.record(sent, result, sent.entries.clone());
+    }
+
+    fn record(&mut self, sent: &InFlight, result: &Outcome, entries: Vec<EntryId>) {
+        let key = sent.mutation().map(|mutation| mutation.key()).or_else(|| {
+            sent.entries.first().and_then(|id| self.state.entries.get(id)).map(Entry::key)
+        });
+        let Some(key) = key else { return };
+        let settled = SettledMutation {
+            key,
+            entries,
+            text: Some(sent.text.clone()),
+            base: sent.base,
+            outcome: Some(result.clone()),
+            local: None,
+        };
+        self.txn.settled_row(self.base, self.now).mutations.push(settled);
+    }
+
+    /// Refused: rolled back in the view, kept as one unit with its reason.
+    fn park(&mut self, sent: &[InFlight], results: &[Outcome]) {
+        let cause = results
+            .iter()
+            .find(|result| {
+                result.status != ResultStatus::Superseded
+                    && result.code.as_deref() != Some(RejectCode::GROUP_REFUSED)
+                    && !result.took_effect()
+            })
+            .unwrap_or(&results[0]);
+        let changes: Vec<ParkedChange> = sent
+            .iter()
+            .zip(results)
+            .filter_map(|(mutation, result)| self.parked_change(&mutation.mutation()?, &mutation.entries, result))
+            .collect();
+        for (mutation, result) in sent.iter().zip(results) {
+            if mutation.mutation().is_some_and(|mutation| mutation.op == Op::Create)
+                && let Some(parsed) = mutation.mutation()
+            {
+                self.gone_creates.insert(parsed.key(), mutation.seq);
+            }
+            let ended = if planted(Plant::RejectedStaysVisible) { Vec::new() } else { mutation.entries.clone() };
+            self.parked_entries.extend(&mutation.entries);
+            self.record(mutation, result, ended);
+        }
+        // Voided: the server had failed on it again and again, and now it never will apply it.
+        let failed = cause.code.as_deref() == Some(RejectCode::VOID);
+        self.park_row(reason(cause), changes, failed);
+    }
+
+    fn parked_change(&self, mutation: &Mutation, entries: &[EntryId], result: &Outcome) -> Option<ParkedChange> {
+        let first = entries.first()?;
+        let on = self.state.entries.get(first).map_or(landfall_protocol::Version::ZERO, |entry| entry.on);
+        let key = mutation.key();
+        Some(ParkedChange {
+            entry: Entry {
+                scope: key.scope.clone(),
+                collection: key.collection.clone(),
+                id: key.id.clone(),
+                op: mutation.op,
+                set: mutation.set.clone(),
+                unset: mutation.unset.clone(),
+                stamp: mutation.stamp.clone(),
+                group: mutation.group.clone(),
+                on,
+                origin: mutation.origin,
+                place: None,
+            },
+            entries: entries.to_vec(),
+            base: view::server_view(self.state, self.base, &key).and_then(view::Seen::into_fields),
+            server: result.record.clone(),
+        })
+    }
+
+    fn park_row(&mut self, reason: Reason, changes: Vec<ParkedChange>, failed: bool) {
+        let Some(first) = changes.first() else { return };
+        let id = first.entry.origin.or(first.entries.first().copied()).unwrap_or_default();
+        let row = State::parked_key(id);
+        self.txn.parked.insert(row.clone(), Some(ParkedRow { id, at: self.now, reason, changes, failed }));
+        self.events.push(Event::Parked { row });
+    }
+
+    /// What stands on a parked create can't go on: it parks behind it as `blocked`, with its whole groups.
+    fn follow_parked_creates(&mut self) {
+        let mut queue: Vec<(RecordKey, Seq)> = self.gone_creates.clone().into_iter().collect();
+        let mut seen: BTreeSet<EntryId> = self.parked_entries.clone();
+        while let Some((key, by)) = queue.pop() {
+            if view::server_view(self.state, self.base, &key).is_some_and(|seen| !seen.deleted) {
+                continue;
+            }
+            let lane = self.state.lanes.get(&key).cloned().unwrap_or_default();
+            for id in lane {
+                if seen.contains(&id) || self.state.sent.contains_key(&id) {
+                    continue;
+                }
+                let Some(entry) = self.state.entries.get(&id) else { continue };
+                let members: Vec<(EntryId, Entry)> = match &entry.group {
+                    None => vec![(id, entry.clone())],
+                    Some(group) => {
+                        let same = |(_, other): &(&EntryId, &Entry)| other.group.as_ref() == Some(group);
+                        self.state.entries.iter().filter(same).map(|(id, entry)| (*id, entry.clone())).collect()
+                    }
+                };
+                let mut changes = Vec::new();
+                for (member, entry) in members {
+                    if !seen.insert(member) {
+                        continue;
+                    }
+                    let member_key = entry.key();
+                    if entry.op == Op::Create {
+                        queue.push((member_key.clone(), by));
+                    }
+                    self.txn.end_locally(self.base, self.now, &member_key, vec![member], LocalEnd::Parked);
+                    changes.push(ParkedChange { entry, entries: vec![member], base: None, server: None });
+                }
+                let reason = Reason {
+                    code: RejectCode::BLOCKED.to_owned(),
+                    message: "It builds on a record that was not accepted.".to_owned(),
+                    fields: BTreeMap::new(),
+                };
+                self.park_row(reason, changes, false);
+            }
+        }
+    }
+}
+
+fn reason(outcome: &Outcome) -> Reason {
+    if outcome.code.as_deref() == Some(RejectCode::VOID) {
+        return Reason {
+            code: "failed".to_owned(),
+            message: "The server failed on this change again and again. It is kept; try again later.".to_owned(),
+            fields: BTreeMap::new(),
+        };
+    }
+    let conflict = outcome.status == ResultStatus::Conflict;
+    let code = outcome.code.clone().unwrap_or_else(|| if conflict { "conflict".to_owned() } else { "rejected".to_owned() });
+    let message = outcome.message.clone().unwrap_or_else(|| "The server did not accept this change.".to_owned());
+    Reason { code, message, fields: outcome.fields.clone() }
+}
+
+/// Plans that these seqs are given up: from now on their void is sent, and its outcome decides (DESIGN section 5, Void).
+pub fn plan_void(state: &State, base: &dyn Base, row_key: &str, seqs: &BTreeSet<Seq>, now: UnixMillis) -> OutboxTxn {
+    let mut txn = OutboxTxn::new("void", state);
+    if let Some(descriptor) = state.descriptors.get(row_key) {
+        let mut descriptor = descriptor.clone();
+        for mutation in descriptor.mutations.iter_mut().filter(|mutation| seqs.contains(&mutation.seq)) {
+            mutation.void = true;
+        }
+        descriptor.attempts = 0;
+        descriptor.window = None;
+        txn.descriptors.insert(row_key.to_owned(), Some(descriptor));
+    }
+    txn.finish(state, base, now)
+}
+
+/// Values of a patch over what is there, for a person.
+pub fn local_values(base: Option<&Fields>, change: &Entry) -> Fields {
+    let mut fields = match change.op {
+        Op::Create => Fields::new(),
+        Op::Update | Op::Delete => base.cloned().unwrap_or_default(),
+    };
+    crate::authority::apply_patch(&mut fields, &change.set, &change.unset);
+    fields
+}

@@ -1,0 +1,328 @@
+//! The outbox as this context knows it: rebuilt from rows, changed only by rows.
+
+use crate::rows::{ClientRow, Descriptor, Entry, ParkedRow, SettledMutation, SettledRow};
+use landfall_protocol::{
+    ClientId, CollectionName, EntryId, Epoch, Fields, Hlc, Pair, Position, RecordKey, Scope, Seq, Version,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The last server state of a record that this client pulled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseRecord {
+    pub version: Version,
+    pub deleted: bool,
+    pub fields: Fields,
+}
+
+/// What the outbox's rules ask of the base. Implemented by the replica over its segments.
+pub trait Base {
+    fn base(&self, key: &RecordKey) -> Option<BaseRecord>;
+    /// How far pulls of a pair reach; `None` where the client does not pull it.
+    fn covered(&self, pair: &Pair) -> Option<Position>;
+    fn epoch(&self) -> Option<&Epoch>;
+}
+
+/// What a collection's declaration means to the outbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CollectionConfig {
+    /// Scope template, e.g. `user:{user}`.
+    pub scope: String,
+    pub priority: i32,
+    pub immediate: bool,
+}
+
+/// What the app chose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    pub user: String,
+    pub device: String,
+    pub schema_version: u32,
+    pub collections: BTreeMap<CollectionName, CollectionConfig>,
+    pub batch_count: usize,
+    pub batch_bytes: usize,
+    /// Answers that can be a unit's own fault before it is `failed`.
+    pub attempts_max: u32,
+    pub push_debounce_ms: u64,
+    pub push_every_ms: u64,
+    pub pull_every_ms: u64,
+}
+
+impl Config {
+    pub fn new(user: impl Into<String>) -> Self {
+        Self {
+            user: user.into(),
+            device: String::new(),
+            schema_version: 1,
+            collections: BTreeMap::new(),
+            batch_count: landfall_protocol::limits::BATCH_COUNT_DEFAULT,
+            batch_bytes: landfall_protocol::limits::BATCH_BYTES_MAX - 16 * 1024,
+            attempts_max: 10,
+            push_debounce_ms: 250,
+            push_every_ms: 30_000,
+            pull_every_ms: 300_000,
+        }
+    }
+
+    /// The scope that a record belongs to, by its collection's template. `None`: a field of the template is missing.
+    pub fn scope_of(&self, collection: &CollectionName, fields: &Fields) -> Option<Scope> {
+        let template = self.collections.get(collection).map_or("user:{user}", |config| config.scope.as_str());
+        let mut scope = String::new();
+        let mut rest = template;
+        while let Some((before, after)) = rest.split_once('{') {
+            scope.push_str(before);
+            let (name, tail) = after.split_once('}')?;
+            if name == "user" {
+                scope.push_str(&self.user);
+            } else {
+                let value = fields.get(name)?;
+                match value.as_string() {
+                    Some(text) => scope.push_str(&text),
+                    None => scope.push_str(value.text()),
+                }
+            }
+            rest = tail;
+        }
+        scope.push_str(rest);
+        Some(Scope(scope))
+    }
+}
+
+/// The last settled mutation of a record before a given entry: what a follower stands on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettledRef<'a> {
+    pub mutation: &'a SettledMutation,
+    pub epoch: Option<&'a Epoch>,
+}
+
+/// The outbox in memory. Everything here follows from rows; nothing is only here.
+#[derive(Clone, Debug)]
+pub struct State {
+    pub client: ClientRow,
+    /// Undecided entries, by log position.
+    pub entries: BTreeMap<EntryId, Entry>,
+    /// Undecided entries of each record, in lane order.
+    pub lanes: BTreeMap<RecordKey, Vec<EntryId>>,
+    /// In-flight batches by row key.
+    pub descriptors: BTreeMap<String, Descriptor>,
+    /// Which seq an undecided entry travels under.
+    pub sent: BTreeMap<EntryId, Seq>,
+    /// Settled mutations by row key.
+    pub settled: BTreeMap<String, SettledRow>,
+    /// Which settled rows know a record, newest last: (row key, index).
+    pub settled_by_key: BTreeMap<RecordKey, Vec<(String, usize)>>,
+    /// Entries that ended, as long as their log row may still be read.
+    pub decided: BTreeSet<EntryId>,
+    pub parked: BTreeMap<String, ParkedRow>,
+    /// Parked changes of each record: row keys.
+    pub parked_by_key: BTreeMap<RecordKey, BTreeSet<String>>,
+    /// Live log rows: commit id and number of entries.
+    pub log_rows: BTreeMap<u64, (String, usize)>,
+    pub hlc: Hlc,
+}
+
+impl State {
+    pub fn new(client: ClientRow) -> Self {
+        Self {
+            client,
+            entries: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            descriptors: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            settled: BTreeMap::new(),
+            settled_by_key: BTreeMap::new(),
+            decided: BTreeSet::new(),
+            parked: BTreeMap::new(),
+            parked_by_key: BTreeMap::new(),
+            log_rows: BTreeMap::new(),
+            hlc: Hlc::default(),
+        }
+    }
+
+    /// A new client's first row.
+    pub fn first_client(client_id: ClientId, user: &str) -> ClientRow {
+        ClientRow {
+            rev: 1,
+            client_id,
+            user: user.to_owned(),
+            next_seq: Seq(1),
+            acked_through: Seq::ZERO,
+            first_push: true,
+            pull_first: false,
+            requeues: BTreeMap::new(),
+            hold_until: None,
+            recent: Vec::new(),
+        }
+    }
+
+    /// Takes a log row into account. Returns the records whose view may have changed.
+    pub fn add_log_row(&mut self, log_key: u64, commit_id: &str, entries: Vec<Entry>) -> Vec<RecordKey> {
+        self.log_rows.insert(log_key, (commit_id.to_owned(), entries.len()));
+        let mut touched = Vec::new();
+        for (index, entry) in entries.into_iter().enumerate() {
+            let id = EntryId::at(log_key, index);
+            self.hlc.observe(&entry.stamp);
+            if self.decided.contains(&id) || self.entries.contains_key(&id) {
+                continue;
+            }
+            let key = entry.key();
+            let place = entry.place.unwrap_or(id);
+            let lane = self.lanes.entry(key.clone()).or_default();
+            let at = lane
+                .iter()
+                .position(|other| self.entries.get(other).and_then(|other| other.place).unwrap_or(*other) > place)
+                .unwrap_or(lane.len());
+            lane.insert(at, id);
+            self.entries.insert(id, entry);
+            touched.push(key);
+        }
+        touched
+    }
+
+    /// Forgets a log row that was deleted.
+    pub fn drop_log_row(&mut self, log_key: u64) {
+        if let Some((_, count)) = self.log_rows.remove(&log_key) {
+            for index in 0..count {
+                let id = EntryId::at(log_key, index);
+                if let Some(entry) = self.entries.remove(&id) {
+                    self.leave_lane(&entry.key(), id);
+                }
+                self.decided.remove(&id);
+            }
+        }
+    }
+
+    fn leave_lane(&mut self, key: &RecordKey, id: EntryId) {
+        if let Some(lane) = self.lanes.get_mut(key) {
+            lane.retain(|other| *other != id);
+            if lane.is_empty() {
+                self.lanes.remove(key);
+            }
+        }
+    }
+
+    fn decide(&mut self, id: EntryId) {
+        self.decided.insert(id);
+        if let Some(entry) = self.entries.remove(&id) {
+            self.leave_lane(&entry.key(), id);
+        }
+    }
+
+    /// Takes a descriptor row into account, or its absence.
+    pub fn set_descriptor(&mut self, row_key: &str, descriptor: Option<Descriptor>) -> Vec<RecordKey> {
+        let mut touched = Vec::new();
+        if let Some(old) = self.descriptors.remove(row_key) {
+            for id in old.mutations.iter().flat_map(|mutation| &mutation.entries) {
+                self.sent.remove(id);
+                touched.extend(self.entries.get(id).map(Entry::key));
+            }
+        }
+        if let Some(new) = descriptor {
+            for mutation in &new.mutations {
+                for id in &mutation.entries {
+                    self.sent.insert(*id, mutation.seq);
+                    touched.extend(self.entries.get(id).map(Entry::key));
+                }
+            }
+            self.descriptors.insert(row_key.to_owned(), new);
+        }
+        touched
+    }
+
+    /// Takes a settled row into account, or its absence (it was trimmed).
+    pub fn set_settled(&mut self, row_key: &str, row: Option<SettledRow>) -> Vec<RecordKey> {
+        let mut touched = Vec::new();
+        if let Some(old) = self.settled.remove(row_key) {
+            for mutation in &old.mutations {
+                if let Some(rows) = self.settled_by_key.get_mut(&mutation.key) {
+                    rows.retain(|(row, _)| row != row_key);
+                    if rows.is_empty() {
+                        self.settled_by_key.remove(&mutation.key);
+                    }
+                }
+                touched.push(mutation.key.clone());
+            }
+        }
+        if let Some(new) = row {
+            for (index, mutation) in new.mutations.iter().enumerate() {
+                for id in &mutation.entries {
+                    self.decide(*id);
+                }
+                let rows = self.settled_by_key.entry(mutation.key.clone()).or_default();
+                let at = rows.partition_point(|(row, at)| (row.as_str(), *at) < (row_key, index));
+                rows.insert(at, (row_key.to_owned(), index));
+                touched.push(mutation.key.clone());
+            }
+            self.settled.insert(row_key.to_owned(), new);
+        }
+        touched
+    }
+
+    /// Takes a parked row into account, or its absence.
+    pub fn set_parked(&mut self, row_key: &str, row: Option<ParkedRow>) -> Vec<RecordKey> {
+        let mut touched = Vec::new();
+        if let Some(old) = self.parked.remove(row_key) {
+            for change in &old.changes {
+                let key = change.entry.key();
+                if let Some(rows) = self.parked_by_key.get_mut(&key) {
+                    rows.remove(row_key);
+                    if rows.is_empty() {
+                        self.parked_by_key.remove(&key);
+                    }
+                }
+                touched.push(key);
+            }
+        }
+        if let Some(new) = row {
+            for change in &new.changes {
+                let key = change.entry.key();
+                self.parked_by_key.entry(key.clone()).or_default().insert(row_key.to_owned());
+                touched.push(key);
+            }
+            self.parked.insert(row_key.to_owned(), new);
+        }
+        touched
+    }
+
+    /// The settled mutations of a record, oldest first.
+    pub fn settled_of<'a>(&'a self, key: &RecordKey) -> impl DoubleEndedIterator<Item = SettledRef<'a>> + use<'a> {
+        let rows = self.settled_by_key.get(key).map_or(&[][..], Vec::as_slice);
+        rows.iter().filter_map(|(row, index)| {
+            let row = self.settled.get(row)?;
+            Some(SettledRef { mutation: row.mutations.get(*index)?, epoch: row.epoch.as_ref() })
+        })
+    }
+
+    /// Undecided entries that travel in no batch yet.
+    pub fn unsent_count(&self) -> usize {
+        self.entries.len() - self.sent.len()
+    }
+
+    /// The lowest seq whose outcome is open, minus one.
+    pub fn settled_through(&self, without: &BTreeSet<Seq>, extra: &[Seq]) -> Seq {
+        let open = self
+            .descriptors
+            .values()
+            .flat_map(|descriptor| descriptor.mutations.iter().map(|mutation| mutation.seq))
+            .filter(|seq| !without.contains(seq))
+            .chain(extra.iter().copied())
+            .min();
+        match open {
+            Some(seq) => Seq(seq.get() - 1),
+            None => Seq(self.client.next_seq.get() - 1),
+        }
+    }
+
+    /// Row keys in `meta`.
+    pub fn descriptor_key(first: Seq) -> String {
+        format!("desc/{:016}", first.get())
+    }
+    pub fn settled_key(rev: u64) -> String {
+        format!("acked/{rev:016}")
+    }
+    pub fn parked_key(id: EntryId) -> String {
+        format!("parked/{:016}", id.get())
+    }
+    pub fn conflict_key(client: &ClientId, seq: Seq) -> String {
+        format!("conflict/{:016}/{}", seq.get(), client)
+    }
+}

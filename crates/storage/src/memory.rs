@@ -178,6 +178,11 @@ impl RowStore for MemoryRowStore {
         Ok(self.disk.borrow().row(store, key).map(str::to_owned))
     }
 
+    async fn get_many(&self, rows: &[(StoreName, Key)]) -> Result<Vec<Option<String>>, ReadError> {
+        let disk = self.disk.borrow();
+        Ok(rows.iter().map(|(store, key)| disk.row(*store, key).map(str::to_owned)).collect())
+    }
+
     async fn range(
         &self,
         store: StoreName,

@@ -16,6 +16,8 @@ fn main() -> anyhow::Result<()> {
         .input_path(input)
         .out_name(name)
         .web(true)?
+        // The library's default differs from the command's: without it the glue does not find its module by itself.
+        .omit_default_module_path(false)
         .typescript(true)
         .remove_producers_section(true)
         .generate(directory)

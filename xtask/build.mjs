@@ -15,7 +15,7 @@ export async function build({ release = true } = {}) {
   checkPrerequisites();
   const npm = ensureNpm();
   const rust = ensureRust();
-  // A rejection must not be reported twice while the others are still awaited.
+  // Awaited later, each where it is needed: until then a rejection must not end the process as unhandled.
   for (const promise of [npm, rust]) promise.catch(() => {});
   await buildWasm({ release, rust, npm });
   await buildJs();
@@ -63,7 +63,7 @@ export async function buildJs() {
 export async function buildWww() {
   const config = ['www/vite.config.js', 'www/vite.config.mjs', 'www/vite.config.ts'].find((path) => existsSync(join(root, path)));
   if (!config) return;
-  const hash = hashOf([...filesBelow(['www']), ...distFiles(), ...packageFiles()]);
+  const hash = hashOf([...filesBelow(['www', 'xtask/precache.mjs']), ...distFiles(), ...packageFiles()]);
   await stamped('www', hash, ['www/dist/index.html'], () => step('building the demo', () => run('vite', ['build', 'www', '--logLevel', 'warn'])));
 }
 

@@ -150,6 +150,15 @@ export async function stamped(name, hash, outputs, work) {
   return true;
 }
 
+/** Set-up is asked for by every part that needs it and done by the first: one promise per argument. */
+function once(work) {
+  const begun = new Map();
+  return (argument) => {
+    if (!begun.has(argument)) begun.set(argument, work(argument));
+    return begun.get(argument);
+  };
+}
+
 // ---- prerequisites -------------------------------------------------------------------------------------------------
 
 const installRust = "curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y";
@@ -167,8 +176,8 @@ export function checkPrerequisites() {
   if (missing.length > 0) throw new Failure(`Something is missing on this machine:\n${missing.map((line) => `  - ${line}`).join('\n')}`);
 }
 
-/** The pinned Rust tool chain with its wasm target and components. One process when all is there. */
-export async function ensureRust() {
+/** The pinned Rust tool chain with its wasm target and components. */
+export const ensureRust = once(async () => {
   const pinned = readFileSync(join(root, 'rust-toolchain.toml'), 'utf8');
   await stamped('rust', hashOf([], pinned, process.env.RUSTUP_TOOLCHAIN ?? '', toolchainDirectory()), [], () =>
     step('setting up Rust and its wasm32 target', async () => {
@@ -177,18 +186,24 @@ export async function ensureRust() {
       await run('rustup', ['component', 'add', 'clippy', 'rustfmt']);
     }),
   );
-}
+});
 
 function toolchainDirectory() {
   return spawnSync('rustc', ['--print', 'sysroot'], { cwd: root, encoding: 'utf8' }).stdout ?? '';
 }
 
-/** The npm packages of the lock file. */
-export async function ensureNpm() {
-  const hash = hashOf([join(root, 'package-lock.json'), join(root, '.npmrc')]);
-  await stamped('npm', hash, ['node_modules/.package-lock.json'], () =>
-    step('installing the npm packages', () => run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'])),
-  );
+/** The npm packages of the lock file; a tree that npm itself says to be that of the lock file is left alone. */
+export const ensureNpm = once(async () => {
+  if (!npmIsCurrent()) await step('installing the npm packages', () => run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']));
+});
+
+function npmIsCurrent() {
+  const packagesOf = (path) => JSON.parse(readFileSync(join(root, path), 'utf8')).packages;
+  if (!existsSync(join(root, 'node_modules/.package-lock.json'))) return false;
+  const { '': _project, ...wanted } = packagesOf('package-lock.json');
+  const installed = packagesOf('node_modules/.package-lock.json');
+  const same = ([path, entry]) => (installed[path] ? installed[path].integrity === entry.integrity : entry.optional === true);
+  return Object.entries(wanted).every(same) && Object.keys(installed).every((path) => Object.hasOwn(wanted, path));
 }
 
 // ---- the WebAssembly tools -----------------------------------------------------------------------------------------
@@ -202,7 +217,7 @@ export function toolsRoot() {
  * Builds the tools: `bindgen` is what a build needs, `all` adds wasm-pack and the test runner (and replaces the former).
  * Two commands at once wait for each other at cargo's own lock.
  */
-export async function ensureTools(size) {
+export const ensureTools = once(async (size) => {
   checkToolVersion();
   const bin = join(toolsRoot(), 'bin');
   const wanted = size === 'all' ? ['landfall-bindgen', 'wasm-bindgen', 'wasm-bindgen-test-runner', 'wasm-pack'] : ['landfall-bindgen'];
@@ -213,7 +228,7 @@ export async function ensureTools(size) {
     run('cargo', ['install', '--quiet', '--locked', '--path', 'tools', '--root', toolsRoot(), '--target-dir', target, ...features]),
   );
   if (size === 'all') rmSync(target, { recursive: true, force: true });
-}
+});
 
 /** wasm-bindgen's two halves must be of one version; said here in words instead of by a wasm-pack download. */
 function checkToolVersion() {

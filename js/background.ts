@@ -1,0 +1,63 @@
+/**
+ * Asks the service worker to flush the outbox when this page no longer can.
+ *
+ * Background Sync where there is one, else a message to the worker. However many entries are written, one registration is
+ * under way at a time, and one more follows it if something was written meanwhile.
+ */
+import { flushMessage, syncTag } from './tags.js';
+
+/** The part of Background Sync that TypeScript's DOM does not have. */
+interface SyncRegistration {
+  readonly sync?: { register(tag: string): Promise<void> };
+}
+
+/** Without Background Sync: how long a message covers what is written after it. */
+const messagePauseMs = 1000;
+
+export class BackgroundFlush {
+  readonly #database: string;
+  readonly #registration: Promise<ServiceWorkerRegistration | undefined>;
+  #n = 0;
+  #busy = false;
+  #again = false;
+
+  constructor(database: string, worker: boolean | ServiceWorkerRegistration) {
+    this.#database = database;
+    // `ready` never ends where nobody registers a worker; then nothing here ever happens.
+    const container = typeof navigator === 'undefined' ? undefined : navigator.serviceWorker;
+    this.#registration = Promise.resolve(typeof worker === 'object' ? worker : worker ? container?.ready : undefined);
+  }
+
+  /** From now on another tag: the last one may have been tried, and refused, while the page was away. */
+  renew(): void {
+    this.#n = 0;
+  }
+
+  async request(): Promise<void> {
+    this.#again = true;
+    if (this.#busy) return;
+    this.#busy = true;
+    while (this.#again) {
+      this.#again = false;
+      await this.#arm();
+    }
+    this.#busy = false;
+  }
+
+  async #arm(): Promise<void> {
+    const registration = await this.#registration;
+    if (!registration) return;
+    try {
+      const { sync } = registration as SyncRegistration;
+      if (sync) {
+        // Until it has fired, registering the same tag again changes nothing; the clock makes it new to the browser.
+        this.#n ||= Date.now();
+        return await sync.register(syncTag(this.#database, this.#n));
+      }
+    } catch {
+      // Refused by the person or switched off: as if there were none.
+    }
+    registration.active?.postMessage(flushMessage(this.#database));
+    await new Promise((resolve) => setTimeout(resolve, messagePauseMs));
+  }
+}

@@ -1,0 +1,341 @@
+/**
+ * What `open()` gives: the names that an app calls, each one call of the engine.
+ *
+ * Nothing here decides about conflict, retry or order; that is the engine's. This file translates names, keeps the last
+ * status and wires the browser.
+ */
+import { BackgroundFlush } from './background.js';
+import { sense, senseChanges, type Senses } from './browser.js';
+import { Engine, type EngineEvent } from './engine.js';
+import { SyncError, type Json } from './errors.js';
+import { Emitter, guarded } from './events.js';
+import { expiresAtMs } from './jwt.js';
+import { encodeOptions } from './options.js';
+import { decodeRow, Query } from './query.js';
+import type {
+  Changes, Conflict, Draft, OpenOptions, OutboxEntry, QueryOptions, ScopeOption, Stored, SyncEvents, SyncProgress, SyncResult, SyncStatus,
+  TokenAuth, Unsubscribe, WriteResult,
+} from './types.js';
+import { checkId, encodeObject } from './validate.js';
+import { setWasmUrl, type RawStatus } from './wasm.js';
+import { encodeOp, WriteQueue, type Op } from './writes.js';
+
+/** Opens one user's database in this browser profile, making it when it is new. */
+export async function open(options: OpenOptions): Promise<Landfall> {
+  if (options.wasmUrl !== undefined) setWasmUrl(options.wasmUrl);
+  return Landfall.open(options);
+}
+
+/** The writes of one collection inside a transaction; they happen when the callback has ended well. */
+export interface TransactionCollection<T extends object> {
+  put(record: Draft<T>, options?: ScopeOption): void;
+  create(record: Draft<T>, options?: ScopeOption): void;
+  update(id: string, changes: Changes<T>, options?: ScopeOption): void;
+  delete(id: string, options?: ScopeOption): void;
+}
+
+export interface Transaction {
+  collection<T extends object>(name: string): TransactionCollection<T>;
+}
+
+export interface Sync {
+  /** The same object until something changes. */
+  readonly status: SyncStatus;
+  /** Sends and fetches everything now. An outage is a result (`error`), not an exception. */
+  now(options?: { readonly onProgress?: (progress: SyncProgress) => void }): Promise<SyncResult>;
+  on<K extends keyof SyncEvents>(event: K, listener: (value: SyncEvents[K]) => void): Unsubscribe;
+}
+
+export interface Outbox {
+  list(): Promise<OutboxEntry[]>;
+  retry(entry: number): Promise<void>;
+  edit(entry: number, fields: object): Promise<void>;
+  /** Gives an entry up. Resolves with how many went: those that build on it go with it. */
+  discard(entry: number): Promise<number>;
+}
+
+export interface Conflicts {
+  list(): Promise<Conflict[]>;
+}
+
+/** Top-level names from snake_case to camelCase; what is inside a record stays as the app wrote it. */
+const camel = (raw: object): unknown =>
+  Object.fromEntries(Object.entries(raw).map(([name, value]) => [name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase()), value]));
+
+export class Landfall {
+  readonly sync: Sync;
+  readonly outbox: Outbox;
+  readonly conflicts: Conflicts;
+
+  readonly #engine: Engine;
+  readonly #writes: WriteQueue;
+  readonly #events = new Emitter<SyncEvents>();
+  readonly #collections: ReadonlySet<string>;
+  readonly #background: BackgroundFlush;
+  readonly #senses: Senses;
+  #status!: SyncStatus;
+  #wantsPersist: boolean;
+  #persisted: boolean | null = null;
+  #deaf: Unsubscribe | undefined;
+
+  private constructor(options: OpenOptions) {
+    const { database, optionsJson } = encodeOptions(options);
+    this.#collections = new Set(Object.keys(options.collections));
+    this.#wantsPersist = options.persist !== 'manual';
+    this.#background = new BackgroundFlush(database, options.serviceWorker ?? true);
+    this.#engine = new Engine({
+      optionsJson,
+      token: tokenHook(options.auth),
+      event: (event) => this.#heard(event),
+      opened: (replica) => {
+        this.#setStatus(replica.status());
+        sense(this.#senses);
+      },
+      restarted: (error, recovered) => this.#events.emit('restarted', { error, recovered }),
+    });
+    this.#senses = this.#makeSenses();
+    this.#writes = new WriteQueue(this.#engine);
+    this.sync = this.#makeSync();
+    this.outbox = this.#makeOutbox();
+    this.conflicts = { list: async () => (await this.#read('conflicts')).map((raw) => camel(raw) as Conflict) };
+  }
+
+  /** Used by `open()`, which knows where the module is. */
+  static async open(options: OpenOptions): Promise<Landfall> {
+    const db = new Landfall(options);
+    try {
+      await db.#engine.open();
+    } catch (error) {
+      await db.close();
+      throw error;
+    }
+    db.#deaf = senseChanges(db.#senses);
+    // Written before there was a worker, or by a tab that died before it could ask.
+    if (db.#status.pending > 0) void db.#background.request();
+    return db;
+  }
+
+  /** Errors: `unknown_collection` at once. */
+  collection<T extends object>(name: string): Collection<T> {
+    this.#check(name);
+    return new Collection<T>(name, this.#engine, this.#writes);
+  }
+
+  /**
+   * Writes all or none, here and at the server; when the callback throws, none. Resolves with a result for each write, in order.
+   * Errors: those of a write, `group_too_large`, `group_crosses_scopes`.
+   */
+  async transaction(names: readonly string[], callback: (tx: Transaction) => void | Promise<void>): Promise<WriteResult[]> {
+    names.forEach((name) => this.#check(name));
+    const ops: string[] = [];
+    let over = false;
+    const collection = <T extends object>(name: string): TransactionCollection<T> => {
+      if (!names.includes(name)) throw new SyncError('unknown_collection', `This transaction does not name the collection ${name}.`, { details: { collection: name } });
+      const push = (op: Op, id: string | undefined, record: object | undefined, options?: ScopeOption): void => {
+        if (over) throw new SyncError('closed', 'This transaction has ended.');
+        ops.push(encodeOp(op, name, options?.scope, id, record));
+      };
+      return {
+        put: (record, options) => push('put', undefined, record, options),
+        create: (record, options) => push('create', undefined, record, options),
+        update: (id, changes, options) => push('update', id, changes, options),
+        delete: (id, options) => push('delete', id, undefined, options),
+      };
+    };
+    try {
+      await callback({ collection });
+    } finally {
+      over = true;
+    }
+    return ops.length === 0 ? [] : this.#writes.addGroup(ops);
+  }
+
+  /** Gives the engine a new access token, or takes it away. Sync that waited for one goes on. */
+  async token(token: string | null): Promise<void> {
+    await this.#engine.call((replica) => replica.set_token(token ?? undefined, token === null ? undefined : expiresAtMs(token)));
+  }
+
+  /**
+   * Ends the session and closes the database. `keep` leaves the data for this user's next login, `wipe` deletes it with
+   * everything unsent. `ask` (default) wipes, but throws `unsynced_writes` (`details.count`) when something would be lost.
+   */
+  async logout({ unsynced = 'ask' }: { readonly unsynced?: 'ask' | 'keep' | 'wipe' } = {}): Promise<void> {
+    if (this.#engine.ended) return;
+    if (unsynced === 'ask') {
+      // Counted when what was written before has been stored.
+      await this.#writes.idle();
+      const { pending, sending, parked, failed } = await this.#engine.call(async (replica) => replica.status());
+      const count = pending + sending + parked + failed;
+      if (count > 0) throw new SyncError('unsynced_writes', `${count} writes have not reached the server.`, { details: { count } });
+    }
+    this.#writes.send();
+    await this.#end((replica) => replica.logout(unsynced === 'keep' ? 'keep' : 'wipe'));
+  }
+
+  /** What a support person wants to see; without the contents of records. */
+  async inspect(): Promise<Json> {
+    return JSON.parse(await this.#engine.call((replica) => replica.inspect())) as Json;
+  }
+
+  /** Stops and lets go of the database; what was written before is stored. A second call does nothing. */
+  async close(): Promise<void> {
+    this.#writes.send();
+    await this.#end((replica) => replica.close());
+  }
+
+  async #end(last: Parameters<Engine['end']>[0]): Promise<void> {
+    this.#deaf?.();
+    await this.#engine.end(last);
+  }
+
+  #check(name: string): void {
+    if (!this.#collections.has(name)) throw new SyncError('unknown_collection', `open() was not told of the collection ${name}.`, { details: { collection: name } });
+  }
+
+  async #read(what: 'outbox' | 'conflicts'): Promise<object[]> {
+    this.#writes.send();
+    return JSON.parse(await this.#engine.call((replica) => replica[what]())) as object[];
+  }
+
+  #makeSenses(): Senses {
+    return {
+      online: (online) => this.#engine.tell((replica) => replica.set_online(online)),
+      visible: (visible) => {
+        if (visible) this.#background.renew();
+        this.#engine.tell((replica) => replica.set_visible(visible));
+      },
+      wake: (reason) => this.#engine.tell((replica) => replica.wake(reason)),
+    };
+  }
+
+  #makeSync(): Sync {
+    const current = (): SyncStatus => this.#status;
+    return {
+      get status() {
+        return current();
+      },
+      now: async ({ onProgress } = {}) => {
+        this.#writes.send();
+        const progress = onProgress && ((json: string) => queueMicrotask(() => guarded(() => onProgress(JSON.parse(json) as SyncProgress))));
+        return JSON.parse(await this.#engine.call((replica) => replica.sync_now(progress))) as SyncResult;
+      },
+      on: (event, listener) => this.#events.on(event, listener),
+    };
+  }
+
+  #makeOutbox(): Outbox {
+    return {
+      list: async () => (await this.#read('outbox')).map((raw) => camel(raw) as OutboxEntry),
+      retry: (entry) => this.#engine.call((replica) => replica.outbox_retry(entry)),
+      edit: async (entry, fields) => {
+        const json = encodeObject(fields, 'invalid_record', 'record');
+        await this.#engine.call((replica) => replica.outbox_edit(entry, json));
+      },
+      discard: async (entry) => (JSON.parse(await this.#engine.call((replica) => replica.outbox_discard(entry))) as { discarded: number }).discarded,
+    };
+  }
+
+  #setStatus(raw: RawStatus): void {
+    const status = camel(raw) as SyncStatus;
+    this.#status = { ...status, storage: { ...status.storage, persisted: raw.storage.persisted ?? this.#persisted } };
+  }
+
+  /** May run inside a call of the engine: keeps what must be right at once, tells everybody later. */
+  #heard(event: EngineEvent): void {
+    const emit = this.#events;
+    switch (event.type) {
+      case 'status':
+        this.#setStatus(event['status'] as unknown as RawStatus);
+        return emit.emit('status', this.#status);
+      case 'conflict':
+        return emit.emit('conflict', camel(event['conflict'] as object) as Conflict);
+      case 'rejected':
+        return emit.emit('rejected', camel(event['entry'] as object) as OutboxEntry);
+      case 'applied':
+        return emit.emit('applied', event['entries'] as readonly Json[]);
+      case 'change':
+        return emit.emit('change', event['collections'] as readonly string[]);
+      case 'progress':
+        return emit.emit('progress', event);
+      case 'storage':
+        return emit.emit('storage', this.#status.storage);
+      case 'auth_required':
+        return emit.emit('auth_required', null);
+      case 'enqueued':
+        void this.#background.request();
+        if (this.#wantsPersist) void this.#persist();
+    }
+  }
+
+  /** Asks the browser once not to evict what has not been sent. */
+  async #persist(): Promise<void> {
+    this.#wantsPersist = false;
+    if (typeof document === 'undefined') return;
+    this.#persisted = (await navigator.storage?.persist?.().catch(() => false)) ?? null;
+    this.#status = { ...this.#status, storage: { ...this.#status.storage, persisted: this.#persisted } };
+    this.#events.emit('status', this.#status);
+  }
+}
+
+/** The records of one collection. */
+export class Collection<T extends object> {
+  readonly name: string;
+  readonly #engine: Engine;
+  readonly #writes: WriteQueue;
+
+  /** Made by `db.collection()`. */
+  constructor(name: string, engine: Engine, writes: WriteQueue) {
+    this.name = name;
+    this.#engine = engine;
+    this.#writes = writes;
+  }
+
+  /** Writes a whole record: creates it or replaces its fields. Visible and durable when it resolves. Errors: see docs/errors.md. */
+  async put(record: Draft<T>, options?: ScopeOption): Promise<WriteResult> {
+    return this.#write('put', undefined, record, options);
+  }
+
+  /** Like `put`, for a record that must not be there yet. */
+  async create(record: Draft<T>, options?: ScopeOption): Promise<WriteResult> {
+    return this.#write('create', undefined, record, options);
+  }
+
+  /** Changes the named fields of a record that is there. */
+  async update(id: string, changes: Changes<T>, options?: ScopeOption): Promise<WriteResult> {
+    return this.#write('update', id, changes, options);
+  }
+
+  async delete(id: string, options?: ScopeOption): Promise<WriteResult> {
+    return this.#write('delete', id, undefined, options);
+  }
+
+  /** Undefined when there is none. Errors: `ambiguous_id` when the id is in two scopes and none is named. */
+  async get(id: string, { scope }: ScopeOption = {}): Promise<Stored<T> | undefined> {
+    checkId(id);
+    this.#writes.send();
+    const json = await this.#engine.call((replica) => replica.get(this.name, scope, id));
+    return json === undefined ? undefined : decodeRow<T>(json);
+  }
+
+  /** Errors: `invalid_query` at once, for what JSON cannot hold. */
+  query(options: QueryOptions<T> = {}): Query<T> {
+    return new Query<T>(this.#engine, this.#writes.send, this.name, options);
+  }
+
+  /** All records, now and whenever they change. */
+  subscribe(callback: (records: Stored<T>[]) => void, onError?: (error: SyncError) => void): Unsubscribe {
+    return this.query().subscribe(callback, onError);
+  }
+
+  #write(op: Op, id: string | undefined, record: object | undefined, options?: ScopeOption): Promise<WriteResult> {
+    return this.#writes.add(encodeOp(op, this.name, options?.scope, id, record));
+  }
+}
+
+function tokenHook(auth: TokenAuth | 'cookie'): (() => Promise<{ token: string; expires_at: number | null } | null>) | undefined {
+  if (auth === 'cookie' || !auth.token) return undefined;
+  return async () => {
+    const token = await auth.token?.();
+    return !token ? null : { token, expires_at: expiresAtMs(token) ?? null };
+  };
+}

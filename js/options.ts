@@ -1,0 +1,61 @@
+/** Checks what `open()` was given, and writes it as the engine reads and stores it. */
+import { SyncError } from './errors.js';
+import { databaseName } from './tags.js';
+import type { OpenOptions } from './types.js';
+import { encodeObject } from './validate.js';
+
+function expect(condition: boolean, path: string, must: string): void {
+  if (!condition) throw new SyncError('invalid_options', `open(): ${path} ${must}.`, { details: { path } });
+}
+
+const isText = (value: unknown): value is string => typeof value === 'string' && value !== '';
+const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null;
+const isCount = (value: unknown): boolean => value === undefined || (Number.isSafeInteger(value) && Number(value) > 0);
+
+/** The worker reads the options without a page: an address must not depend on where the page is. */
+function absolute(url: string, path: string): string {
+  try {
+    return new URL(url, globalThis.location?.href).href;
+  } catch {
+    throw new SyncError('invalid_options', `open(): ${path} must be an address.`, { details: { path } });
+  }
+}
+
+/** Errors: `invalid_options`, with `details.path`. */
+export function encodeOptions(options: OpenOptions): { readonly database: string; readonly optionsJson: string } {
+  const { name, user, url, auth, collections, device, schemaVersion, durability, retry, persist } = options;
+  expect(isText(name), 'name', 'must be a non-empty string');
+  expect(isText(user), 'user', 'must be a non-empty string');
+  expect(isText(url), 'url', 'must be an address');
+  expect(auth === 'cookie' || isObject(auth), 'auth', "must be 'cookie' or an object");
+  expect(isObject(collections) && Object.keys(collections).length > 0, 'collections', 'must name at least one collection');
+  expect(durability === undefined || durability === 'strict' || durability === 'relaxed', 'durability', "must be 'strict' or 'relaxed'");
+  expect(isCount(retry?.attempts), 'retry.attempts', 'must be a whole number above 0');
+  expect(isCount(schemaVersion), 'schemaVersion', 'must be a whole number above 0');
+  const refresh = auth === 'cookie' ? undefined : auth.refresh;
+  const given = {
+    name,
+    user,
+    url: absolute(url, 'url'),
+    auth: auth === 'cookie' ? auth : { token: auth.token !== undefined, ...(refresh && { refresh: { url: absolute(refresh.url, 'auth.refresh.url') } }) },
+    collections: Object.fromEntries(
+      Object.entries(collections).map(([collection, { scope = 'user:{user}', priority = 0, batch, immediate = false }]) => {
+        expect(Number.isSafeInteger(priority), `collections.${collection}.priority`, 'must be a whole number');
+        expect(isCount(batch), `collections.${collection}.batch`, 'must be a whole number above 0');
+        return [collection, { scope, priority, batch, immediate }];
+      }),
+    ),
+    device,
+    schema_version: schemaVersion,
+    durability,
+    retry,
+    persist,
+  };
+  // What was left out is left out of the text too.
+  const optionsJson = encodeObject(JSON.parse(JSON.stringify(given)), 'invalid_options', 'options');
+  try {
+    return { database: databaseName(name, user), optionsJson };
+  } catch (cause) {
+    throw new SyncError('invalid_options', 'open(): name and user must be whole Unicode characters.', { cause });
+  }
+}

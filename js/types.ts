@@ -1,0 +1,190 @@
+/** The shapes that an app meets. Names are camelCase here and snake_case in the engine; `client.ts` translates, nothing else does. */
+import type { Json, SyncError } from './errors.js';
+
+// ---- options -------------------------------------------------------------------------------------------------------
+
+export interface OpenOptions {
+  /** The app, as part of the database's name. */
+  readonly name: string;
+  /** The signed-in user, as the token's `sub` names them. A database belongs to one user. */
+  readonly user: string;
+  /** Where push, pull, status and live are found, for example `/v1/sync`. */
+  readonly url: string;
+  readonly auth: TokenAuth | 'cookie';
+  readonly collections: Readonly<Record<string, CollectionOptions>>;
+  /** A name for this device that a person would recognise. */
+  readonly device?: string;
+  readonly schemaVersion?: number;
+  /** `strict` (default): a resolved write has reached the disk. `relaxed`: it has reached the operating system. */
+  readonly durability?: 'strict' | 'relaxed';
+  readonly retry?: { readonly attempts?: number };
+  /** `true` (default): whichever worker controls the page flushes when the page is gone. The app registers that worker. */
+  readonly serviceWorker?: boolean | ServiceWorkerRegistration;
+  /** `auto` (default): ask the browser to keep the data at the first write. */
+  readonly persist?: 'auto' | 'manual';
+  /** Where `landfall_bg.wasm` is, when not beside the script. */
+  readonly wasmUrl?: string | URL;
+}
+
+export interface TokenAuth {
+  /** Gives an access token, or null when nobody is signed in. Called when the last one has ended or was refused. */
+  readonly token?: () => Promise<string | null> | string | null;
+  /** Where the worker gets a new token by an HttpOnly cookie when no page is open. */
+  readonly refresh?: { readonly url: string };
+}
+
+export interface CollectionOptions {
+  /** Which scope a record is in: `{user}` or the name of a field in braces. Default `user:{user}`. */
+  readonly scope?: string;
+  /** Higher goes first. Default 0. */
+  readonly priority?: number;
+  /** Most mutations in one push. */
+  readonly batch?: number;
+  /** Send at once instead of 250 ms after the last write. */
+  readonly immediate?: boolean;
+}
+
+// ---- records -------------------------------------------------------------------------------------------------------
+
+/** A record as the database gives it. */
+export type Stored<T extends object> = T & { readonly id: string };
+/** A record to be written: the id may be left out, the engine then makes a UUIDv7. */
+export type Draft<T extends object> = Omit<T, 'id'> & { readonly id?: string };
+/** The fields to change. */
+export type Changes<T extends object> = Partial<Omit<T, 'id'>>;
+
+export interface ScopeOption {
+  /** Needed only where one id exists in two scopes, or where the scope cannot be told from the record. */
+  readonly scope?: string;
+}
+
+export interface WriteResult {
+  readonly status: 'stored';
+  readonly id: string;
+  readonly scope: string;
+  /** The entry in the outbox; null when nothing changed. */
+  readonly entry: number | null;
+}
+
+export type RecordState = 'synced' | 'pending' | 'sending' | 'settled' | 'rejected' | 'conflict' | 'failed';
+
+export interface RecordMeta {
+  readonly state: RecordState;
+  /** The server's version that this record stands on; 0 when the server does not have it yet. */
+  readonly version: number;
+  readonly scope: string;
+}
+
+// ---- queries -------------------------------------------------------------------------------------------------------
+
+export interface Condition<V> {
+  readonly eq?: V;
+  readonly in?: readonly V[];
+  readonly gt?: V;
+  readonly gte?: V;
+  readonly lt?: V;
+  readonly lte?: V;
+  readonly prefix?: string;
+}
+
+export type Where<T extends object> = { readonly [K in keyof Stored<T>]?: Stored<T>[K] | Condition<Stored<T>[K]> };
+export type FieldName<T extends object> = keyof Stored<T> & string;
+
+export interface QueryOptions<T extends object> extends ScopeOption {
+  readonly where?: Where<T>;
+  readonly orderBy?: FieldName<T> | readonly (readonly [FieldName<T>, 'asc' | 'desc'])[];
+  readonly limit?: number;
+  readonly offset?: number;
+}
+
+export type Unsubscribe = () => void;
+
+// ---- sync ----------------------------------------------------------------------------------------------------------
+
+export interface SyncStatus {
+  readonly connectivity: 'online' | 'limited' | 'offline';
+  readonly phase: 'idle' | 'pushing' | 'pulling' | 'paused';
+  readonly pending: number;
+  readonly sending: number;
+  readonly parked: number;
+  readonly failed: number;
+  readonly conflicts: number;
+  /** Milliseconds since 1970, or null before the first. */
+  readonly lastSync: number | null;
+  readonly lastError: { readonly code: string; readonly message: string } | null;
+  readonly auth: 'ok' | 'refreshing' | 'auth_required';
+  readonly storage: {
+    readonly state: 'ok' | 'storage_failed' | 'quota' | 'closed';
+    /** Whether the browser promised not to evict; null while nobody asked. */
+    readonly persisted: boolean | null;
+    readonly quarantined: number;
+    readonly message: string | null;
+  };
+  /** Something has not been downloaded for the first time yet. */
+  readonly cold: boolean;
+  readonly nextAttemptAt: number | null;
+  /** The browser will not try again without an open page. */
+  readonly needsForeground: boolean;
+}
+
+export interface SyncResult {
+  readonly pushed: number;
+  readonly pulled: number;
+  readonly rejected: number;
+  readonly pending: number;
+  /** Why it ended early, or null. */
+  readonly error: string | null;
+}
+
+/** Progress as the engine tells it; counts of what this run has done so far. */
+export type SyncProgress = Readonly<Record<string, Json>>;
+
+export interface OutboxEntry {
+  /** The entry's number, as `put()` resolved with it. */
+  readonly id: number;
+  readonly collection: string;
+  readonly scope: string;
+  /** The record's id. */
+  readonly record: string;
+  readonly op: 'create' | 'update' | 'delete';
+  readonly state: 'pending' | 'sending' | 'parked' | 'failed';
+  readonly fields: Readonly<Record<string, Json>> | null;
+  readonly createdAt: number;
+  readonly attempts: number;
+  /** Why it needs a person. */
+  readonly reason?: { readonly code: string; readonly message: string; readonly fields?: Json };
+  readonly base?: Readonly<Record<string, Json>> | null;
+  readonly local?: Readonly<Record<string, Json>> | null;
+  readonly server?: Readonly<Record<string, Json>> | null;
+  readonly group?: string;
+}
+
+export interface Conflict {
+  readonly id: string;
+  readonly collection: string;
+  readonly scope: string;
+  readonly record: string;
+  /** Milliseconds since 1970. */
+  readonly at: number;
+  readonly status: string;
+  readonly local: Readonly<Record<string, Json>> | null;
+  readonly server: Readonly<Record<string, Json>> | null;
+  readonly seq: number;
+}
+
+/** What `db.sync.on(name, …)` hands to its listener. */
+export interface SyncEvents {
+  status: SyncStatus;
+  /** The server kept another value than this device's; the discarded one is in the conflict. */
+  conflict: Conflict;
+  /** An entry was refused and waits in the outbox for a person. */
+  rejected: OutboxEntry;
+  applied: readonly Json[];
+  /** The collections in which something may look different now. */
+  change: readonly string[];
+  progress: SyncProgress;
+  auth_required: null;
+  storage: SyncStatus['storage'];
+  /** The engine broke and was started anew from the database. Calls under way were rejected with this error; none was repeated. */
+  restarted: { readonly error: SyncError; readonly recovered: boolean };
+}

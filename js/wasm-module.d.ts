@@ -1,0 +1,61 @@
+/**
+ * The engine as this package uses it: the exports of `src/`, JSON text in and out.
+ *
+ * Written by hand so that the scripts can be checked before the module is built; `build.mjs` fails when the module that
+ * was built lacks one of these names.
+ */
+
+export interface Hooks {
+  /** May be called at any moment, also inside a call of the engine. Must not throw. */
+  event(json: string): void;
+  token?: () => Promise<{ token: string; expires_at: number | null } | null>;
+}
+
+export interface RawStatus {
+  connectivity: 'online' | 'limited' | 'offline';
+  phase: 'idle' | 'pushing' | 'pulling' | 'paused';
+  pending: number;
+  sending: number;
+  parked: number;
+  failed: number;
+  conflicts: number;
+  last_sync: number | null;
+  last_error: { code: string; message: string } | null;
+  auth: 'ok' | 'refreshing' | 'auth_required';
+  storage: { state: 'ok' | 'storage_failed' | 'quota' | 'closed'; persisted: boolean | null; quarantined: number; message: string | null };
+  cold: boolean;
+  next_attempt_at: number | null;
+  needs_foreground: boolean;
+}
+
+export class Replica {
+  private constructor();
+  static open(options_json: string, hooks: Hooks): Promise<Replica>;
+  static open_stored(database: string, hooks: Hooks): Promise<Replica | undefined>;
+  write(ops_json: string, atomic: boolean): Promise<string>;
+  get(collection: string, scope: string | undefined, id: string): Promise<string | undefined>;
+  query(query_json: string): Promise<string>;
+  watch(query_json: string, callback: (json: string) => void): number;
+  unwatch(watch: number): void;
+  status(): RawStatus;
+  sync_now(progress: ((json: string) => void) | undefined): Promise<string>;
+  flush(budget_ms: number, last_chance: boolean): Promise<string>;
+  outbox(): Promise<string>;
+  outbox_retry(entry: number): Promise<void>;
+  outbox_discard(entry: number): Promise<string>;
+  outbox_edit(entry: number, fields_json: string): Promise<void>;
+  conflicts(): Promise<string>;
+  set_token(token: string | undefined, expires_at_ms: number | undefined): Promise<void>;
+  set_online(online: boolean): void;
+  set_visible(visible: boolean): void;
+  wake(reason: string): void;
+  logout(mode: 'keep' | 'wipe'): Promise<void>;
+  inspect(): Promise<string>;
+  close(): Promise<void>;
+  free(): void;
+}
+
+/** Gives the module a fresh instance; there when the glue is made with its reset function. */
+export const __wbg_reset_state: (() => void) | undefined;
+
+export default function init(options?: { module_or_path: string | URL }): Promise<unknown>;

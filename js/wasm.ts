@@ -1,0 +1,62 @@
+/**
+ * The only module that imports the engine's glue (`#glue` is pkg/landfall.js).
+ *
+ * Invariant: at most one instance is alive in this context. After a panic its memory is in an unknown state, so it is never
+ * called again: `instanceDied()` drops it, everybody who holds a replica of it is told once, and the next use gets a fresh one.
+ */
+import * as glue from '#glue';
+import { SyncError } from './errors.js';
+import type { Hooks, Replica } from './wasm-module.js';
+
+export type { Hooks, RawStatus, Replica } from './wasm-module.js';
+
+type DeathListener = (error: SyncError) => void;
+
+let url: string | URL | undefined;
+let ready: Promise<unknown> | undefined;
+let generation = 0;
+const mourners = new Set<DeathListener>();
+
+/** Where `landfall_bg.wasm` is; by default beside the script that this is in. Has no effect once the module is loaded. */
+export function setWasmUrl(wasmUrl: string | URL): void {
+  url = wasmUrl;
+}
+
+async function load(): Promise<typeof glue.Replica> {
+  ready ??= glue.default(url === undefined ? undefined : { module_or_path: url });
+  try {
+    await ready;
+  } catch (cause) {
+    ready = undefined;
+    throw new SyncError('wasm_unavailable', 'The engine’s WebAssembly module could not be loaded.', { retryable: true, cause });
+  }
+  return glue.Replica;
+}
+
+export const openReplica = async (optionsJson: string, hooks: Hooks): Promise<Replica> => (await load()).open(optionsJson, hooks);
+
+/** Undefined when there is no such database, or none that a page has opened before. */
+export const openStoredReplica = async (database: string, hooks: Hooks): Promise<Replica | undefined> => (await load()).open_stored(database, hooks);
+
+/** Which instance is alive; to be noted before a call whose failure may have to be reported. */
+export const liveGeneration = (): number => generation;
+
+/** A trap of the module: a panic, or the end of its stack or memory. */
+export const isTrap = (error: unknown): boolean => error instanceof WebAssembly.RuntimeError;
+
+/** The listener hears of every death until it is taken off. */
+export function onDeath(listener: DeathListener): () => void {
+  mourners.add(listener);
+  return () => void mourners.delete(listener);
+}
+
+/** Says that the instance of `seen` broke; a second report of one death does nothing. Must not be called from inside a call of the engine. */
+export function instanceDied(cause: unknown, seen: number): SyncError {
+  const message = cause instanceof Error ? cause.message : String(cause);
+  const error = new SyncError('engine_failed', `The engine broke: ${message}`, { details: { fate: 'unknown' }, cause });
+  if (seen !== generation) return error;
+  generation++;
+  glue.__wbg_reset_state?.();
+  for (const listener of [...mourners]) listener(error);
+  return error;
+}

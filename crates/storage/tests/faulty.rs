@@ -1,5 +1,6 @@
 //! The faulty disk does to its caller what its plan says, and nothing else.
 #![cfg(feature = "testing")]
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking, its helpers too")]
 
 use std::future::Future;
 use std::pin::pin;

@@ -1,0 +1,128 @@
+//! The row store over IndexedDB: in a page, in a worker and in a service worker.
+//!
+//! Shape: `open` makes connections, `heal` keeps one alive, `txn` runs one transaction, `fault` reads error names.
+//!
+//! A row is a JavaScript string, so that a person can read it in the browser's developer tools.
+
+mod fault;
+mod heal;
+mod open;
+mod txn;
+mod wait;
+
+use std::rc::Rc;
+
+use landfall_storage::{CommitError, Committed, Key, OpenError, ReadError, RowStore, StorageFault, StoreName, Txn};
+
+use heal::{ATTEMPTS_MAX, Shared};
+pub use open::SCHEMA_VERSION;
+
+/// How long opening or deleting waits for other contexts to let go, unless the caller says otherwise.
+pub const OPEN_TIMEOUT_MS: u32 = 10_000;
+
+/// A handle on one database. Clones share its connection.
+#[derive(Clone)]
+pub struct IdbRowStore {
+    shared: Rc<Shared>,
+}
+
+impl IdbRowStore {
+    /// Opens a database, making it if there is none.
+    ///
+    /// Answers [`OpenError::Blocked`] after `timeout_ms`: another context holds an older version or is deleting it.
+    pub async fn open(name: &str, timeout_ms: u32) -> Result<Self, OpenError> {
+        Ok(Self { shared: Shared::open(name, timeout_ms).await? })
+    }
+
+    /// Deletes a database with all it holds. Other contexts' stores answer [`StorageFault::VersionChange`] from then on.
+    pub async fn delete(name: &str, timeout_ms: u32) -> Result<(), OpenError> {
+        open::delete(name, timeout_ms).await
+    }
+
+    /// Closes this handle and its clones. Transactions that run end by themselves; later calls fail.
+    pub fn close(&self) {
+        self.shared.close();
+    }
+
+    /// True once no call can succeed any more: closed here, or by another context's version change or deletion.
+    pub fn is_closed(&self) -> bool {
+        self.shared.is_closed()
+    }
+}
+
+/// Runs `$attempt` on a connection, and again on a new one while the connection is what failed.
+macro_rules! healing {
+    ($self:ident, $connection:ident => $attempt:expr) => {{
+        let mut attempts = 1;
+        loop {
+            let error = match $self.shared.connection().await {
+                Ok($connection) => match $attempt.await {
+                    Err(ReadError { fault: StorageFault::ConnectionLost, message }) => {
+                        $self.shared.discard(&$connection);
+                        ReadError { fault: StorageFault::ConnectionLost, message }
+                    }
+                    result => return result,
+                },
+                Err(error) => error,
+            };
+            if error.fault != StorageFault::ConnectionLost || attempts == ATTEMPTS_MAX {
+                return Err(error);
+            }
+            attempts += 1;
+        }
+    }};
+}
+
+impl RowStore for IdbRowStore {
+    async fn get(&self, store: StoreName, key: &Key) -> Result<Option<String>, ReadError> {
+        let found = self.get_many(&[(store, key.clone())]).await?;
+        Ok(found.into_iter().next().flatten())
+    }
+
+    async fn get_many(&self, rows: &[(StoreName, Key)]) -> Result<Vec<Option<String>>, ReadError> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        healing!(self, connection => txn::read_rows(&connection, rows))
+    }
+
+    async fn range(
+        &self,
+        store: StoreName,
+        from: &Key,
+        to: &Key,
+        limit: usize,
+    ) -> Result<Vec<(Key, String)>, ReadError> {
+        // To IndexedDB, 0 means "all".
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        if limit == 0 || from > to {
+            return Ok(Vec::new());
+        }
+        healing!(self, connection => txn::read_range(&connection, store, (from, to), limit))
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
+        let txn = Rc::new(txn);
+        let mut attempts = 1;
+        loop {
+            let (fault, message) = match self.shared.connection().await {
+                Ok(connection) => match txn::commit(&connection, &txn).await {
+                    Err(CommitError::Unknown { message }) => {
+                        self.shared.discard(&connection);
+                        return Err(CommitError::Unknown { message });
+                    }
+                    Err(CommitError::Aborted { fault: StorageFault::ConnectionLost, message }) => {
+                        self.shared.discard(&connection);
+                        (StorageFault::ConnectionLost, message)
+                    }
+                    result => return result,
+                },
+                Err(ReadError { fault, message }) => (fault, message),
+            };
+            if fault != StorageFault::ConnectionLost || attempts == ATTEMPTS_MAX {
+                return Err(CommitError::Aborted { fault, message });
+            }
+            attempts += 1;
+        }
+    }
+}

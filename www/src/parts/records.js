@@ -1,0 +1,76 @@
+// The person's records, grouped by day, each with how far it has come.
+
+import { meta } from 'landfall';
+import { byDay, stateOf, worked } from '../attendance.js';
+import { h, icon, reconcile } from '../dom.js';
+import { clockTime, dayKey, dayName, duration, exactTime, instant } from '../format.js';
+
+export function recordList({ onEdit, onMore }) {
+  const days = h('div', { class: 'days', testid: 'records' });
+  const empty = h('div', { class: 'card empty', testid: 'records-empty', hidden: true }, icon('calendar'), h('p', {}, 'No records yet. Clock in and your first one appears here.'));
+  const more = h('button', { type: 'button', class: 'button', testid: 'records-more', hidden: true, onclick: onMore }, 'Show older records');
+  const element = h('section', { class: 'column', 'aria-labelledby': 'records-title' },
+    h('div', { class: 'section-head' }, h('h2', { id: 'records-title' }, 'Your records')),
+    empty,
+    days,
+    more,
+  );
+
+  function update({ records, facilities, hasMore, loading }) {
+    const names = new Map(facilities.map(({ code, name }) => [code, name]));
+    empty.hidden = records.length > 0 || loading;
+    more.hidden = !hasMore;
+    reconcile(days, byDay(records), {
+      key: (day) => day.day,
+      signature: (day) => JSON.stringify([dayName(day.at), day.records.map((record) => signature(record, names))]),
+      render: (day, before) => renderDay(day, names, before),
+    });
+  }
+
+  function renderDay(day, names, before) {
+    const list = before?.querySelector('ol') ?? h('ol', { class: 'card day__records' });
+    const id = `day-${day.day}`;
+    reconcile(list, day.records, {
+      key: (record) => record.id,
+      signature: (record) => signature(record, names),
+      render: (record) => renderRecord(record, names, onEdit),
+    });
+    list.setAttribute('aria-labelledby', id);
+    const head = h('div', { class: 'day__head' }, h('h3', { id }, dayName(day.at)), h('span', { class: 'soft', testid: 'day-total' }, day.worked > 0 ? duration(day.worked) : ''));
+    return h('section', { class: 'day', testid: 'day' }, head, list);
+  }
+
+  return { element, update };
+}
+
+const signature = (record, names) => JSON.stringify([record, meta(record)?.state, names.get(record.facility_id)]);
+
+function renderRecord(record, names, onEdit) {
+  const { state } = meta(record) ?? { state: 'pending' };
+  const { tone, icon: symbol, label } = stateOf(state);
+  const from = instant(record.clock_in);
+  const to = instant(record.clock_out);
+  const times = timesOf(from, to);
+  const facility = names.get(record.facility_id) ?? record.facility_id;
+  return h('li', { class: 'record', testid: 'record', 'data-id': record.id, 'data-state': state },
+    h('div', { class: 'record__main' },
+      h('p', { class: 'record__times', testid: 'record-times', title: from === null ? '' : `${exactTime(from)} – ${to === null ? 'now' : exactTime(to)}` },
+        h('span', {}, times), to !== null && h('span', { class: 'record__length' }, duration(worked(record)))),
+      h('p', { class: 'record__facts' },
+        facility && h('span', {}, icon('place'), facility),
+        typeof record.latitude === 'number' && typeof record.longitude === 'number' &&
+          h('span', { title: `${record.latitude}, ${record.longitude}` }, icon('pin'), 'Location added'),
+      ),
+      record.note && h('p', { class: 'record__note', testid: 'record-note' }, String(record.note)),
+      h('span', { class: `state state--${tone}`, testid: 'record-state' }, icon(symbol), label),
+    ),
+    h('button', { type: 'button', class: 'button button--quiet button--square', testid: 'record-edit', 'aria-label': `Edit ${dayName(from ?? 0)} ${times}`, onclick: () => onEdit(record) }, icon('edit')),
+  );
+}
+
+/** `08:00 – 16:30`, with the day where the shift ended on another one. */
+export function timesOf(from, to) {
+  if (from === null) return 'No start time';
+  if (to === null) return `${clockTime(from)} – now`;
+  return `${clockTime(from)} – ${clockTime(to)}${dayKey(to) === dayKey(from) ? '' : ` (${dayName(to)})`}`;
+}

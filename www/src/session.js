@@ -1,0 +1,100 @@
+// Who is signed in on this device, and the database of that person.
+//
+// The name of the signed-in user is kept in localStorage, so that the page opens with its data before, and without,
+// any answer of the network. Tokens are not kept here: Landfall stores the access token for its worker, and the
+// refresh token is an HttpOnly cookie.
+
+import { open } from 'landfall';
+
+const userKey = 'landfall-demo:user';
+const deviceKey = 'landfall-demo:device';
+const loginTimeoutMs = 15_000;
+
+export class LoginError extends Error {}
+
+/** `{user, name, roles}` of the person signed in on this device, or null. */
+export function rememberedUser() {
+  try {
+    const person = JSON.parse(localStorage.getItem(userKey) ?? 'null');
+    return typeof person?.user === 'string' ? person : null;
+  } catch {
+    return null;
+  }
+}
+
+const remember = ({ user, name, roles }) => localStorage.setItem(userKey, JSON.stringify({ user, name, roles }));
+const forget = () => localStorage.removeItem(userKey);
+
+/** Calls back when another tab signs somebody in or out. */
+export function onSessionChangedElsewhere(callback) {
+  addEventListener('storage', (event) => {
+    if (event.key === userKey || event.key === null) callback();
+  });
+}
+
+/** Names this browser profile in the records it makes; not the person. */
+export function deviceId() {
+  const known = localStorage.getItem(deviceKey);
+  if (known) return known;
+  const fresh = `web_${crypto.randomUUID()}`;
+  localStorage.setItem(deviceKey, fresh);
+  return fresh;
+}
+
+/**
+ * `POST /auth/login`. Resolves with `{user, name, roles, token, expires_at}`; rejects with words for the person.
+ * `remembered`: this is now the person signed in on this device.
+ */
+export async function login(user, password, { remembered = true } = {}) {
+  const response = await fetch('/auth/login', {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ user, password }),
+    signal: AbortSignal.timeout(loginTimeoutMs),
+  }).catch(() => {
+    throw new LoginError('The server cannot be reached. Signing in needs a connection once; after that everything works without one.');
+  });
+  if (response.status === 401 || response.status === 403) throw new LoginError('User name or password is not right.');
+  if (response.status === 429) throw new LoginError('Too many attempts. Please wait a minute and try again.');
+  if (!response.ok) throw new LoginError(`The server answered ${response.status}. Please try again in a moment.`);
+  const person = await response.json().catch(() => null);
+  if (typeof person?.token !== 'string') throw new LoginError('The server gave an answer that this page does not understand.');
+  if (remembered) remember(person);
+  return person;
+}
+
+/** Opens the person's database on this device; needs no network. */
+export function openDatabase({ user }) {
+  return open({
+    name: 'attendance',
+    user,
+    url: '/v1/sync',
+    auth: { refresh: { url: '/auth/refresh' } },
+    device: deviceName(),
+    collections: { attendance: {}, facilities: { scope: 'facility:{facility_id}' } },
+  });
+}
+
+/**
+ * Signs out on this device. `unsynced`: 'keep' leaves unsent work for the next sign-in of the same person, 'wipe'
+ * deletes it. The server's part is tried and not waited for: signing out works offline.
+ */
+export async function logout(db, unsynced) {
+  await db.logout({ unsynced });
+  forget();
+  fetch('/auth/logout', { method: 'POST', keepalive: true }).catch(() => {});
+}
+
+export function platform() {
+  const hinted = navigator.userAgentData?.platform;
+  if (hinted) return hinted.toLowerCase();
+  const agent = navigator.userAgent;
+  if (/android/i.test(agent)) return 'android';
+  if (/iphone|ipad|ipod/i.test(agent)) return 'ios';
+  return /windows/i.test(agent) ? 'windows' : /mac os/i.test(agent) ? 'macos' : 'linux';
+}
+
+function deviceName() {
+  const browser = navigator.userAgentData?.brands?.find(({ brand }) => !/not.?a.?brand/i.test(brand))?.brand ?? 'Browser';
+  return `${browser} on ${platform()}`;
+}

@@ -33,8 +33,10 @@ impl Shared {
             let error = match connect(name, open_timeout_ms, true).await {
                 Ok(connection) => break connection,
                 Err(ConnectError::Open(error)) => error,
-                // Deleted between rexie's opening and ours.
-                Err(ConnectError::Missing) => failed(StorageFault::ConnectionLost, "the database was deleted"),
+                Err(ConnectError::Missing) => {
+                    let message = "the database was not created".to_owned();
+                    OpenError::Failed { fault: StorageFault::Other, message }
+                }
             };
             let again = matches!(error, OpenError::Failed { fault: StorageFault::ConnectionLost, .. });
             if !again || attempt == ATTEMPTS_MAX {
@@ -135,10 +137,6 @@ impl Shared {
         let version_change = self.current.borrow().as_ref().is_some_and(|connection| connection.is_version_change());
         version_change || self.closed.borrow().is_some()
     }
-}
-
-fn failed(fault: StorageFault, message: &str) -> OpenError {
-    OpenError::Failed { fault, message: message.to_owned() }
 }
 
 fn version_change(message: &str) -> ReadError {

@@ -1,19 +1,20 @@
 //! Opening, deleting, and one open connection.
 //!
-//! rexie declares the tables and brings a database to [`SCHEMA_VERSION`]. It hands out no raw database, so a second
-//! connection, opened while rexie's is still there, carries the transactions; rexie's is closed then. The second one
-//! never creates anything: a database that is not there any more is an answer, not a reason to make an empty one.
+//! rexie deletes; it does not open, because it hands out no raw database (and so no durability), would delete tables
+//! it does not know, says nothing while it is blocked, and its builder is 15 KB of the compressed module.
+//!
+//! Only `open` creates. A connection that is lost is opened again without: a database that is not there any more is
+//! an answer, not a reason to make an empty one.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
-use idb::{Event as _, Request as _};
 use js_sys::{Array, Object, Reflect};
-use landfall_storage::{Durability, OpenError, StorageFault, StoreName};
-use rexie::{ObjectStore, Rexie};
+use landfall_storage::{Durability, OpenError, StoreName};
+use rexie::Rexie;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
-use web_sys::{Event, IdbDatabase, IdbTransaction};
+use web_sys::{Event, IdbDatabase, IdbFactory, IdbOpenDbRequest, IdbTransaction};
 
 use super::fault::Failure;
 use super::txn::Run;
@@ -60,73 +61,67 @@ pub(super) async fn connect(name: &str, timeout_ms: u32, create: bool) -> Result
 }
 
 async fn attempt(name: &str, create: bool) -> Result<Rc<Connection>, ConnectError> {
-    if !create {
-        return open_existing(name).await;
-    }
-    let schema = StoreName::ALL.into_iter().fold(Rexie::builder(name).version(SCHEMA_VERSION), |builder, store| {
-        builder.add_object_store(ObjectStore::new(store.as_str()).auto_increment(store == StoreName::Log))
-    });
-    match schema.build().await {
-        Ok(schema) => {
-            let connection = open_existing(name).await;
-            schema.close();
-            connection
-        }
-        Err(rexie::Error::IdbError(error)) => Err(connect_error(name, error).await),
-        Err(_) => Err(connect_error(name, idb::Error::DomExceptionNotFound).await),
-    }
-}
-
-async fn open_existing(name: &str) -> Result<Rc<Connection>, ConnectError> {
-    match open_raw(name, Some(SCHEMA_VERSION)).await {
+    match request(name, Some(SCHEMA_VERSION), create).await {
         Ok(Some(db)) => Ok(Connection::new(db)),
         Ok(None) => Err(ConnectError::Missing),
-        Err(error) => Err(connect_error(name, error).await),
+        Err(failure) if failure.name == "VersionError" => {
+            // Without a version a database opens at the one it has.
+            let found = match request(name, None, false).await {
+                Ok(Some(db)) => {
+                    let found = db.version() as u32;
+                    db.close();
+                    found
+                }
+                Ok(None) | Err(_) => SCHEMA_VERSION + 1,
+            };
+            Err(ConnectError::Open(OpenError::NewerSchema { found, known: SCHEMA_VERSION }))
+        }
+        Err(failure) => Err(ConnectError::Open(failure.open_error())),
     }
 }
 
-/// Opens a database that exists; `None` if it does not.
-async fn open_raw(name: &str, version: Option<u32>) -> Result<Option<IdbDatabase>, idb::Error> {
-    let mut request = idb::Factory::new()?.open(name, version)?;
-    let missing = Rc::new(Cell::new(false));
-    let seen = Rc::clone(&missing);
-    request.on_upgrade_needed(move |event| {
-        seen.set(true);
-        // Aborting the upgrade undoes the creation.
-        if let Some(transaction) = event.target().ok().and_then(|request| request.transaction()) {
-            let _ = transaction.abort();
+/// One open request to its end; `None` if there is no such database and `create` is not set.
+async fn request(name: &str, version: Option<u32>, create: bool) -> Result<Option<IdbDatabase>, Failure> {
+    let factory = Reflect::get(&js_sys::global(), &JsValue::from_str("indexedDB")).unwrap_or_default();
+    if !factory.is_object() {
+        return Err(Failure::new("SecurityError", "IndexedDB is not available here"));
+    }
+    let factory: &IdbFactory = factory.unchecked_ref();
+    let request = match version {
+        Some(version) => factory.open_with_u32(name, version),
+        None => factory.open(name),
+    };
+    let request = request.map_err(|error| Failure::of(&error))?;
+    let wait = Wait::new();
+    let (answer, opened, mut missing) = (wait.clone(), request.clone(), false);
+    let handler: Closure<dyn FnMut(Event)> = Closure::new(move |event: Event| match event.type_().as_str() {
+        "upgradeneeded" => {
+            missing = !create;
+            if !create || create_tables(&opened).is_err() {
+                // Undoes the creation of the database too; `error` follows.
+                let _ = opened.transaction().map(|transaction| transaction.abort());
+            }
         }
+        "success" => answer.deliver(opened.result().map(|db| Some(db.unchecked_into())).map_err(|e| Failure::of(&e))),
+        _ if missing => answer.deliver(Ok(None)),
+        _ => answer.deliver(Err(Failure::of(&opened.error().ok().flatten().into()))),
     });
-    match request.await {
-        Ok(db) => Ok(Some(db.into())),
-        Err(_) if missing.get() => Ok(None),
-        Err(error) => Err(error),
-    }
+    let function = Some(handler.as_ref().unchecked_ref());
+    request.set_onupgradeneeded(function);
+    request.set_onsuccess(function);
+    request.set_onerror(function);
+    wait.await
 }
 
-async fn connect_error(name: &str, error: idb::Error) -> ConnectError {
-    let failure = match &error {
-        idb::Error::IndexedDbNotFound(_) => {
-            let message = "IndexedDB is not available here".to_owned();
-            return ConnectError::Open(OpenError::Unavailable { message });
-        }
-        idb::Error::DomException(error) => Failure::of(error),
-        idb::Error::IndexedDbOpenFailed(error) | idb::Error::IndexedDbDeleteFailed(error) => Failure::of(error),
-        _ => Failure::new("Error", "the database could not be opened"),
-    };
-    if failure.name != "VersionError" {
-        return ConnectError::Open(failure.open_error());
+/// Makes the tables of version 1: all of them, since no other version was ever released.
+fn create_tables(request: &IdbOpenDbRequest) -> Result<(), JsValue> {
+    let db: IdbDatabase = request.result()?.unchecked_into();
+    for store in StoreName::ALL {
+        let options = Object::new();
+        Reflect::set(&options, &JsValue::from_str("autoIncrement"), &(store == StoreName::Log).into())?;
+        db.create_object_store_with_optional_parameters(store.as_str(), options.unchecked_ref())?;
     }
-    // Without a version a database opens at the one it has.
-    let found = match open_raw(name, None).await {
-        Ok(Some(db)) => {
-            let found = db.version() as u32;
-            db.close();
-            found
-        }
-        _ => SCHEMA_VERSION + 1,
-    };
-    ConnectError::Open(OpenError::NewerSchema { found, known: SCHEMA_VERSION })
+    Ok(())
 }
 
 /// Deletes a database, within `timeout_ms`. Other connections are asked to close; one that does not blocks.
@@ -136,17 +131,14 @@ pub(super) async fn delete(name: &str, timeout_ms: u32) -> Result<(), OpenError>
     let _timer = Timer::start(timeout_ms, move || late.deliver(Err(OpenError::Blocked)));
     let (answer, name) = (wait.clone(), name.to_owned());
     spawn_local(async move {
-        let result = match Rexie::delete(&name).await {
-            Ok(()) => Ok(()),
-            Err(rexie::Error::IdbError(error)) => match connect_error(&name, error).await {
-                ConnectError::Open(error) => Err(error),
-                ConnectError::Missing => Ok(()),
-            },
-            Err(_) => {
-                let message = "the database could not be deleted".to_owned();
-                Err(OpenError::Failed { fault: StorageFault::Other, message })
-            }
-        };
+        let result = Rexie::delete(&name).await.map_err(|error| {
+            let failure = match error {
+                rexie::Error::IdbError(idb::Error::DomException(error)) => Failure::of(&error),
+                rexie::Error::IdbError(idb::Error::IndexedDbDeleteFailed(error)) => Failure::of(&error),
+                _ => Failure::new("SecurityError", "IndexedDB is not available here"),
+            };
+            failure.open_error()
+        });
         answer.deliver(result);
     });
     wait.await

@@ -46,7 +46,13 @@ pub fn plan_batch(state: &State, base: &dyn Base, config: &Config, now: UnixMill
             let stand = stand(state, base.epoch(), member, &travelling);
             let mutation = mutation(state, base, member, *op, stand, seq, unit.group.clone());
             travelling.insert(member.key.clone(), (seq, stand.base()));
-            built.push(InFlight { seq, entries: member.entries.clone(), text: exact(&mutation), base: stand.base(), void: false });
+            built.push(InFlight {
+                seq,
+                entries: member.entries.clone(),
+                text: exact(&mutation),
+                base: stand.base(),
+                void: false,
+            });
             seq = seq.next();
         }
         let size: usize = built.iter().map(|mutation| mutation.text.text().len() + 1).sum();
@@ -195,8 +201,11 @@ fn held_lanes(state: &State) -> BTreeSet<RecordKey> {
     // A group waits with its slowest lane, and so do the lanes behind it.
     loop {
         let mut grown = false;
-        let groups: BTreeSet<&GroupId> =
-            held.iter().flat_map(|key| state.lanes.get(key).into_iter().flatten()).filter_map(|id| state.entries.get(id)?.group.as_ref()).collect();
+        let groups: BTreeSet<&GroupId> = held
+            .iter()
+            .flat_map(|key| state.lanes.get(key).into_iter().flatten())
+            .filter_map(|id| state.entries.get(id)?.group.as_ref())
+            .collect();
         let keys: Vec<RecordKey> = state
             .entries
             .values()

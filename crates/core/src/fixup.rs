@@ -34,7 +34,8 @@ pub fn plan_retry(
 ) -> Result<OutboxTxn, FixupError> {
     let (row_key, row) = parked_row(state, id)?;
     let mut txn = OutboxTxn::new("retry", state);
-    let mut entries: Vec<Entry> = row.changes.iter().map(|change| again(state, base, change, row, &mut stamp)).collect();
+    let mut entries: Vec<Entry> =
+        row.changes.iter().map(|change| again(state, base, change, row, &mut stamp)).collect();
     if let Some(edits) = edits {
         let at = entries.iter().position(|entry| entry.origin == Some(id)).unwrap_or(0);
         if let Some(entry) = entries.get_mut(at) {
@@ -49,7 +50,8 @@ pub fn plan_retry(
     if was_create || row.changes.len() > 1 {
         for (other_key, other) in &state.parked {
             let blocked = other.reason.code == RejectCode::BLOCKED;
-            if other_key != row_key && blocked && other.changes.iter().any(|change| keys.contains(&change.entry.key())) {
+            if other_key != row_key && blocked && other.changes.iter().any(|change| keys.contains(&change.entry.key()))
+            {
                 entries.extend(other.changes.iter().map(|change| again(state, base, change, other, &mut stamp)));
                 txn.parked.insert(other_key.clone(), None);
             }

@@ -42,10 +42,13 @@ impl OutboxTxn {
     pub fn settled_row(&mut self, base: &dyn Base, now: UnixMillis) -> &mut SettledRow {
         let key = State::settled_key(self.client.rev);
         let client_id = self.client.client_id.clone();
-        self.settled
-            .entry(key)
-            .or_insert(None)
-            .get_or_insert_with(|| SettledRow { client_id, epoch: base.epoch().cloned(), at: now, mutations: Vec::new(), gone: Vec::new() })
+        self.settled.entry(key).or_insert(None).get_or_insert_with(|| SettledRow {
+            client_id,
+            epoch: base.epoch().cloned(),
+            at: now,
+            mutations: Vec::new(),
+            gone: Vec::new(),
+        })
     }
 
     /// Ends entries without a word of the server.
@@ -115,14 +118,13 @@ impl OutboxTxn {
                 break;
             }
             let needed = row.mutations.iter().any(|mutation| {
-                let log = mutation.entries.iter().any(|id| {
-                    state.log_rows.contains_key(&id.log_key()) && !self.delete_log.contains(&id.log_key())
+                let log = mutation
+                    .entries
+                    .iter()
+                    .any(|id| state.log_rows.contains_key(&id.log_key()) && !self.delete_log.contains(&id.log_key()));
+                let overlay = mutation.outcome.as_ref().and_then(|outcome| outcome.position).is_some_and(|position| {
+                    base.covered(&mutation.key.pair()).is_some_and(|covered| covered < position)
                 });
-                let overlay = mutation
-                    .outcome
-                    .as_ref()
-                    .and_then(|outcome| outcome.position)
-                    .is_some_and(|position| base.covered(&mutation.key.pair()).is_some_and(|covered| covered < position));
                 log || overlay || state.lanes.contains_key(&mutation.key)
             });
             if needed {

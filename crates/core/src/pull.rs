@@ -5,8 +5,8 @@
 
 use crate::plant::{Plant, planted};
 use landfall_protocol::{
-    Change, CollectionName, Epoch, Json, Pair, Position, PullResponse as Response, RecordId, Scope, Stamp, Tombstone, UnixMillis,
-    Version,
+    Change, CollectionName, Epoch, Json, Pair, Position, PullResponse as Response, RecordId, Scope, Stamp, Tombstone,
+    UnixMillis, Version,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -129,7 +129,7 @@ pub struct BaseTxn {
 }
 
 /// Plans the checkpoint of one page: its rows, its cursor, what flips and what goes.
-pub fn plan_page(manifest: &Manifest, response: &Page as Response, now: UnixMillis) -> BaseTxn {
+pub fn plan_page(manifest: &Manifest, response: &Page, now: UnixMillis) -> BaseTxn {
     let mut txn = BaseTxn {
         name: "checkpoint",
         manifest: manifest.clone(),
@@ -168,7 +168,11 @@ pub fn plan_page(manifest: &Manifest, response: &Page as Response, now: UnixMill
             };
             let row = txn.manifest.pair_mut(&pair);
             // A cold pair is staged until `covered` names it, and its old rows stay visible.
-            if row.cold { row.staged.push(reference) } else { row.live.push(reference) }
+            if row.cold {
+                row.staged.push(reference)
+            } else {
+                row.live.push(reference)
+            }
             if !planted(Plant::CursorBeforeRows) {
                 txn.put.push((id, segment));
             }
@@ -242,8 +246,13 @@ pub fn plan_compaction(manifest: &Manifest, pair: &Pair, inputs: &[(SegmentRef, 
             newest.insert(record.id.clone(), record.clone());
         }
     }
-    let mut txn =
-        BaseTxn { name: "compaction", manifest: manifest.clone(), put: Vec::new(), delete: Vec::new(), removed: Vec::new() };
+    let mut txn = BaseTxn {
+        name: "compaction",
+        manifest: manifest.clone(),
+        put: Vec::new(),
+        delete: Vec::new(),
+        removed: Vec::new(),
+    };
     txn.manifest.rev += 1;
     let gone: BTreeSet<u64> = inputs.iter().map(|(reference, _)| reference.id).collect();
     txn.delete.extend(&gone);
@@ -282,7 +291,10 @@ fn by_pair(response: &Page) -> BTreeMap<Pair, Vec<SegmentRecord>> {
             add(Pair(scope.clone(), collection.clone()), *position, record);
         }
     }
-    newest.into_iter().map(|(pair, records)| (pair, records.into_values().map(|(_, record)| record).collect())).collect()
+    newest
+        .into_iter()
+        .map(|(pair, records)| (pair, records.into_values().map(|(_, record)| record).collect()))
+        .collect()
 }
 
 /// Stamps of a page, for the clock.

@@ -52,7 +52,8 @@ pub fn plan_reset(
             if outcome.seq <= ledger.acked_through || known.contains(&outcome.seq) {
                 continue;
             }
-            let parsed: Option<Mutation> = settled.text.as_ref().and_then(|text| serde_json::from_str(text.text()).ok());
+            let parsed: Option<Mutation> =
+                settled.text.as_ref().and_then(|text| serde_json::from_str(text.text()).ok());
             let Some(mutation) = parsed else { continue };
             lost.push(Entry {
                 scope: mutation.scope.clone(),
@@ -99,7 +100,10 @@ fn by_group(entries: Vec<Entry>) -> Vec<Vec<Entry>> {
     let mut rows: Vec<Vec<Entry>> = Vec::new();
     for entry in entries {
         let fits = rows.last().is_some_and(|row| {
-            row.len() < 100 && row.last().is_some_and(|last| last.group.is_none() && entry.group.is_none() || last.group == entry.group)
+            row.len() < 100
+                && row
+                    .last()
+                    .is_some_and(|last| last.group.is_none() && entry.group.is_none() || last.group == entry.group)
         });
         match rows.last_mut() {
             Some(row) if fits => row.push(entry),
@@ -110,7 +114,12 @@ fn by_group(entries: Vec<Entry>) -> Vec<Vec<Entry>> {
 }
 
 /// A (scope, collection) was taken away: what waits for it without a seq parks as `no_access`, with local values only.
-pub fn plan_no_access(state: &State, base: &dyn Base, pairs: &[Pair], now: UnixMillis) -> Option<(OutboxTxn, Vec<Event>)> {
+pub fn plan_no_access(
+    state: &State,
+    base: &dyn Base,
+    pairs: &[Pair],
+    now: UnixMillis,
+) -> Option<(OutboxTxn, Vec<Event>)> {
     let mut txn = OutboxTxn::new("no_access", state);
     let mut events = Vec::new();
     let mut units: BTreeMap<String, Vec<(EntryId, Entry)>> = BTreeMap::new();

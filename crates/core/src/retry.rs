@@ -79,7 +79,8 @@ pub fn plan_too_large(state: &State, base: &dyn Base, row_key: &str, now: UnixMi
 
 /// Where each unit of a batch ends (groups whole), as indexes past its last mutation.
 pub fn unit_ends(mutations: &[InFlight]) -> Vec<usize> {
-    let groups: Vec<_> = mutations.iter().map(|mutation| mutation.mutation().and_then(|mutation| mutation.group)).collect();
+    let groups: Vec<_> =
+        mutations.iter().map(|mutation| mutation.mutation().and_then(|mutation| mutation.group)).collect();
     (1..=mutations.len())
         .filter(|end| *end == mutations.len() || groups[*end].is_none() || groups[*end] != groups[*end - 1])
         .collect()

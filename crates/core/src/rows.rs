@@ -5,8 +5,8 @@
 //! whose row changed under it writes nothing and starts again.
 
 use landfall_protocol::{
-    ClientId, CollectionName, EntryId, Epoch, Fields, GroupId, Json, Mutation, Op, Outcome, PushMutation, RecordId, RecordKey, Scope,
-    Seq, Stamp, UnixMillis, Version,
+    ClientId, CollectionName, EntryId, Epoch, Fields, GroupId, Json, Mutation, Op, Outcome, PushMutation, RecordId,
+    RecordKey, Scope, Seq, Stamp, UnixMillis, Version,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

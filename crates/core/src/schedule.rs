@@ -15,7 +15,9 @@ pub enum Trigger {
     Foreground,
     /// A token came in.
     Login,
-    Write { immediate: bool },
+    Write {
+        immediate: bool,
+    },
     /// Another context wrote to the outbox.
     Remote,
     Poke,
@@ -214,11 +216,9 @@ impl Schedule {
         match answer {
             Answer::Stale | Answer::Storage => {}
             Answer::Lost => self.note(took, false),
-            Answer::Done { .. }
-            | Answer::Unauthorized
-            | Answer::Busy { .. }
-            | Answer::Faulty
-            | Answer::Refused => self.note(took, true),
+            Answer::Done { .. } | Answer::Unauthorized | Answer::Busy { .. } | Answer::Faulty | Answer::Refused => {
+                self.note(took, true)
+            }
         }
         match (request, answer) {
             (_, Answer::Lost) => self.back_off(now, None, jitter),
@@ -403,7 +403,10 @@ mod tests {
         assert!(!schedule.answered(now, Request::Push, Answer::Faulty, now, 0));
         let later = UnixMillis(70_000);
         assert_eq!(schedule.next(later, WORK), Next::Probe);
-        assert!(!schedule.answered(later, Request::Probe, Answer::Lost, later, 0), "the server is down: nobody's fault");
+        assert!(
+            !schedule.answered(later, Request::Probe, Answer::Lost, later, 0),
+            "the server is down: nobody's fault"
+        );
         let later = UnixMillis(140_000);
         assert_eq!(schedule.next(later, WORK), Next::Probe);
         assert!(schedule.answered(later, Request::Probe, Answer::Done { more: false }, later, 0));

@@ -5,7 +5,9 @@
 
 use crate::plan::OutboxTxn;
 use crate::plant::{Plant, planted};
-use crate::rows::{ConflictRow, Descriptor, Entry, InFlight, LocalEnd, ParkedChange, ParkedRow, Reason, SettledMutation};
+use crate::rows::{
+    ConflictRow, Descriptor, Entry, InFlight, LocalEnd, ParkedChange, ParkedRow, Reason, SettledMutation,
+};
 use crate::state::{Base, State};
 use crate::{retry, view};
 use landfall_protocol::{
@@ -19,20 +21,31 @@ pub const REQUEUES_MAX: u32 = 5;
 /// What a step tells the people who listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    Applied { entries: Vec<EntryId> },
+    Applied {
+        entries: Vec<EntryId>,
+    },
     /// A value lost; it is kept under this row key.
-    Conflict { row: String },
+    Conflict {
+        row: String,
+    },
     /// A unit waits for a person; it is kept under this row key.
-    Parked { row: String },
+    Parked {
+        row: String,
+    },
     ClientFork,
     /// A restored server lost these; they are queued again.
-    Requeued { count: u64 },
+    Requeued {
+        count: u64,
+    },
 }
 
 /// What to do with an answered push.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SettlePlan {
-    Commit { txn: Box<OutboxTxn>, events: Vec<Event> },
+    Commit {
+        txn: Box<OutboxTxn>,
+        events: Vec<Event>,
+    },
     /// The server knows these seqs otherwise: this profile was cloned or rolled back.
     Fork,
     /// The answer does not fit the request. Counts as a fault of the server.
@@ -141,9 +154,10 @@ impl Settle<'_> {
             | ResultStatus::AlreadySettled
             | ResultStatus::KeyReused => false,
         });
-        let used_up = sent.iter().flat_map(|mutation| &mutation.entries).any(|id| {
-            self.state.client.requeues.get(id).copied().unwrap_or(0) >= REQUEUES_MAX
-        });
+        let used_up = sent
+            .iter()
+            .flat_map(|mutation| &mutation.entries)
+            .any(|id| self.state.client.requeues.get(id).copied().unwrap_or(0) >= REQUEUES_MAX);
         if requeue && !used_up {
             self.requeue(sent, results);
         } else if park {
@@ -192,9 +206,10 @@ impl Settle<'_> {
     }
 
     fn record(&mut self, sent: &InFlight, result: &Outcome, entries: Vec<EntryId>) {
-        let key = sent.mutation().map(|mutation| mutation.key()).or_else(|| {
-            sent.entries.first().and_then(|id| self.state.entries.get(id)).map(Entry::key)
-        });
+        let key = sent
+            .mutation()
+            .map(|mutation| mutation.key())
+            .or_else(|| sent.entries.first().and_then(|id| self.state.entries.get(id)).map(Entry::key));
         let Some(key) = key else { return };
         let settled = SettledMutation {
             key,
@@ -322,7 +337,8 @@ fn reason(outcome: &Outcome) -> Reason {
         };
     }
     let conflict = outcome.status == ResultStatus::Conflict;
-    let code = outcome.code.clone().unwrap_or_else(|| if conflict { "conflict".to_owned() } else { "rejected".to_owned() });
+    let code =
+        outcome.code.clone().unwrap_or_else(|| if conflict { "conflict".to_owned() } else { "rejected".to_owned() });
     let message = outcome.message.clone().unwrap_or_else(|| "The server did not accept this change.".to_owned());
     Reason { code, message, fields: outcome.fields.clone() }
 }

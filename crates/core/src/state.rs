@@ -252,6 +252,15 @@ impl State {
                 rows.insert(at, (row_key.to_owned(), index));
                 touched.push(mutation.key.clone());
             }
+            if !new.gone.is_empty() {
+                let ended = new.mutations.iter().flat_map(|mutation| &mutation.entries);
+                let keys: BTreeSet<u64> = ended.map(|id| id.log_key()).collect();
+                for key in keys {
+                    if self.log_rows.get(&key).is_some_and(|(commit_id, _)| new.gone.contains(commit_id)) {
+                        self.drop_log_row(key);
+                    }
+                }
+            }
             self.settled.insert(row_key.to_owned(), new);
         }
         touched

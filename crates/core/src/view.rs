@@ -51,9 +51,8 @@ impl RecordState {
 
 /// The server's state of a record as this client knows it: base and overlays. `None`: never heard of.
 pub fn server_view(state: &State, base: &dyn Base, key: &RecordKey) -> Option<Seen> {
-    let mut seen = base
-        .base(key)
-        .map(|record| Seen { version: record.version, deleted: record.deleted, fields: record.fields });
+    let mut seen =
+        base.base(key).map(|record| Seen { version: record.version, deleted: record.deleted, fields: record.fields });
     let covered = base.covered(&key.pair());
     for settled in state.settled_of(key) {
         if !same_epoch(settled.epoch, base.epoch()) || planted(Plant::OverlayFallsEarly) {

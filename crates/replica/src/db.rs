@@ -1,0 +1,459 @@
+//! Rows ⇄ state: loading, catching up with other contexts, and committing plans.
+
+use crate::base::MemoryBase;
+use crate::host::{Host, Notice};
+use landfall_core::State;
+use landfall_core::plan::OutboxTxn;
+use landfall_core::plant::{Plant, planted};
+use landfall_core::pull::{BaseTxn, Manifest, Segment};
+use landfall_core::rows::{ClientRow, ConflictRow, Descriptor, LogRow, ParkedRow, SettledRow};
+use landfall_protocol::{CollectionName, Pair, RecordKey, UnixMillis};
+use landfall_storage::{
+    CommitError, Durability, Key, ReadError, RowError, RowKind, RowOp, RowStore, StoreName, Txn, decode, encode,
+};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+pub const CLIENT: &str = "client";
+pub const MANIFEST: &str = "manifest";
+const RANGE: usize = 2000;
+
+/// A row that can't be used: kept where it is, reported, never applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Quarantined {
+    pub store: &'static str,
+    pub key: String,
+    pub why: &'static str,
+}
+
+/// Everything that this context knows of the database.
+#[derive(Clone, Debug)]
+pub struct Db {
+    pub state: State,
+    pub base: MemoryBase,
+    pub conflicts: BTreeMap<String, ConflictRow>,
+    /// Exact texts of the two ordering rows as last read.
+    pub client_text: Option<String>,
+    pub manifest_text: Option<String>,
+    /// The last log key that was read.
+    pub log_key: u64,
+    pub quarantined: BTreeMap<(StoreName, String), Quarantined>,
+}
+
+/// Which records a step may have changed in the view.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    pub collections: BTreeSet<CollectionName>,
+    pub outbox: bool,
+}
+
+impl Touched {
+    pub fn keys(&mut self, keys: impl IntoIterator<Item = RecordKey>) {
+        self.collections.extend(keys.into_iter().map(|key| key.collection));
+    }
+    pub fn merge(&mut self, other: Self) {
+        self.collections.extend(other.collections);
+        self.outbox |= other.outbox;
+    }
+    pub fn is_empty(&self) -> bool {
+        self.collections.is_empty() && !self.outbox
+    }
+}
+
+/// Rows read in one go to catch up: what is new since the context last looked.
+#[derive(Debug, Default)]
+struct News {
+    client: Option<Option<String>>,
+    manifest: Option<Option<String>>,
+    /// Changed rows of the outbox by key; `None` = gone.
+    outbox: BTreeMap<String, Option<String>>,
+    segments: BTreeMap<u64, String>,
+    log: Vec<(u64, String)>,
+}
+
+impl Db {
+    pub fn new(client: ClientRow) -> Self {
+        Self {
+            state: State::new(client),
+            base: MemoryBase::default(),
+            conflicts: BTreeMap::new(),
+            client_text: None,
+            manifest_text: None,
+            log_key: 0,
+            quarantined: BTreeMap::new(),
+        }
+    }
+
+    fn quarantine(&mut self, store: StoreName, key: &str, error: RowError) {
+        let why = match error {
+            RowError::Header => "header",
+            RowError::Checksum => "checksum",
+            RowError::Kind => "kind",
+            RowError::Newer { .. } => "newer",
+            RowError::Body => "body",
+        };
+        if planted(Plant::CorruptReadAsAbsent) {
+            return;
+        }
+        let row = Quarantined { store: store.as_str(), key: key.to_owned(), why };
+        self.quarantined.insert((store, key.to_owned()), row);
+    }
+
+    /// Applies what was read. The order matters: decisions before log rows, so that no ended entry comes back.
+    fn apply(&mut self, news: News) -> Touched {
+        let mut touched = Touched::default();
+        for (key, row) in news.outbox {
+            touched.outbox = true;
+            let keys = self.apply_outbox_row(&key, row.as_deref());
+            touched.keys(keys);
+        }
+        if let Some(text) = news.client {
+            if let Some(client) = text.as_deref().and_then(|text| decode::<ClientRow>(RowKind::Client, text).ok()) {
+                self.state.client = client;
+            }
+            self.client_text = text;
+            touched.outbox = true;
+        }
+        for (key, text) in news.log {
+            self.log_key = self.log_key.max(key);
+            touched.outbox = true;
+            match decode::<LogRow>(RowKind::Log, &text) {
+                Ok(row) => {
+                    let keys = self.state.add_log_row(key, &row.commit_id, row.entries);
+                    touched.keys(keys);
+                }
+                Err(error) => self.quarantine(StoreName::Log, &key.to_string(), error),
+            }
+        }
+        if let Some(text) = news.manifest {
+            let manifest = match text.as_deref().map(|text| decode::<Manifest>(RowKind::Manifest, text)) {
+                Some(Ok(manifest)) => manifest,
+                Some(Err(_)) | None => Manifest { next_segment: 1, ..Manifest::default() },
+            };
+            let mut segments = BTreeMap::new();
+            for (id, text) in news.segments {
+                match decode::<Segment>(RowKind::Segment, &text) {
+                    Ok(segment) => {
+                        segments.insert(id, segment);
+                    }
+                    Err(error) => self.quarantine(StoreName::Seg, &id.to_string(), error),
+                }
+            }
+            let pairs = self.base.adopt(manifest, segments);
+            touched.collections.extend(pairs.into_iter().map(|Pair(_, collection)| collection));
+            self.manifest_text = text;
+        }
+        touched
+    }
+
+    fn apply_outbox_row(&mut self, key: &str, text: Option<&str>) -> Vec<RecordKey> {
+        macro_rules! row {
+            ($kind:expr, $type:ty) => {
+                match text.map(|text| decode::<$type>($kind, text)) {
+                    Some(Ok(row)) => Some(row),
+                    Some(Err(error)) => {
+                        self.quarantine(StoreName::Meta, key, error);
+                        return Vec::new();
+                    }
+                    None => None,
+                }
+            };
+        }
+        match key.split('/').next().unwrap_or_default() {
+            "desc" => {
+                let row = row!(RowKind::Descriptor, Descriptor);
+                self.state.set_descriptor(key, row)
+            }
+            "acked" => {
+                let row = row!(RowKind::Acked, SettledRow);
+                self.state.set_settled(key, row)
+            }
+            "parked" => {
+                let row = row!(RowKind::Parked, ParkedRow);
+                self.state.set_parked(key, row)
+            }
+            "conflict" => {
+                match row!(RowKind::Conflict, ConflictRow) {
+                    Some(row) => self.conflicts.insert(key.to_owned(), row),
+                    None => self.conflicts.remove(key),
+                };
+                Vec::new()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// A transaction of the outbox as rows.
+    pub fn outbox_rows(&self, plan: &OutboxTxn, commit_ids: &[String], now: UnixMillis) -> (Txn, String) {
+        let mut txn = Txn::new(plan.name, Durability::Strict);
+        let client = encode(RowKind::Client, &plan.client);
+        if !(planted(Plant::SettleBlind) && plan.name == "settle") {
+            txn.expect(StoreName::Meta, Key::text(CLIENT), self.client_text.clone());
+        }
+        txn.put(StoreName::Meta, Key::text(CLIENT), client.clone());
+        fn rows<T: Serialize>(txn: &mut Txn, kind: RowKind, rows: &BTreeMap<String, Option<T>>) {
+            for (key, row) in rows {
+                match row {
+                    Some(row) => txn.put(StoreName::Meta, Key::text(key.clone()), encode(kind, row)),
+                    None => txn.delete(StoreName::Meta, Key::text(key.clone())),
+                }
+            }
+        }
+        rows(&mut txn, RowKind::Descriptor, &plan.descriptors);
+        rows(&mut txn, RowKind::Acked, &plan.settled);
+        rows(&mut txn, RowKind::Parked, &plan.parked);
+        rows(&mut txn, RowKind::Conflict, &plan.conflicts);
+        for (entries, commit_id) in plan.append.iter().zip(commit_ids) {
+            let row = LogRow { commit_id: commit_id.clone(), at: now, entries: entries.clone() };
+            txn.ops.push(RowOp::Append { row: encode(RowKind::Log, &row) });
+        }
+        for key in &plan.delete_log {
+            txn.delete(StoreName::Log, Key::Number(*key));
+        }
+        (txn, client)
+    }
+
+    /// A transaction of the base as rows. Relaxed: pulled rows can be pulled again, and the cursor goes with them.
+    pub fn base_rows(&self, plan: &BaseTxn) -> (Txn, String) {
+        let mut txn = Txn::new(plan.name, Durability::Relaxed);
+        txn.expect(StoreName::Meta, Key::text(MANIFEST), self.manifest_text.clone());
+        let manifest = encode(RowKind::Manifest, &plan.manifest);
+        txn.put(StoreName::Meta, Key::text(MANIFEST), manifest.clone());
+        for (id, segment) in &plan.put {
+            txn.put(StoreName::Seg, Key::Number(*id), encode(RowKind::Segment, segment));
+        }
+        for id in &plan.delete {
+            txn.delete(StoreName::Seg, Key::Number(*id));
+        }
+        (txn, manifest)
+    }
+}
+
+/// Reads what changed since `db` was last read. Returns what the view must look at again.
+pub async fn refresh<H: Host>(host: &H, db: &std::cell::RefCell<Db>) -> Result<Touched, ReadError> {
+    for _ in 0..8 {
+        if let Some(touched) = try_refresh(host, db).await? {
+            return Ok(touched);
+        }
+    }
+    // Others keep changing it faster than it can be read; what was read so far stands, and the next step looks again.
+    Ok(Touched::default())
+}
+
+async fn try_refresh<H: Host>(host: &H, db: &std::cell::RefCell<Db>) -> Result<Option<Touched>, ReadError> {
+    let rows = host.rows();
+    let client = rows.get(StoreName::Meta, &Key::text(CLIENT)).await?;
+    let manifest = rows.get(StoreName::Meta, &Key::text(MANIFEST)).await?;
+    let (known_client, known_manifest, known_rev, log_from) = {
+        let db = db.borrow();
+        (db.client_text.clone(), db.manifest_text.clone(), db.state.client.rev, db.log_key + 1)
+    };
+    let mut news = News::default();
+    if client != known_client {
+        let fresh = client.as_deref().and_then(|text| decode::<ClientRow>(RowKind::Client, text).ok());
+        let recent = fresh.as_ref().and_then(|row| recent_rows(row, known_rev)).filter(|_| known_client.is_some());
+        match recent {
+            Some(keys) => {
+                for key in keys {
+                    let row = rows.get(StoreName::Meta, &Key::text(key.clone())).await?;
+                    news.outbox.insert(key, row);
+                }
+            }
+            None => {
+                for key in outbox_keys(&db.borrow()) {
+                    news.outbox.insert(key, None);
+                }
+                for prefix in ["acked/", "conflict/", "desc/", "parked/"] {
+                    for (key, row) in range(rows, StoreName::Meta, Key::text(prefix), Key::after_prefix(prefix)).await?
+                    {
+                        news.outbox.insert(key.to_string(), Some(row));
+                    }
+                }
+            }
+        }
+        // A row may have changed between the reads: only a state that still is the newest is adopted.
+        if rows.get(StoreName::Meta, &Key::text(CLIENT)).await? != client {
+            return Ok(None);
+        }
+        news.client = Some(client);
+    }
+    for (key, row) in range(rows, StoreName::Log, Key::Number(log_from), Key::Number(u64::MAX >> 11)).await? {
+        if let Key::Number(key) = key {
+            news.log.push((key, row));
+        }
+    }
+    if manifest != known_manifest {
+        let fresh = manifest.as_deref().and_then(|text| decode::<Manifest>(RowKind::Manifest, text).ok());
+        let wanted: Vec<u64> = match &fresh {
+            Some(fresh) => db.borrow().base.missing(fresh).into_iter().flat_map(|(_, ids)| ids).collect(),
+            None => Vec::new(),
+        };
+        let many = wanted.len() > 16;
+        let whole: BTreeMap<u64, String> = if many {
+            let low = wanted.iter().min().copied().unwrap_or(0);
+            let high = wanted.iter().max().copied().unwrap_or(0);
+            let rows = range(rows, StoreName::Seg, Key::Number(low), Key::Number(high)).await?;
+            rows.into_iter()
+                .filter_map(|(key, row)| if let Key::Number(id) = key { Some((id, row)) } else { None })
+                .collect()
+        } else {
+            BTreeMap::new()
+        };
+        for id in wanted {
+            let row = match whole.get(&id) {
+                Some(row) => Some(row.clone()),
+                None => rows.get(StoreName::Seg, &Key::Number(id)).await?,
+            };
+            match row {
+                Some(row) => {
+                    news.segments.insert(id, row);
+                }
+                None => {
+                    // Compacted away meanwhile, or lost: the newest manifest knows.
+                    if rows.get(StoreName::Meta, &Key::text(MANIFEST)).await? != manifest {
+                        return Ok(None);
+                    }
+                    news.segments.insert(id, String::new());
+                }
+            }
+        }
+        news.manifest = Some(manifest);
+    }
+    Ok(Some(db.borrow_mut().apply(news)))
+}
+
+/// The rows that changed after `known_rev`, if the client row still remembers all of them.
+fn recent_rows(client: &ClientRow, known_rev: u64) -> Option<BTreeSet<String>> {
+    let from = known_rev + 1;
+    (from..=client.rev).map(|rev| client.recent.iter().find(|(at, _)| *at == rev).map(|(_, keys)| keys)).try_fold(
+        BTreeSet::new(),
+        |mut all, keys| {
+            all.extend(keys?.iter().cloned());
+            Some(all)
+        },
+    )
+}
+
+fn outbox_keys(db: &Db) -> Vec<String> {
+    let state = &db.state;
+    let keys =
+        state.descriptors.keys().chain(state.settled.keys()).chain(state.parked.keys()).chain(db.conflicts.keys());
+    keys.cloned().collect()
+}
+
+async fn range<R: RowStore>(rows: &R, store: StoreName, from: Key, to: Key) -> Result<Vec<(Key, String)>, ReadError> {
+    let mut all: Vec<(Key, String)> = Vec::new();
+    let mut from = from;
+    loop {
+        let part = rows.range(store, &from, &to, RANGE).await?;
+        let full = part.len() == RANGE;
+        all.extend(part);
+        match all.last() {
+            Some((Key::Number(key), _)) if full => from = Key::Number(key + 1),
+            Some((Key::Text(key), _)) if full => from = Key::Text(format!("{key}\u{1}")),
+            _ => return Ok(all),
+        }
+    }
+}
+
+/// How a planned transaction ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Committing {
+    Done(Touched),
+    /// The rows it was computed from changed: refresh and plan again.
+    Stale,
+    Failed(CommitError),
+}
+
+/// Commits a plan of the outbox and takes it into the memory.
+pub async fn commit_outbox<H: Host>(host: &H, db: &std::cell::RefCell<Db>, plan: OutboxTxn) -> Committing {
+    let commit_ids: Vec<String> = plan.append.iter().map(|_| format!("{:016x}", host.random())).collect();
+    let (txn, text) = db.borrow().outbox_rows(&plan, &commit_ids, host.now());
+    match commit_ordered(host, txn, CLIENT, &text).await {
+        Ok(()) => {}
+        Err(CommitError::Stale { .. }) => return Committing::Stale,
+        Err(error) => return Committing::Failed(error),
+    }
+    let mut touched = {
+        let mut db = db.borrow_mut();
+        let mut touched = Touched { outbox: true, ..Touched::default() };
+        let OutboxTxn { client, descriptors, settled, parked, conflicts, delete_log, .. } = plan;
+        for (key, row) in descriptors {
+            touched.keys(db.state.set_descriptor(&key, row));
+        }
+        for (key, row) in settled {
+            touched.keys(db.state.set_settled(&key, row));
+        }
+        for (key, row) in parked {
+            touched.keys(db.state.set_parked(&key, row));
+        }
+        for (key, row) in conflicts {
+            match row {
+                Some(row) => db.conflicts.insert(key, row),
+                None => db.conflicts.remove(&key),
+            };
+        }
+        for key in delete_log {
+            db.state.drop_log_row(key);
+        }
+        db.state.client = client;
+        db.client_text = Some(text);
+        touched
+    };
+    // Appended rows come in as every other row of the log does: by reading it.
+    if let Ok(more) = refresh(host, db).await {
+        touched.merge(more);
+    }
+    host.notice(&Notice::Outbox { rev: db.borrow().state.client.rev });
+    Committing::Done(touched)
+}
+
+/// Commits a plan of the base and takes it into the memory.
+pub async fn commit_base<H: Host>(host: &H, db: &std::cell::RefCell<Db>, plan: BaseTxn) -> Committing {
+    let (txn, text) = db.borrow().base_rows(&plan);
+    match commit_ordered(host, txn, MANIFEST, &text).await {
+        Ok(()) => {}
+        Err(CommitError::Stale { .. }) => return Committing::Stale,
+        Err(error) => return Committing::Failed(error),
+    }
+    let mut touched = Touched::default();
+    let fresh: BTreeSet<u64> = plan.put.iter().map(|(id, _)| *id).collect();
+    let missing = db.borrow().base.missing(&plan.manifest);
+    if plan.name == "compaction" {
+        let mut db = db.borrow_mut();
+        db.base.moved(plan.manifest);
+        db.manifest_text = Some(text);
+    } else if missing.iter().any(|(_, ids)| ids.iter().any(|id| !fresh.contains(id))) {
+        // Staged rows of earlier pages are not in memory: the flip reads them.
+        match refresh(host, db).await {
+            Ok(more) => touched.merge(more),
+            // The rows are stored; the next step reads them.
+            Err(_) => host.wake(),
+        }
+    } else {
+        let mut db = db.borrow_mut();
+        let pairs = db.base.adopt(plan.manifest, plan.put.into_iter().collect());
+        touched.collections.extend(pairs.into_iter().map(|Pair(_, collection)| collection));
+        db.manifest_text = Some(text);
+    }
+    host.notice(&Notice::Base { rev: db.borrow().base.manifest.rev });
+    Committing::Done(touched)
+}
+
+/// Commits, and finds out what became of a commit of unknown fate: the ordering row says it.
+async fn commit_ordered<H: Host>(host: &H, txn: Txn, row: &str, text: &str) -> Result<(), CommitError> {
+    let mut lost = String::new();
+    for _ in 0..3 {
+        match host.rows().commit(txn.clone()).await {
+            Ok(_) => return Ok(()),
+            Err(CommitError::Unknown { message }) => lost = message,
+            Err(error) => return Err(error),
+        }
+        if let Ok(found) = host.rows().get(StoreName::Meta, &Key::text(row)).await {
+            if found.as_deref() == Some(text) {
+                return Ok(());
+            }
+        }
+    }
+    Err(CommitError::Unknown { message: lost })
+}

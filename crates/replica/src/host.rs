@@ -1,0 +1,93 @@
+//! What the replica needs of the world: rows, a network, a clock, locks, a channel to the other contexts.
+//!
+//! The browser shell and the simulator each implement [`Host`]; everything above it is the same code in both.
+
+use landfall_protocol::UnixMillis;
+use landfall_storage::RowStore;
+use serde::{Deserialize, Serialize};
+use std::future::Future;
+use std::pin::Pin;
+
+/// A request to the app's own server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpRequest {
+    pub method: &'static str,
+    /// Below the sync address (`/push`), or an address of its own (`auth.refresh.url`).
+    pub path: String,
+    pub token: Option<String>,
+    /// JSON.
+    pub body: Option<String>,
+}
+
+/// A whole answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpResponse {
+    pub status: u16,
+    pub retry_after_ms: Option<u64>,
+    pub body: String,
+}
+
+/// No whole answer: refused, timed out, cut off. Whether the server saw the request is not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkError;
+
+/// An access token and when it ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    pub token: String,
+    #[serde(default)]
+    pub expires_at: Option<UnixMillis>,
+}
+
+/// What one context tells the others. Nobody trusts it: a reader looks at the rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Notice {
+    /// The log reaches this far.
+    Log {
+        key: u64,
+    },
+    Outbox {
+        rev: u64,
+    },
+    Base {
+        rev: u64,
+    },
+    Token,
+    /// The database is about to be deleted.
+    Wiped,
+}
+
+/// How long to wait for a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockWait {
+    IfFree,
+    Millis(u64),
+}
+
+/// A task that outlives its caller.
+pub type Task = Pin<Box<dyn Future<Output = ()>>>;
+
+/// The world, for one context.
+#[allow(async_fn_in_trait)] // One thread by design, as in `RowStore`.
+pub trait Host: 'static {
+    type Rows: RowStore;
+    /// Held until dropped. Locks only save work; the rows' expectations keep the order.
+    type Lock;
+
+    fn rows(&self) -> &Self::Rows;
+    fn now(&self) -> UnixMillis;
+    fn random(&self) -> u64;
+    /// At most [`landfall_protocol::limits::REQUEST_MS_MAX`] long.
+    async fn fetch(&self, request: HttpRequest) -> Result<HttpResponse, NetworkError>;
+    async fn lock(&self, name: &str, wait: LockWait) -> Option<Self::Lock>;
+    fn notice(&self, notice: &Notice);
+    async fn pause(&self, ms: u64);
+    /// Asks the app for a token (pages only).
+    async fn ask_token(&self) -> Option<Token>;
+    fn spawn(&self, task: Task);
+    /// Something changed that people may be looking at: see [`crate::Replica::take_changes`].
+    fn changed(&self);
+    /// Lets the context's loop look again now instead of at the time it was told.
+    fn wake(&self);
+}

@@ -1,0 +1,267 @@
+//! Carries the engine's plans out: rows in, rows out, requests in between. It decides nothing.
+//!
+//! One [`Replica`] is one context (a tab, a worker, a service worker) on one user's database. Several of them share
+//! the rows; each keeps a memory that follows from the rows, catches up before every step, and commits only plans whose
+//! ordering row did not change meanwhile. Locks save work, they never keep order.
+//!
+//! No borrow is held across an `await`.
+
+pub mod base;
+pub mod db;
+pub mod error;
+pub mod host;
+mod query;
+mod report;
+mod sync;
+mod write;
+
+pub use error::{CODES, SyncError};
+pub use host::{Host, HttpRequest, HttpResponse, LockWait, NetworkError, Notice, Task, Token};
+pub use query::{Condition, Order, Query, Rows};
+pub use report::{Change, FlushReport, OutboxItem, Status, SyncReport};
+pub use write::{WriteKind, WriteOp, Written};
+
+use db::{CLIENT, Db, MANIFEST, Touched, refresh};
+use landfall_core::rows::{ClientRow, Entry};
+use landfall_core::schedule::{Intervals, Schedule, Trigger};
+use landfall_core::{Config, State};
+use landfall_protocol::{ClientId, UnixMillis};
+use landfall_storage::{CommitError, Durability, Key, RowKind, RowStore, StoreName, Txn, decode, encode};
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// What the app chose beside [`Config`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Name of the database; prefix of lock names.
+    pub database: String,
+    /// Address that gives a new access token for the refresh cookie.
+    pub refresh_url: Option<String>,
+    /// Requests carry cookies and no token.
+    pub cookie_auth: bool,
+    /// Log appends are `relaxed`.
+    pub relaxed: bool,
+    /// Waits for locks instead of leaving the work to their holder (the service worker).
+    pub patient: bool,
+}
+
+/// One context on one user's database.
+pub struct Replica<H: Host> {
+    pub host: H,
+    pub config: Config,
+    pub settings: Settings,
+    pub db: RefCell<Db>,
+    pub(crate) schedule: RefCell<Schedule>,
+    pub(crate) queue: RefCell<Vec<write::Pending>>,
+    /// Entries of the commit group that is in flight: not visible, but what is written now stands on them.
+    pub(crate) committing: RefCell<Vec<Entry>>,
+    pub(crate) pumping: Cell<bool>,
+    pub(crate) relaxed: bool,
+    pub(crate) token: RefCell<Option<Token>>,
+    pub(crate) token_known: Cell<bool>,
+    pub(crate) phase: Cell<report::Phase>,
+    pub(crate) last_error: RefCell<Option<(String, String)>>,
+    pub(crate) storage: RefCell<report::StorageHealth>,
+    changes: RefCell<VecDeque<Change>>,
+    pub(crate) touched: RefCell<Touched>,
+    closed: Cell<bool>,
+}
+
+impl<H: Host> Replica<H> {
+    /// Opens a database: reads its rows, or writes the first one.
+    pub async fn open(host: H, config: Config, settings: Settings) -> Result<Rc<Self>, SyncError> {
+        let now = host.now();
+        let first = first_client(&host, &config.user);
+        let db = RefCell::new(Db::new(first.clone()));
+        let intervals =
+            Intervals { debounce: config.push_debounce_ms, push: config.push_every_ms, pull: config.pull_every_ms };
+        let relaxed = settings.relaxed;
+        let replica = Rc::new(Self {
+            host,
+            config,
+            settings,
+            db,
+            schedule: RefCell::new(Schedule::new(intervals, true, now)),
+            queue: RefCell::new(Vec::new()),
+            committing: RefCell::new(Vec::new()),
+            pumping: Cell::new(false),
+            relaxed,
+            token: RefCell::new(None),
+            token_known: Cell::new(false),
+            phase: Cell::new(report::Phase::Idle),
+            last_error: RefCell::new(None),
+            storage: RefCell::new(report::StorageHealth::default()),
+            changes: RefCell::new(VecDeque::new()),
+            touched: RefCell::new(Touched::default()),
+            closed: Cell::new(false),
+        });
+        replica.ensure_rows(first).await?;
+        let touched = refresh(&replica.host, &replica.db).await?;
+        replica.changed(touched);
+        Ok(replica)
+    }
+
+    /// The two ordering rows: made when they are not there, set aside when they can't be read.
+    async fn ensure_rows(&self, first: ClientRow) -> Result<(), SyncError> {
+        for _ in 0..8 {
+            let rows = self.host.rows();
+            let client = rows.get(StoreName::Meta, &Key::text(CLIENT)).await?;
+            let manifest = rows.get(StoreName::Meta, &Key::text(MANIFEST)).await?;
+            let client_fine = client.as_deref().is_some_and(|text| decode::<ClientRow>(RowKind::Client, text).is_ok());
+            let manifest_fine = manifest
+                .as_deref()
+                .is_none_or(|text| decode::<landfall_core::pull::Manifest>(RowKind::Manifest, text).is_ok());
+            if client_fine && manifest_fine {
+                return Ok(());
+            }
+            let mut txn = Txn::new("open", Durability::Strict);
+            if !client_fine {
+                txn.expect(StoreName::Meta, Key::text(CLIENT), client.clone());
+                if let Some(broken) = client {
+                    newer(&broken, RowKind::Client)?;
+                    // Kept for whoever mends it. Going on as a new client is the rule for a profile that lost its place.
+                    let key = format!("quarantine/client/{:016x}", self.host.random());
+                    txn.put(StoreName::Meta, Key::text(key.clone()), broken);
+                    self.storage.borrow_mut().set_aside.push(key);
+                    for (key, _) in
+                        rows.range(StoreName::Meta, &Key::text("desc/"), &Key::after_prefix("desc/"), 10_000).await?
+                    {
+                        txn.delete(StoreName::Meta, key);
+                    }
+                }
+                txn.put(StoreName::Meta, Key::text(CLIENT), encode(RowKind::Client, &first));
+            }
+            if !manifest_fine && let Some(broken) = manifest {
+                newer(&broken, RowKind::Manifest)?;
+                txn.expect(StoreName::Meta, Key::text(MANIFEST), Some(broken.clone()));
+                let key = format!("quarantine/manifest/{:016x}", self.host.random());
+                txn.put(StoreName::Meta, Key::text(key.clone()), broken);
+                self.storage.borrow_mut().set_aside.push(key);
+                let last = rows.range(StoreName::Seg, &Key::Number(0), &Key::Number(u64::MAX >> 11), 1_000_000).await?;
+                let next_segment = match last.last() {
+                    Some((Key::Number(id), _)) => id + 1,
+                    _ => 1,
+                };
+                let fresh = landfall_core::pull::Manifest { next_segment, ..Default::default() };
+                txn.put(StoreName::Meta, Key::text(MANIFEST), encode(RowKind::Manifest, &fresh));
+            }
+            match rows.commit(txn).await {
+                Ok(_) | Err(CommitError::Stale { .. } | CommitError::Unknown { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(SyncError::new("storage_failed", "The database could not be set up."))
+    }
+
+    /// Catches up with the other contexts.
+    pub async fn refresh(&self) -> Result<(), SyncError> {
+        let touched = refresh(&self.host, &self.db).await?;
+        self.changed(touched);
+        Ok(())
+    }
+
+    /// Another context said something: look at the rows.
+    pub async fn noticed(&self, notice: &Notice) {
+        match notice {
+            Notice::Log { key } if *key <= self.db.borrow().log_key => return,
+            Notice::Base { rev } if *rev <= self.db.borrow().base.manifest.rev => return,
+            Notice::Outbox { rev } if *rev <= self.db.borrow().state.client.rev => return,
+            Notice::Token => {
+                self.token_known.set(false);
+                self.trigger(Trigger::Login);
+                return;
+            }
+            Notice::Wiped => {
+                self.close();
+                return;
+            }
+            Notice::Log { .. } | Notice::Base { .. } | Notice::Outbox { .. } => {}
+        }
+        // What can't be read now is read by the next step.
+        if self.refresh().await.is_ok() && matches!(notice, Notice::Log { .. } | Notice::Outbox { .. }) {
+            self.trigger(Trigger::Remote);
+        }
+    }
+
+    /// Something happened that makes a sync worth while, or impossible.
+    pub fn trigger(&self, trigger: Trigger) {
+        self.schedule.borrow_mut().handle(self.host.now(), trigger);
+        self.push_change(Change::Status);
+        self.host.wake();
+    }
+
+    pub(crate) fn changed(&self, touched: Touched) {
+        if touched.is_empty() {
+            return;
+        }
+        self.touched.borrow_mut().merge(touched);
+        self.host.changed();
+    }
+
+    pub(crate) fn push_change(&self, change: Change) {
+        let mut changes = self.changes.borrow_mut();
+        if changes.back() != Some(&change) {
+            changes.push_back(change);
+        }
+        drop(changes);
+        self.host.changed();
+    }
+
+    pub(crate) fn enqueued(&self) {
+        self.push_change(Change::Enqueued);
+        self.host.wake();
+    }
+
+    /// What listeners should hear of, and which collections changed, since the last call.
+    pub fn take_changes(&self) -> (Vec<Change>, Touched) {
+        (self.changes.borrow_mut().drain(..).collect(), std::mem::take(&mut *self.touched.borrow_mut()))
+    }
+
+    /// Ends this context's use of the database. Queued writes are still committed.
+    pub fn close(&self) {
+        self.closed.set(true);
+        self.push_change(Change::Status);
+        self.host.wake();
+    }
+    pub fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+    pub(crate) fn check_open(&self) -> Result<(), SyncError> {
+        if self.is_closed() { Err(SyncError::closed()) } else { Ok(()) }
+    }
+
+    /// A UUIDv7 (RFC 9562) of this moment.
+    pub(crate) fn uuid(&self) -> String {
+        uuid_v7(self.host.now(), self.host.random(), self.host.random())
+    }
+    pub(crate) fn new_client_id(&self) -> ClientId {
+        ClientId(format!("c{:016x}", self.host.random()))
+    }
+}
+
+fn newer(text: &str, kind: RowKind) -> Result<(), SyncError> {
+    match landfall_storage::row::open(kind, text) {
+        Err(landfall_storage::RowError::Newer { version }) => {
+            Err(landfall_storage::OpenError::NewerSchema { found: version, known: kind.version() }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn first_client<H: Host>(host: &H, user: &str) -> ClientRow {
+    State::first_client(ClientId(format!("c{:016x}", host.random())), user)
+}
+
+/// A UUIDv7 as text.
+pub fn uuid_v7(now: UnixMillis, a: u64, b: u64) -> String {
+    let ms = now.get() & 0xffff_ffff_ffff;
+    format!(
+        "{:08x}-{:04x}-7{:03x}-{:04x}-{:012x}",
+        ms >> 16,
+        ms & 0xffff,
+        a & 0xfff,
+        0x8000 | ((a >> 12) & 0x3fff),
+        b & 0xffff_ffff_ffff
+    )
+}

@@ -1,0 +1,393 @@
+//! What people and apps see of the engine: status, outbox, conflicts, reports.
+
+use crate::Replica;
+use crate::db::{Committing, commit_outbox};
+use crate::error::SyncError;
+use crate::host::Host;
+use landfall_core::fixup::{self, FixupError};
+use landfall_core::plan::OutboxTxn;
+use landfall_core::rows::{ConflictRow, ParkedRow, Reason};
+use landfall_core::schedule::{Auth, Connectivity, Trigger};
+use landfall_core::settle::{Event, local_values};
+use landfall_core::view;
+use landfall_protocol::{CollectionName, EntryId, Fields, Op, RecordId, RecordKey, Scope, Seq, UnixMillis};
+use serde::Serialize;
+use std::rc::Rc;
+
+/// What listeners hear of, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    Status,
+    Enqueued,
+    Progress { phase: &'static str, done: u64, total: u64 },
+    Event(Event),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Phase {
+    Idle,
+    Pushing,
+    Pulling,
+}
+
+/// How the storage is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct StorageHealth {
+    /// Code and words of what failed last; `None`: all well.
+    pub failed: Option<(String, String)>,
+    /// Rows that could not be used and were copied aside at open.
+    pub set_aside: Vec<String>,
+    pub persisted: Option<bool>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ErrorText {
+    pub code: String,
+    pub message: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StorageStatus {
+    pub state: &'static str,
+    pub persisted: Option<bool>,
+    pub quarantined: u64,
+    pub message: Option<String>,
+}
+
+/// `db.sync.status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Status {
+    pub connectivity: &'static str,
+    pub phase: &'static str,
+    /// Entries without an outcome, sent ones included.
+    pub pending: u64,
+    /// Those of them that are in flight.
+    pub sending: u64,
+    /// Units that need a person.
+    pub parked: u64,
+    pub failed: u64,
+    pub conflicts: u64,
+    pub last_sync: Option<u64>,
+    pub last_error: Option<ErrorText>,
+    pub auth: &'static str,
+    pub storage: StorageStatus,
+    /// Nothing was ever pulled.
+    pub cold: bool,
+    pub next_attempt_at: Option<u64>,
+    pub needs_foreground: bool,
+}
+
+/// One line of `outbox.list()`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OutboxItem {
+    pub id: EntryId,
+    pub collection: CollectionName,
+    pub scope: Scope,
+    pub record: RecordId,
+    pub op: Op,
+    pub state: &'static str,
+    pub fields: Fields,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<u64>,
+    pub attempts: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<Fields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local: Option<Fields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<Fields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+}
+
+/// One line of `conflicts.list()`: what this device wanted, and what stands.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ConflictItem {
+    pub id: EntryId,
+    pub collection: CollectionName,
+    pub scope: Scope,
+    pub record: RecordId,
+    pub at: UnixMillis,
+    pub status: landfall_protocol::ResultStatus,
+    pub op: Op,
+    pub local: Fields,
+    pub server: Option<Fields>,
+    pub seq: Seq,
+}
+
+/// What `sync.now()` did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SyncReport {
+    pub pushed: u64,
+    pub pulled: u64,
+    pub rejected: u64,
+    pub pending: u64,
+    pub error: Option<String>,
+}
+
+/// What is left after a worker's flush; decides whether the browser should try again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FlushReport {
+    pub sendable: u64,
+    pub pending: u64,
+    pub parked: u64,
+    pub auth_required: bool,
+    pub retry_after_ms: Option<u64>,
+}
+
+pub(crate) struct Counts {
+    entries: usize,
+    parked: usize,
+    last_pull: Option<UnixMillis>,
+}
+
+impl<H: Host> Replica<H> {
+    pub fn status(&self) -> Status {
+        let db = self.db.borrow();
+        let schedule = self.schedule.borrow();
+        let storage = self.storage.borrow();
+        let auth = schedule.auth();
+        let paused = auth == Auth::Required || schedule.is_refused();
+        let failed = db.state.parked.values().filter(|row| row.failed).count() as u64;
+        let storage_state = match &storage.failed {
+            None if self.is_closed() => "closed",
+            None => "ok",
+            Some((code, _)) if code == "quota_exceeded" => "quota",
+            Some((code, _)) if code == "closed" => "closed",
+            Some(_) => "storage_failed",
+        };
+        Status {
+            connectivity: match schedule.connectivity() {
+                Connectivity::Online => "online",
+                Connectivity::Limited => "limited",
+                Connectivity::Offline => "offline",
+            },
+            phase: match self.phase.get() {
+                Phase::Pushing => "pushing",
+                Phase::Pulling => "pulling",
+                Phase::Idle if paused => "paused",
+                Phase::Idle => "idle",
+            },
+            pending: db.state.entries.len() as u64,
+            sending: db.state.sent.len() as u64,
+            parked: db.state.parked.len() as u64,
+            failed,
+            conflicts: db.conflicts.len() as u64,
+            last_sync: db.base.manifest.last_pull.map(UnixMillis::get),
+            last_error: self
+                .last_error
+                .borrow()
+                .as_ref()
+                .map(|(code, message)| ErrorText { code: code.clone(), message: message.clone() }),
+            auth: match auth {
+                Auth::Ok => "ok",
+                Auth::Refreshing => "refreshing",
+                Auth::Required => "auth_required",
+            },
+            storage: StorageStatus {
+                state: storage_state,
+                persisted: storage.persisted,
+                quarantined: (db.quarantined.len() + storage.set_aside.len()) as u64,
+                message: storage.failed.as_ref().map(|(_, message)| message.clone()),
+            },
+            cold: db.base.manifest.is_cold(),
+            next_attempt_at: schedule.not_before().map(UnixMillis::get),
+            needs_foreground: false,
+        }
+    }
+
+    pub(crate) fn storage_said(&self, error: &SyncError) {
+        self.storage.borrow_mut().failed = Some((error.code.to_owned(), error.message.clone()));
+        if error.code == "closed" {
+            self.close();
+        }
+        self.push_change(Change::Status);
+    }
+    pub(crate) fn storage_ok(&self) {
+        if self.storage.borrow_mut().failed.take().is_some() {
+            self.push_change(Change::Status);
+        }
+    }
+    /// What the browser said to `persist()`.
+    pub fn set_persisted(&self, persisted: bool) {
+        self.storage.borrow_mut().persisted = Some(persisted);
+        self.push_change(Change::Status);
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        let db = self.db.borrow();
+        Counts { entries: db.state.entries.len(), parked: db.state.parked.len(), last_pull: db.base.manifest.last_pull }
+    }
+
+    pub(crate) fn report_since(&self, before: Counts) -> SyncReport {
+        let now = self.counts();
+        let error = self.last_error.borrow().as_ref().map(|(code, _)| code.clone());
+        let status = self.status();
+        let error = match status.auth {
+            "auth_required" => Some("auth_required".to_owned()),
+            _ if now.last_pull == before.last_pull => error.or_else(|| Some("offline".to_owned())),
+            _ => None,
+        };
+        SyncReport {
+            pushed: before.entries.saturating_sub(now.entries) as u64,
+            pulled: u64::from(now.last_pull != before.last_pull),
+            rejected: now.parked.saturating_sub(before.parked) as u64,
+            pending: now.entries as u64,
+            error,
+        }
+    }
+
+    pub(crate) fn flush_report(&self) -> FlushReport {
+        let now = self.host.now();
+        let db = self.db.borrow();
+        let schedule = self.schedule.borrow();
+        let held = db.state.client.hold_until.into_iter().chain(schedule.not_before()).max().filter(|at| *at > now);
+        let auth_required = schedule.auth() == Auth::Required;
+        let sendable = if auth_required { 0 } else { db.state.entries.len() as u64 };
+        FlushReport {
+            sendable,
+            pending: db.state.entries.len() as u64,
+            parked: db.state.parked.len() as u64,
+            auth_required,
+            retry_after_ms: held.map(|at| at.get() - now.get()),
+        }
+    }
+
+    /// Everything that waits, oldest first: undecided entries and parked changes.
+    pub fn outbox(&self) -> Vec<OutboxItem> {
+        let db = self.db.borrow();
+        let mut items: Vec<OutboxItem> = Vec::new();
+        for (id, entry) in &db.state.entries {
+            items.push(OutboxItem {
+                id: entry.origin.unwrap_or(*id),
+                collection: entry.collection.clone(),
+                scope: entry.scope.clone(),
+                record: entry.id.clone(),
+                op: entry.op,
+                state: if db.state.sent.contains_key(id) { "sending" } else { "pending" },
+                fields: entry.set.clone(),
+                created_at: entry.stamp.millis(),
+                attempts: db.state.client.requeues.get(id).copied().unwrap_or(0),
+                reason: None,
+                base: None,
+                local: None,
+                server: None,
+                group: entry.group.as_ref().map(|group| group.0.clone()),
+            });
+        }
+        for row in db.state.parked.values() {
+            items.extend(parked_items(&db, row));
+        }
+        items.sort_by_key(|item| item.id);
+        items
+    }
+
+    /// The parked unit kept under this row key, as its outbox lines.
+    pub fn parked(&self, row_key: &str) -> Vec<OutboxItem> {
+        let db = self.db.borrow();
+        db.state.parked.get(row_key).map(|row| parked_items(&db, row)).unwrap_or_default()
+    }
+
+    /// Values that lost and are kept, newest first.
+    pub fn conflicts(&self) -> Vec<ConflictItem> {
+        let db = self.db.borrow();
+        let mut items: Vec<ConflictItem> = db.conflicts.values().map(conflict_item).collect();
+        items.sort_by_key(|item| std::cmp::Reverse((item.at, item.seq)));
+        items
+    }
+    pub fn conflict(&self, row_key: &str) -> Option<ConflictItem> {
+        self.db.borrow().conflicts.get(row_key).map(conflict_item)
+    }
+
+    /// Queues a parked unit again, with corrections if given.
+    pub async fn retry(self: &Rc<Self>, id: EntryId, edits: Option<Fields>) -> Result<(), SyncError> {
+        self.fix(|replica| {
+            let mut clock = replica.db.borrow().state.hlc.clone();
+            let db = replica.db.borrow();
+            let (now, client) = (replica.host.now(), db.state.client.client_id.0.clone());
+            fixup::plan_retry(&db.state, &db.base, id, edits.as_ref(), || clock.tick(now.get(), &client), now)
+        })
+        .await
+    }
+
+    /// Gives a parked unit up, with what stands on it. Returns how many entries ended.
+    pub async fn discard(self: &Rc<Self>, id: EntryId) -> Result<u64, SyncError> {
+        let count = std::cell::Cell::new(0);
+        self.fix(|replica| {
+            let db = replica.db.borrow();
+            let (txn, ended) = fixup::plan_discard(&db.state, &db.base, id, replica.host.now())?;
+            count.set(ended);
+            Ok(txn)
+        })
+        .await?;
+        Ok(count.get())
+    }
+
+    async fn fix(self: &Rc<Self>, plan: impl Fn(&Self) -> Result<OutboxTxn, FixupError>) -> Result<(), SyncError> {
+        self.check_open()?;
+        for _ in 0..8 {
+            let txn = plan(self).map_err(|FixupError::NotParked| {
+                SyncError::new("not_parked", "No change with this id waits for a person.")
+            })?;
+            match commit_outbox(&self.host, &self.db, txn).await {
+                Committing::Done(touched) => {
+                    self.changed(touched);
+                    self.enqueued();
+                    self.trigger(Trigger::Resolution);
+                    return Ok(());
+                }
+                Committing::Stale => self.refresh().await?,
+                Committing::Failed(error) => return Err(error.into()),
+            }
+        }
+        Err(landfall_storage::CommitError::Stale {
+            store: landfall_storage::StoreName::Meta,
+            key: landfall_storage::Key::text(crate::db::CLIENT),
+        }
+        .into())
+    }
+}
+
+fn parked_items(db: &crate::db::Db, row: &ParkedRow) -> Vec<OutboxItem> {
+    row.changes
+        .iter()
+        .map(|change| {
+            let key: RecordKey = change.entry.key();
+            let now = view::server_view(&db.state, &db.base, &key).and_then(view::Seen::into_fields);
+            OutboxItem {
+                id: change.entry.origin.or(change.entries.first().copied()).unwrap_or(row.id),
+                collection: key.collection.clone(),
+                scope: key.scope.clone(),
+                record: key.id.clone(),
+                op: change.entry.op,
+                state: if row.failed { "failed" } else { "parked" },
+                fields: change.entry.set.clone(),
+                created_at: change.entry.stamp.millis(),
+                attempts: 0,
+                reason: Some(row.reason.clone()),
+                base: change.base.clone(),
+                local: Some(local_values(change.base.as_ref(), &change.entry)),
+                server: change.server.clone().or(now),
+                group: change.entry.group.as_ref().map(|group| group.0.clone()),
+            }
+        })
+        .collect()
+}
+
+fn conflict_item(row: &ConflictRow) -> ConflictItem {
+    ConflictItem {
+        id: row.entry,
+        collection: row.key.collection.clone(),
+        scope: row.key.scope.clone(),
+        record: row.key.id.clone(),
+        at: row.at,
+        status: row.outcome.status,
+        op: row.op,
+        local: row.set.clone(),
+        server: row.outcome.record.clone(),
+        seq: row.seq,
+    }
+}

@@ -1,0 +1,695 @@
+//! The steps of sync: push, pull, refresh, probe, compact. Each holds its lock for one request and its settle.
+
+use crate::Replica;
+use crate::db::{Committing, commit_base, commit_outbox};
+use crate::error::SyncError;
+use crate::host::{Host, HttpRequest, HttpResponse, LockWait, NetworkError, Notice, Token};
+use crate::report::{Change, FlushReport, Phase, SyncReport};
+use landfall_core::Base;
+use landfall_core::batch::plan_batch;
+use landfall_core::plan::OutboxTxn;
+use landfall_core::pull::{self, BaseTxn, Page, Segment};
+use landfall_core::recover::{plan_fork, plan_no_access, plan_reset};
+use landfall_core::retry::{plan_counted, plan_too_large};
+use landfall_core::rows::InFlight;
+use landfall_core::schedule::{Answer, Facts, Next, Request, Trigger};
+use landfall_core::settle::{Event, SettlePlan, plan_settle};
+use landfall_protocol::{
+    Epoch, ErrorBody, ErrorCode, ErrorEnvelope, Json, Ledger, Outcome, PROTOCOL, PullRequest, PushRequest,
+    PushResponse, UnixMillis, limits,
+};
+use landfall_storage::{Key, RowKind, RowStore, StoreName, decode, encode};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+const TOKEN: &str = "token";
+const STALE_MAX: usize = 6;
+
+impl<H: Host> Replica<H> {
+    /// What to do now.
+    pub fn next(&self) -> Next {
+        if self.is_closed() {
+            return Next::Wait(None);
+        }
+        let db = self.db.borrow();
+        let facts = Facts {
+            in_flight: !db.state.descriptors.is_empty(),
+            sendable: db.state.unsent_count() > 0,
+            pull_first: db.state.client.pull_first,
+            hold_until: db.state.client.hold_until,
+            token_missing: self.token_missing(),
+        };
+        self.schedule.borrow().next(self.host.now(), facts)
+    }
+
+    /// Does what is due, once. Returns when to look again (`None`: at the next trigger).
+    pub async fn step(self: &Rc<Self>) -> Option<UnixMillis> {
+        self.load_token().await;
+        let started = self.host.now();
+        let next = self.next();
+        let (request, phase) = match next {
+            Next::Push => (Request::Push, Phase::Pushing),
+            Next::Pull => (Request::Pull, Phase::Pulling),
+            Next::Probe => (Request::Probe, Phase::Idle),
+            Next::Refresh => (Request::Refresh, Phase::Idle),
+            Next::Wait(until) => return until,
+        };
+        let lock = match self.lock(request).await {
+            Some(lock) => lock,
+            // Its holder does the same work; look at what it did.
+            None => return Some(UnixMillis(started.get() + 500)),
+        };
+        self.set_phase(phase);
+        let answer = match self.refresh().await {
+            Ok(()) => match request {
+                Request::Push => self.push().await,
+                Request::Pull => self.pull().await,
+                Request::Probe => self.probe().await,
+                Request::Refresh => self.refresh_token().await,
+            },
+            Err(error) => {
+                self.storage_said(&error);
+                Answer::Storage
+            }
+        };
+        drop(lock);
+        self.set_phase(Phase::Idle);
+        let jitter = (self.host.random() >> 32) as u32;
+        let counts = self.schedule.borrow_mut().answered(self.host.now(), request, answer, started, jitter);
+        if counts {
+            self.count_failure().await;
+        }
+        self.push_change(Change::Status);
+        match answer {
+            Answer::Stale => Some(UnixMillis(self.host.now().get() + 20)),
+            _ => Some(self.host.now()),
+        }
+    }
+
+    /// The context's loop: steps until nothing is due, then says when to come back.
+    pub async fn run_due(self: &Rc<Self>) -> Option<UnixMillis> {
+        for _ in 0..10_000 {
+            let until = self.step().await;
+            match until {
+                Some(at) if at <= self.host.now() && !self.is_closed() => {}
+                other => return other,
+            }
+        }
+        Some(UnixMillis(self.host.now().get() + 1_000))
+    }
+
+    async fn lock(&self, request: Request) -> Option<H::Lock> {
+        let work = match request {
+            Request::Push | Request::Probe => "push",
+            Request::Pull => "pull",
+            Request::Refresh => "refresh",
+        };
+        let wait = if self.settings.patient { LockWait::Millis(10_000) } else { LockWait::IfFree };
+        self.host.lock(&format!("{}:{work}", self.settings.database), wait).await
+    }
+
+    fn set_phase(&self, phase: Phase) {
+        if self.phase.replace(phase) != phase {
+            self.push_change(Change::Status);
+        }
+    }
+
+    fn note_error(&self, code: &str, message: &str) {
+        *self.last_error.borrow_mut() = Some((code.to_owned(), message.to_owned()));
+    }
+
+    // ---- push ----
+
+    async fn push(self: &Rc<Self>) -> Answer {
+        let row_key = match self.next_descriptor().await {
+            Ok(Some(row_key)) => row_key,
+            Ok(None) => return Answer::Done { more: false },
+            Err(answer) => return answer,
+        };
+        let sent: Vec<InFlight> = match self.db.borrow().state.descriptors.get(&row_key) {
+            Some(descriptor) => descriptor.sending().to_vec(),
+            None => return Answer::Stale,
+        };
+        let body = self.push_body(&sent);
+        self.push_change(Change::Progress { phase: "push", done: 0, total: sent.len() as u64 });
+        let response = match self.send("POST", "/push", Some(body)).await {
+            Ok(response) => response,
+            Err(NetworkError) => return Answer::Lost,
+        };
+        if response.status == 200 {
+            return self.settle(&row_key, &sent, &response).await;
+        }
+        let error = error_of(&response);
+        if response.status == 409 && error.code == ErrorCode::CLIENT_FORK {
+            return self.fork().await;
+        }
+        if response.status == 409 && error.code == ErrorCode::RESET_REQUIRED {
+            return self.reset(error).await;
+        }
+        if response.status == 413 {
+            let now = self.host.now();
+            let plan = |replica: &Self| {
+                let db = replica.db.borrow();
+                Some((plan_too_large(&db.state, &db.base, &row_key, now), Vec::new()))
+            };
+            return match self.commit(plan).await {
+                Ok(()) => Answer::Done { more: true },
+                Err(answer) => answer,
+            };
+        }
+        self.refusal(&response, &error).await
+    }
+
+    /// The batch to send: a stored one, or a new one stored now.
+    async fn next_descriptor(&self) -> Result<Option<String>, Answer> {
+        for _ in 0..STALE_MAX {
+            if let Some(row_key) = self.db.borrow().state.descriptors.keys().next() {
+                return Ok(Some(row_key.clone()));
+            }
+            let plan = {
+                let db = self.db.borrow();
+                plan_batch(&db.state, &db.base, &self.config, self.host.now())
+            };
+            let Some(plan) = plan else { return Ok(None) };
+            match commit_outbox(&self.host, &self.db, plan).await {
+                Committing::Done(touched) => self.changed(touched),
+                Committing::Stale => self.catch_up().await?,
+                Committing::Failed(error) => return Err(self.storage_failed(error.into())),
+            }
+        }
+        Err(Answer::Stale)
+    }
+
+    fn push_body(&self, sent: &[InFlight]) -> String {
+        let db = self.db.borrow();
+        let client = &db.state.client;
+        let request = PushRequest {
+            protocol: PROTOCOL,
+            user: self.config.user.clone(),
+            client_id: client.client_id.clone(),
+            first_push: client.first_push,
+            epoch: db.base.manifest.epoch.clone(),
+            device: self.config.device.clone(),
+            schema_version: self.config.schema_version,
+            acked_through: client.acked_through,
+            pending_count: db.state.entries.len() as u64,
+            mutations: sent.iter().map(InFlight::wire).collect(),
+        };
+        serde_json::to_string(&request).unwrap_or_default()
+    }
+
+    async fn settle(&self, row_key: &str, sent: &[InFlight], response: &HttpResponse) -> Answer {
+        let Ok(answer) = serde_json::from_str::<PushResponse>(&response.body) else { return self.malformed("push") };
+        let results: Option<Vec<Outcome>> =
+            answer.results.iter().map(|text| serde_json::from_str(text.text()).ok()).collect();
+        let Some(results) = results else { return self.malformed("push") };
+        for _ in 0..STALE_MAX {
+            let plan = {
+                let db = self.db.borrow();
+                plan_settle(&db.state, &db.base, row_key, sent, &results, &answer.epoch, self.host.now())
+            };
+            let (txn, events) = match plan {
+                SettlePlan::Commit { txn, events } => (*txn, events),
+                SettlePlan::Fork => return self.fork().await,
+                SettlePlan::Malformed => return self.malformed("push"),
+            };
+            if txn.descriptors.is_empty() {
+                // Another context settled it.
+                return Answer::Done { more: self.has_work() };
+            }
+            match commit_outbox(&self.host, &self.db, txn).await {
+                Committing::Done(touched) => {
+                    self.changed(touched);
+                    self.events(events);
+                    let done = sent.len() as u64;
+                    self.push_change(Change::Progress { phase: "push", done, total: done });
+                    *self.last_error.borrow_mut() = None;
+                    self.storage_ok();
+                    return Answer::Done { more: self.has_work() };
+                }
+                Committing::Stale => {
+                    if let Err(answer) = self.catch_up().await {
+                        return answer;
+                    }
+                }
+                Committing::Failed(error) => return self.storage_failed(error.into()),
+            }
+        }
+        Answer::Stale
+    }
+
+    fn has_work(&self) -> bool {
+        let db = self.db.borrow();
+        !db.state.descriptors.is_empty()
+            || (db.state.unsent_count() > 0 && plan_batch(&db.state, &db.base, &self.config, self.host.now()).is_some())
+    }
+
+    async fn fork(&self) -> Answer {
+        let client_id = self.new_client_id();
+        let now = self.host.now();
+        let plan = |replica: &Self| {
+            let db = replica.db.borrow();
+            Some(plan_fork(&db.state, &db.base, client_id.clone(), now))
+        };
+        match self.commit(plan).await {
+            Ok(()) => Answer::Done { more: true },
+            Err(answer) => answer,
+        }
+    }
+
+    /// The server is of another epoch: first the outbox takes its ledger's word, then the base starts cold. In this order
+    /// a crash in between only repeats the first step.
+    async fn reset(&self, error: ErrorBody) -> Answer {
+        let Some(epoch) = error.epoch else { return self.malformed("push") };
+        let ledger = error.ledger.unwrap_or(Ledger { known: false, ..Ledger::default() });
+        let client_id = self.new_client_id();
+        let now = self.host.now();
+        let plan = |replica: &Self| {
+            let db = replica.db.borrow();
+            Some(plan_reset(&db.state, &db.base, &ledger, &epoch, client_id.clone(), now))
+        };
+        if let Err(answer) = self.commit(plan).await {
+            return answer;
+        }
+        self.cold(Some(epoch)).await
+    }
+
+    async fn cold(&self, epoch: Option<Epoch>) -> Answer {
+        for _ in 0..STALE_MAX {
+            let plan = pull::plan_cold(&self.db.borrow().base.manifest, epoch.clone());
+            match commit_base(&self.host, &self.db, plan).await {
+                Committing::Done(touched) => {
+                    self.changed(touched);
+                    return Answer::Done { more: true };
+                }
+                Committing::Stale => {
+                    if let Err(answer) = self.catch_up().await {
+                        return answer;
+                    }
+                }
+                Committing::Failed(error) => return self.storage_failed(error.into()),
+            }
+        }
+        Answer::Stale
+    }
+
+    async fn count_failure(&self) {
+        let Some(row_key) = self.db.borrow().state.descriptors.keys().next().cloned() else { return };
+        let now = self.host.now();
+        let plan = |replica: &Self| {
+            let db = replica.db.borrow();
+            Some((plan_counted(&db.state, &db.base, &replica.config, &row_key, now), Vec::new()))
+        };
+        // Not counted is no harm: the next answer counts.
+        let _ = self.commit(plan).await;
+    }
+
+    /// Commits a plan of the outbox, planning again while other contexts are faster.
+    pub(crate) async fn commit(&self, plan: impl Fn(&Self) -> Option<(OutboxTxn, Vec<Event>)>) -> Result<(), Answer> {
+        for _ in 0..STALE_MAX {
+            let Some((txn, events)) = plan(self) else { return Ok(()) };
+            match commit_outbox(&self.host, &self.db, txn).await {
+                Committing::Done(touched) => {
+                    self.changed(touched);
+                    self.events(events);
+                    return Ok(());
+                }
+                Committing::Stale => self.catch_up().await?,
+                Committing::Failed(error) => return Err(self.storage_failed(error.into())),
+            }
+        }
+        Err(Answer::Stale)
+    }
+
+    async fn catch_up(&self) -> Result<(), Answer> {
+        self.refresh().await.map_err(|error| self.storage_failed(error))
+    }
+
+    fn storage_failed(&self, error: SyncError) -> Answer {
+        self.storage_said(&error);
+        Answer::Storage
+    }
+
+    fn events(&self, events: Vec<Event>) {
+        for event in events {
+            self.push_change(Change::Event(event));
+        }
+    }
+
+    // ---- pull ----
+
+    async fn pull(self: &Rc<Self>) -> Answer {
+        let body = {
+            let db = self.db.borrow();
+            let manifest = &db.base.manifest;
+            let request = PullRequest {
+                protocol: PROTOCOL,
+                user: self.config.user.clone(),
+                client_id: db.state.client.client_id.clone(),
+                cursor: manifest.cursor.clone(),
+                collections: self.config.collections.keys().cloned().collect(),
+                limit: limits::PAGE_COUNT_MAX as u32,
+                resync: manifest.resync.clone(),
+            };
+            serde_json::to_string(&request).unwrap_or_default()
+        };
+        let response = match self.send("POST", "/pull", Some(body)).await {
+            Ok(response) => response,
+            Err(NetworkError) => return Answer::Lost,
+        };
+        if response.status != 200 {
+            let error = error_of(&response);
+            if response.status == 409 && error.code == ErrorCode::RESET_REQUIRED {
+                return self.pull_reset(error).await;
+            }
+            return self.refusal(&response, &error).await;
+        }
+        let Ok(page) = serde_json::from_str::<Page>(&response.body) else { return self.malformed("pull") };
+        {
+            let mut db = self.db.borrow_mut();
+            for stamp in pull::stamps(&page) {
+                db.state.hlc.observe(&stamp.clamped(self.host.now().get(), limits::HLC_AHEAD_MS_MAX));
+            }
+        }
+        let plan = pull::plan_page(&self.db.borrow().base.manifest, &page, self.host.now());
+        let removed = plan.removed.clone();
+        match commit_base(&self.host, &self.db, plan).await {
+            Committing::Done(touched) => self.changed(touched),
+            // The page belongs to a cursor that is not there any more.
+            Committing::Stale => return Answer::Stale,
+            Committing::Failed(error) => return self.storage_failed(error.into()),
+        }
+        if !removed.is_empty() {
+            let now = self.host.now();
+            let plan = |replica: &Self| {
+                let db = replica.db.borrow();
+                plan_no_access(&db.state, &db.base, &removed, now)
+            };
+            if let Err(answer) = self.commit(plan).await {
+                return answer;
+            }
+        }
+        let count =
+            page.changes.values().map(Vec::len).sum::<usize>() + page.tombstones.values().map(Vec::len).sum::<usize>();
+        self.push_change(Change::Progress { phase: "pull", done: count as u64, total: count as u64 });
+        if !page.has_more {
+            if let Err(answer) = self.at_head(&page).await {
+                return answer;
+            }
+        }
+        self.storage_ok();
+        Answer::Done { more: page.has_more }
+    }
+
+    /// At head: compare checksums, let a fork go on, keep the base tidy.
+    async fn at_head(&self, page: &Page) -> Result<(), Answer> {
+        let mut mismatch = self.mismatch(page);
+        let now = self.host.now();
+        while let Some(pair) = mismatch.pop() {
+            let plan = pull::plan_resync(&self.db.borrow().base.manifest, &pair, now);
+            match plan {
+                Some(plan) => self.commit_base_plan(plan).await?,
+                None => {
+                    self.note_error("checksum", "This device's copy differs from the server's; it will be pulled anew.")
+                }
+            }
+        }
+        if self.db.borrow().state.client.pull_first {
+            let plan = |replica: &Self| {
+                let db = replica.db.borrow();
+                let mut txn = OutboxTxn::new("pulled", &db.state);
+                txn.client.pull_first = false;
+                Some((txn.finish(&db.state, &db.base, now), Vec::new()))
+            };
+            self.commit(plan).await?;
+        }
+        self.compact().await
+    }
+
+    fn mismatch(&self, page: &Page) -> Vec<landfall_protocol::Pair> {
+        let db = self.db.borrow();
+        let mut mismatch = Vec::new();
+        for (scope, collections) in &page.checksums {
+            for (collection, sum) in collections {
+                let pair = landfall_protocol::Pair(scope.clone(), collection.clone());
+                let Some(row) = db.base.manifest.pair(&pair) else { continue };
+                if row.cold || row.covered.is_none() {
+                    continue;
+                }
+                let own = db.base.pairs.get(&pair).map(|pair| pair.sum).unwrap_or_default();
+                if own != *sum {
+                    mismatch.push(pair);
+                }
+            }
+        }
+        mismatch
+    }
+
+    async fn commit_base_plan(&self, plan: BaseTxn) -> Result<(), Answer> {
+        match commit_base(&self.host, &self.db, plan).await {
+            Committing::Done(touched) => {
+                self.changed(touched);
+                Ok(())
+            }
+            // Another context was at it; nothing is lost by leaving it to the next round.
+            Committing::Stale => self.catch_up().await,
+            Committing::Failed(error) => Err(self.storage_failed(error.into())),
+        }
+    }
+
+    /// One compaction step, if one is due.
+    pub async fn compact(&self) -> Result<(), Answer> {
+        let due = pull::compactable(&self.db.borrow().base.manifest);
+        let Some((pair, references)) = due else { return Ok(()) };
+        let mut inputs = Vec::new();
+        for reference in references {
+            let row = self.host.rows().get(StoreName::Seg, &Key::Number(reference.id)).await;
+            let row = row.map_err(|error| self.storage_failed(error.into()))?;
+            match row.as_deref().map(|row| decode::<Segment>(RowKind::Segment, row)) {
+                Some(Ok(segment)) => inputs.push((reference, segment)),
+                // A broken row is never folded away: it stays where it can be looked at, and its pair is pulled anew.
+                Some(Err(_)) | None => return Ok(()),
+            }
+        }
+        let plan = pull::plan_compaction(&self.db.borrow().base.manifest, &pair, &inputs);
+        self.commit_base_plan(plan).await
+    }
+
+    /// A pull was told to start over. Of another epoch, the push side must hear the ledger first, or acknowledged writes
+    /// that the backup lost would be forgotten.
+    async fn pull_reset(self: &Rc<Self>, error: ErrorBody) -> Answer {
+        let own = self.db.borrow().base.epoch().cloned();
+        let other_epoch = own.is_some() && error.epoch.is_some() && own != error.epoch;
+        if !other_epoch {
+            return self.cold(error.epoch).await;
+        }
+        let body = self.push_body(&[]);
+        match self.send("POST", "/push", Some(body)).await {
+            Err(NetworkError) => Answer::Lost,
+            Ok(response) => {
+                let error = error_of(&response);
+                if response.status == 409 && error.code == ErrorCode::RESET_REQUIRED {
+                    self.reset(error).await
+                } else if response.status == 409 && error.code == ErrorCode::CLIENT_FORK {
+                    let answer = self.fork().await;
+                    if matches!(answer, Answer::Done { .. }) { self.cold(error.epoch).await } else { answer }
+                } else {
+                    self.refusal(&response, &error).await
+                }
+            }
+        }
+    }
+
+    // ---- probe, token, requests ----
+
+    async fn probe(&self) -> Answer {
+        match self.send("GET", "/status", None).await {
+            Err(NetworkError) => Answer::Lost,
+            Ok(response) if response.status == 200 => Answer::Done { more: false },
+            Ok(response) => {
+                let error = error_of(&response);
+                self.refusal(&response, &error).await
+            }
+        }
+    }
+
+    /// What an answer other than 200 means for the schedule.
+    async fn refusal(&self, response: &HttpResponse, error: &ErrorBody) -> Answer {
+        self.note_error(&error.code, &error.message);
+        match response.status {
+            401 => Answer::Unauthorized,
+            403 if error.code == ErrorCode::WRONG_USER => Answer::Unauthorized,
+            408 | 425 => Answer::Lost,
+            429 | 503 => {
+                let retry_after_ms = response.retry_after_ms.or(error.retry_after_ms);
+                if let Some(ms) = retry_after_ms {
+                    self.hold(ms).await;
+                }
+                Answer::Busy { retry_after_ms }
+            }
+            500.. => Answer::Faulty,
+            _ => Answer::Refused,
+        }
+    }
+
+    /// Retry-After is honoured by all contexts: it goes into the client row.
+    async fn hold(&self, ms: u64) {
+        let until = UnixMillis(self.host.now().get() + ms.min(limits::RETRY_AFTER_MS_MAX));
+        let now = self.host.now();
+        let plan = |replica: &Self| {
+            let db = replica.db.borrow();
+            let mut txn = OutboxTxn::new("hold", &db.state);
+            txn.client.hold_until = Some(until);
+            Some((txn.finish(&db.state, &db.base, now), Vec::new()))
+        };
+        // This context holds back anyway; the others would at worst ask once more.
+        let _ = self.commit(plan).await;
+    }
+
+    fn malformed(&self, what: &str) -> Answer {
+        self.note_error("malformed_answer", &format!("The server's answer to {what} could not be read."));
+        Answer::Faulty
+    }
+
+    async fn send(&self, method: &'static str, path: &str, body: Option<String>) -> Result<HttpResponse, NetworkError> {
+        let token = self.token.borrow().as_ref().map(|token| token.token.clone());
+        self.host.fetch(HttpRequest { method, path: path.to_owned(), token, body }).await
+    }
+
+    fn token_missing(&self) -> bool {
+        if self.settings.cookie_auth {
+            return false;
+        }
+        let now = self.host.now().get();
+        match &*self.token.borrow() {
+            Some(token) => token.expires_at.is_some_and(|at| at.get() <= now),
+            None => true,
+        }
+    }
+
+    /// The token row, which a page or another context wrote.
+    async fn load_token(&self) {
+        if self.token_known.get() && !self.token_missing() {
+            return;
+        }
+        if let Ok(row) = self.host.rows().get(StoreName::Meta, &Key::text(TOKEN)).await {
+            let stored: Option<Token> = row.and_then(|text| decode(RowKind::Token, &text).ok());
+            let fresh = stored.is_some() && stored != *self.token.borrow();
+            if fresh {
+                *self.token.borrow_mut() = stored;
+            }
+            self.token_known.set(true);
+        }
+    }
+
+    /// A token came from the app: stored for all contexts. Unless it is `None`, sync goes on.
+    pub async fn set_token(&self, token: Option<Token>) -> Result<(), SyncError> {
+        let mut txn = landfall_storage::Txn::new("token", landfall_storage::Durability::Relaxed);
+        match &token {
+            Some(token) => txn.put(StoreName::Meta, Key::text(TOKEN), encode(RowKind::Token, token)),
+            None => txn.delete(StoreName::Meta, Key::text(TOKEN)),
+        }
+        let login = token.is_some();
+        *self.token.borrow_mut() = token;
+        self.token_known.set(true);
+        if login {
+            self.trigger(Trigger::Login);
+        }
+        self.host.rows().commit(txn).await?;
+        self.host.notice(&Notice::Token);
+        Ok(())
+    }
+
+    async fn refresh_token(&self) -> Answer {
+        // Under the lock: another context may have done it.
+        let before = self.token.borrow().clone();
+        self.token_known.set(false);
+        *self.token.borrow_mut() = None;
+        self.load_token().await;
+        if !self.token_missing() && *self.token.borrow() != before {
+            return Answer::Done { more: false };
+        }
+        if let Some(token) = self.host.ask_token().await {
+            if Some(&token) != before.as_ref() {
+                return match self.set_token(Some(token)).await {
+                    Ok(()) => Answer::Done { more: false },
+                    Err(error) => self.storage_failed(error),
+                };
+            }
+        }
+        let Some(url) = self.settings.refresh_url.clone() else {
+            *self.token.borrow_mut() = before;
+            return if self.settings.cookie_auth { Answer::Done { more: false } } else { Answer::Unauthorized };
+        };
+        let body = format!("{{\"user\":{}}}", Json::string(&self.config.user).text());
+        let request = HttpRequest { method: "POST", path: url, token: None, body: Some(body) };
+        let response = match self.host.fetch(request).await {
+            Ok(response) => response,
+            Err(NetworkError) => {
+                *self.token.borrow_mut() = before;
+                return Answer::Lost;
+            }
+        };
+        if response.status == 200 {
+            let Ok(token) = serde_json::from_str::<Token>(&response.body) else { return self.malformed("refresh") };
+            return match self.set_token(Some(token)).await {
+                Ok(()) => Answer::Done { more: false },
+                Err(error) => self.storage_failed(error),
+            };
+        }
+        *self.token.borrow_mut() = before;
+        let error = error_of(&response);
+        self.note_error(&error.code, &error.message);
+        match response.status {
+            429 | 503 => Answer::Busy { retry_after_ms: response.retry_after_ms },
+            500.. => Answer::Faulty,
+            _ => Answer::Unauthorized,
+        }
+    }
+
+    // ---- on demand ----
+
+    /// Syncs now and waits for the end of it: everything sendable sent, everything new pulled, or the reason why not.
+    pub async fn sync_now(self: &Rc<Self>) -> SyncReport {
+        self.trigger(Trigger::Now);
+        let before = self.counts();
+        self.drive(60_000).await;
+        self.report_since(before)
+    }
+
+    /// The service worker's flush: steps until nothing is sendable, something holds it back, or the budget is used up.
+    pub async fn flush(self: &Rc<Self>, budget_ms: u64) -> FlushReport {
+        self.trigger(Trigger::SyncEvent);
+        self.drive(budget_ms).await;
+        self.flush_report()
+    }
+
+    async fn drive(self: &Rc<Self>, budget_ms: u64) {
+        let until = self.host.now().get() + budget_ms;
+        while self.host.now().get() < until && !self.is_closed() {
+            let next = self.step().await;
+            match next {
+                Some(at) if at <= self.host.now() => {}
+                Some(at) if at.get() < until && at.get() <= self.host.now().get() + 1_000 && self.busy() => {
+                    self.host.pause(at.get() - self.host.now().get()).await;
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// True while this or another context is at work on what this one waits for.
+    fn busy(&self) -> bool {
+        let db = self.db.borrow();
+        !db.state.descriptors.is_empty() || db.state.unsent_count() > 0 || db.base.manifest.is_cold()
+    }
+}
+
+fn error_of(response: &HttpResponse) -> ErrorBody {
+    serde_json::from_str::<ErrorEnvelope>(&response.body).map(|envelope| envelope.error).unwrap_or_else(|_| ErrorBody {
+        code: format!("http_{}", response.status),
+        message: "The server answered with an error.".to_owned(),
+        fields: BTreeMap::new(),
+        ..ErrorBody::default()
+    })
+}

@@ -119,12 +119,18 @@ class Walk {
 
   #object(value: object, path: (string | number)[]): void {
     const depth = this.#open.length;
-    // A cycle always gets this deep, so only here is it worth looking for one.
-    if (depth === depthMax) this.fail(path, new Set(this.#open).size < depth ? 'contains itself' : `is nested more than ${depthMax} deep`);
+    if (depth === depthMax) this.#tooDeep(path);
     this.#open.push(value);
     if (Array.isArray(value)) this.#array(value, path);
     else this.#fields(value, path);
     this.#open.pop();
+  }
+
+  /** A cycle always gets this deep, so only here is it worth looking for one. */
+  #tooDeep(path: Path): never {
+    const second = this.#open.findIndex((value, i) => this.#open.indexOf(value) < i);
+    if (second < 0) this.fail(path, `is nested more than ${depthMax} deep`);
+    this.fail(path.slice(0, second), 'contains itself: a cycle');
   }
 
   #array(array: readonly unknown[], path: (string | number)[]): void {

@@ -58,4 +58,4 @@ export class Replica {
 /** Gives the module a fresh instance; there when the glue is made with its reset function. */
 export const __wbg_reset_state: (() => void) | undefined;
 
-export default function init(options?: { module_or_path: string | URL }): Promise<unknown>;
+export default function init(options: { module_or_path: string | URL | Response }): Promise<unknown>;

@@ -22,8 +22,15 @@ export function setWasmUrl(wasmUrl: string | URL): void {
   url = wasmUrl;
 }
 
+/** A worker's own requests pass its caches by, so it looks there itself: an older build's file may be gone from the server. */
+async function instantiate(): Promise<unknown> {
+  const address = url ?? new URL('landfall_bg.wasm', import.meta.url);
+  const cached = typeof document === 'undefined' && typeof caches !== 'undefined' ? await caches.match(address) : undefined;
+  return glue.default({ module_or_path: cached ?? address });
+}
+
 async function load(): Promise<typeof glue.Replica> {
-  ready ??= glue.default(url === undefined ? undefined : { module_or_path: url });
+  ready ??= instantiate();
   try {
     await ready;
   } catch (cause) {

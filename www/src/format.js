@@ -1,10 +1,12 @@
 // Times and words as a person reads them. Stored times are UTC ISO 8601; shown ones are in the local zone.
 
-const timeFormat = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
+const timeFormat = new Intl.DateTimeFormat(undefined, { hour: 'numeric', minute: '2-digit' });
 const dayFormat = new Intl.DateTimeFormat(undefined, { weekday: 'long', day: 'numeric', month: 'long' });
 const dayYearFormat = new Intl.DateTimeFormat(undefined, { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' });
+const weekdayFormat = new Intl.DateTimeFormat(undefined, { weekday: 'short' });
+const momentFormat = new Intl.DateTimeFormat(undefined, { weekday: 'short', day: 'numeric', month: 'short', hour: 'numeric', minute: '2-digit' });
 const exactFormat = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
-const relativeFormat = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto' });
+const relativeFormat = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto', style: 'short' });
 
 const minuteMs = 60_000;
 const hourMs = 60 * minuteMs;
@@ -16,6 +18,9 @@ export const instant = (iso) => {
 };
 
 export const clockTime = (ms) => timeFormat.format(ms);
+export const weekday = (ms) => weekdayFormat.format(ms);
+/** Day and time, short. */
+export const moment = (ms) => momentFormat.format(ms);
 export const exactTime = (ms) => exactFormat.format(ms);
 
 /** The local calendar day, as a key that sorts. */

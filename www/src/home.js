@@ -45,7 +45,7 @@ export function homeScreen({ db, person, install, onLoggedOut }) {
       h('h1', {}, 'Attendance'),
       h('div', { class: 'top__user' },
         h('span', { class: 'avatar', 'aria-hidden': 'true' }, initials(person.name ?? person.user)),
-        h('span', { testid: 'user-name' }, person.name ?? person.user),
+        h('span', { class: 'top__name', testid: 'user-name' }, person.name ?? person.user),
         h('button', { type: 'button', class: 'button button--quiet button--square', 'aria-label': 'Log out', title: 'Log out', testid: 'log-out', onclick: leave }, icon('leave')),
       ),
     ),

@@ -2,7 +2,7 @@
 
 import { fieldNames } from '../attendance.js';
 import { ask, h, icon, reconcile } from '../dom.js';
-import { clockTime, count, dayName, exactTime, instant } from '../format.js';
+import { count, exactTime, instant, moment } from '../format.js';
 import { editDialog } from './edit-dialog.js';
 
 const shownMost = 20;
@@ -153,7 +153,7 @@ function titleOf(entry, facilities) {
   const at = instant(record.clock_in);
   const what = { create: 'New record', update: 'Change to a record', delete: 'Deleted record' }[entry.op];
   const place = facilities.find(({ code }) => code === record.facility_id)?.name;
-  return [what, at !== null && `${dayName(at)} ${clockTime(at)}`, place].filter(Boolean).join(' · ');
+  return [what, at !== null && moment(at), place].filter(Boolean).join(' · ');
 }
 
 /** The fields that this device sent and the server has otherwise. */
@@ -164,7 +164,7 @@ function differing({ local, server }) {
 function shownValue(field, value, facilities) {
   if (value === null || value === undefined || value === '') return '—';
   const at = field === 'clock_in' || field === 'clock_out' || field === 'client_timestamp' ? instant(value) : null;
-  if (at !== null) return `${dayName(at)} ${clockTime(at)}`;
+  if (at !== null) return moment(at);
   if (field === 'facility_id') return facilities.find(({ code }) => code === value)?.name ?? String(value);
   return typeof value === 'object' ? JSON.stringify(value) : String(value);
 }

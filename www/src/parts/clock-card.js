@@ -26,7 +26,7 @@ export function clockCard({ db, onError }) {
   const locationField = h('label', { class: 'check' }, location, h('span', {}, 'Add my location when I clock in'));
   const hint = h('p', { class: 'soft', role: 'status', testid: 'clock-hint' });
   const label = h('span', {});
-  const symbol = h('span', { class: 'button__icon' });
+  const symbol = h('span', { class: 'clock__symbol' });
   const button = h('button', { type: 'button', class: 'button clock__button', testid: 'clock-button', onclick: press }, symbol, label);
 
   const element = h('section', { class: 'card clock', 'aria-labelledby': 'clock-title', testid: 'clock' },

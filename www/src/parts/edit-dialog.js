@@ -12,7 +12,7 @@ const futureToleranceMs = 5 * 60_000;
 export function editDialog({ title, record, facilities, errors = {}, saveLabel = 'Save', saveUnchanged = false, onSave, onDelete }) {
   const fields = {
     clock_in: timeField('Clock in', 'clock_in', record, errors),
-    clock_out: timeField('Clock out (leave empty while you are working)', 'clock_out', record, errors),
+    clock_out: timeField('Clock out (empty: still working)', 'clock_out', record, errors),
     facility_id: facilityField(record, facilities, errors),
     note: noteField(record, errors),
   };
@@ -45,7 +45,9 @@ export function editDialog({ title, record, facilities, errors = {}, saveLabel =
     await attempt(() => onSave(changes));
   }
 
-  const remove = () => attempt(onDelete);
+  function remove() {
+    return attempt(onDelete);
+  }
 
   async function attempt(work) {
     save.disabled = true;

@@ -3,7 +3,7 @@
 import { meta } from 'landfall';
 import { byDay, stateOf, worked } from '../attendance.js';
 import { h, icon, reconcile } from '../dom.js';
-import { clockTime, dayKey, dayName, duration, exactTime, instant } from '../format.js';
+import { clockTime, dayKey, dayName, duration, exactTime, instant, weekday } from '../format.js';
 
 export function recordList({ onEdit, onMore }) {
   const days = h('div', { class: 'days', testid: 'records' });
@@ -59,7 +59,7 @@ function renderRecord(record, names, onEdit) {
       h('p', { class: 'record__facts' },
         facility && h('span', {}, icon('place'), facility),
         typeof record.latitude === 'number' && typeof record.longitude === 'number' &&
-          h('span', { title: `${record.latitude}, ${record.longitude}` }, icon('pin'), 'Location added'),
+          h('span', { title: `${record.latitude}, ${record.longitude}` }, icon('pin'), 'Location'),
       ),
       record.note && h('p', { class: 'record__note', testid: 'record-note' }, String(record.note)),
       h('span', { class: `state state--${tone}`, testid: 'record-state' }, icon(symbol), label),
@@ -72,5 +72,5 @@ function renderRecord(record, names, onEdit) {
 export function timesOf(from, to) {
   if (from === null) return 'No start time';
   if (to === null) return `${clockTime(from)} – now`;
-  return `${clockTime(from)} – ${clockTime(to)}${dayKey(to) === dayKey(from) ? '' : ` (${dayName(to)})`}`;
+  return `${clockTime(from)} – ${clockTime(to)}${dayKey(to) === dayKey(from) ? '' : ` (${weekday(to)})`}`;
 }

@@ -27,7 +27,7 @@ export function syncCard({ db }) {
     h('h2', { id: 'sync-title', class: 'visually-hidden' }, 'Sync'),
     h('div', { class: 'sync__head' },
       badge,
-      h('div', { class: 'sync__words' }, title, h('p', { class: 'soft' }, pending, ' · ', lastSync)),
+      h('div', { class: 'sync__words' }, title, h('p', { class: 'soft sync__facts' }, pending, lastSync)),
       button,
     ),
     offline,
@@ -67,10 +67,10 @@ export function syncCard({ db }) {
   }
 
   function drawLastSync() {
-    setText(lastSync, status.lastSync === null ? 'Never synced' : `Last synced ${relative(status.lastSync)}`);
+    setText(lastSync, status.lastSync === null ? 'Never synced' : `Synced ${relative(status.lastSync)}`);
     if (status.lastSync === null) return;
     lastSync.dateTime = new Date(status.lastSync).toISOString();
-    lastSync.title = exactTime(status.lastSync);
+    lastSync.title = `Last sync: ${exactTime(status.lastSync)}`;
   }
 
   function drawConnectivity() {
@@ -131,10 +131,10 @@ function describe(status, busy) {
   if (status.auth === 'auth_required') return { tone: 'bad', symbol: 'key', words: 'Sign in to sync' };
   if (status.connectivity === 'offline') return { tone: 'wait', symbol: 'offline', words: 'You are offline' };
   if (busy) return { tone: 'busy', symbol: 'sync', words: status.phase === 'pulling' && status.cold ? 'Loading your records…' : 'Syncing…' };
-  if (attention > 0) return { tone: 'bad', symbol: 'warning', words: attention === 1 ? '1 change needs attention' : `${attention} changes need attention` };
-  if (waiting > 0) return { tone: 'wait', symbol: 'clock', words: 'Saved on this device' };
+  if (attention > 0) return { tone: 'bad', symbol: 'warning', words: attention === 1 ? '1 needs attention' : `${attention} need attention` };
+  if (waiting > 0) return { tone: 'wait', symbol: 'clock', words: 'Waiting to sync' };
   if (status.lastSync === null) return { tone: 'wait', symbol: 'clock', words: 'Not synced yet' };
-  return { tone: 'ok', symbol: 'cloud', words: 'Everything is synced' };
+  return { tone: 'ok', symbol: 'cloud', words: 'All synced' };
 }
 
 function resultWords({ pushed, pulled, rejected, pending, error }) {

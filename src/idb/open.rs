@@ -34,7 +34,7 @@ extern "C" {
     #[wasm_bindgen(js_name = IDBDatabase)]
     type DurableDatabase;
     #[wasm_bindgen(method, catch, js_name = transaction)]
-    fn begin(this: &DurableDatabase, stores: &Array, mode: &str, options: &Object) -> Result<IdbTransaction, JsValue>;
+    fn begin(this: &DurableDatabase, stores: &Array, mode: &str, options: &JsValue) -> Result<IdbTransaction, JsValue>;
 }
 
 /// Why a connection was not made.
@@ -171,6 +171,8 @@ pub(super) struct Connection {
     /// Closed because another context asked for it; final.
     version_change: Cell<bool>,
     running: RefCell<Vec<Rc<Run>>>,
+    strict: Object,
+    relaxed: Object,
     handler: Closure<dyn FnMut(Event)>,
 }
 
@@ -183,7 +185,15 @@ impl Connection {
                     connection.handle(&event.type_());
                 }
             });
-            Self { db, lost: Cell::new(false), version_change: Cell::new(false), running: RefCell::default(), handler }
+            Self {
+                db,
+                lost: Cell::new(false),
+                version_change: Cell::new(false),
+                running: RefCell::default(),
+                strict: durability("strict"),
+                relaxed: durability("relaxed"),
+                handler,
+            }
         });
         let handler = Some(connection.handler.as_ref().unchecked_ref());
         connection.db.set_onversionchange(handler);
@@ -225,14 +235,12 @@ impl Connection {
                 names.push(&JsValue::from_str(store.as_str()));
             }
         }
-        let (mode, durability) = match durability {
-            None => ("readonly", "default"),
-            Some(Durability::Strict) => ("readwrite", "strict"),
-            Some(Durability::Relaxed) => ("readwrite", "relaxed"),
-        };
-        let options = Object::new();
-        Reflect::set(&options, &JsValue::from_str("durability"), &JsValue::from_str(durability))?;
-        self.db.unchecked_ref::<DurableDatabase>().begin(&names, mode, &options)
+        let db: &DurableDatabase = self.db.unchecked_ref();
+        match durability {
+            None => db.begin(&names, "readonly", &JsValue::UNDEFINED),
+            Some(Durability::Strict) => db.begin(&names, "readwrite", &self.strict),
+            Some(Durability::Relaxed) => db.begin(&names, "readwrite", &self.relaxed),
+        }
     }
 
     pub(super) fn started(&self, run: &Rc<Run>) {
@@ -242,6 +250,13 @@ impl Connection {
     pub(super) fn ended(&self, run: &Run) {
         self.running.borrow_mut().retain(|other| !std::ptr::eq(Rc::as_ptr(other), run));
     }
+}
+
+fn durability(durability: &str) -> Object {
+    let options = Object::new();
+    // Setting a property of a fresh object cannot fail.
+    let _ = Reflect::set(&options, &JsValue::from_str("durability"), &JsValue::from_str(durability));
+    options
 }
 
 impl Drop for Connection {

@@ -72,7 +72,6 @@ function writeTypes(dist) {
   const scratch = mkdtempSync(join(root, 'target', 'types-'));
   try {
     tsc('--noEmit', 'false', '--declaration', '--emitDeclarationOnly', '--outDir', scratch);
-    copyFileSync(join(root, 'js/wasm-module.d.ts'), join(scratch, 'js/wasm-module.d.ts'));
     const shipped = new Set();
     const visit = (path) => {
       if (shipped.has(path)) return;

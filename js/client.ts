@@ -78,6 +78,7 @@ export class Landfall {
   #persisted: boolean | null = null;
   #deaf: Unsubscribe | undefined;
 
+  /** @internal */
   private constructor(options: OpenOptions) {
     const { database, optionsJson } = encodeOptions(options);
     this.#collections = new Set(Object.keys(options.collections));
@@ -100,7 +101,7 @@ export class Landfall {
     this.conflicts = { list: async () => (await this.#read('conflicts')).map((raw) => camel(raw) as Conflict) };
   }
 
-  /** Used by `open()`, which knows where the module is. */
+  /** @internal */
   static async open(options: OpenOptions): Promise<Landfall> {
     const db = new Landfall(options);
     try {
@@ -283,7 +284,7 @@ export class Collection<T extends object> {
   readonly #engine: Engine;
   readonly #writes: WriteQueue;
 
-  /** Made by `db.collection()`. */
+  /** @internal Made by `db.collection()`. */
   constructor(name: string, engine: Engine, writes: WriteQueue) {
     this.name = name;
     this.#engine = engine;

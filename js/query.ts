@@ -15,7 +15,7 @@ export function meta(record: object): RecordMeta | undefined {
   return raw && { state: raw[0], version: raw[1], scope: raw[2] };
 }
 
-/** `{"row", "meta"}` → the record. */
+/** @internal `{"row", "meta"}` → the record. */
 export function decodeRow<T extends object>(json: string): Stored<T> {
   const { row, meta } = JSON.parse(json) as { row: Stored<T>; meta: RawMeta };
   metas.set(row, meta);
@@ -37,7 +37,7 @@ export class Query<T extends object> {
   readonly #before: () => void;
   readonly #json: string;
 
-  /** `before` runs before a question is asked: what was written so far goes first. */
+  /** @internal `before` runs before a question is asked: what was written so far goes first. */
   constructor(engine: Engine, before: () => void, collection: string, options: QueryOptions<T>) {
     const given = Object.entries(options).filter(([, value]) => value !== undefined);
     this.#engine = engine;

@@ -8,6 +8,7 @@ import * as glue from '#glue';
 import { SyncError } from './errors.js';
 import type { Hooks, Replica } from './wasm-module.js';
 
+/** @internal */
 export type { Hooks, RawStatus, Replica } from './wasm-module.js';
 
 type DeathListener = (error: SyncError) => void;
@@ -40,24 +41,25 @@ async function load(): Promise<typeof glue.Replica> {
   return glue.Replica;
 }
 
+/** @internal */
 export const openReplica = async (optionsJson: string, hooks: Hooks): Promise<Replica> => (await load()).open(optionsJson, hooks);
 
-/** Undefined when there is no such database, or none that a page has opened before. */
+/** @internal Undefined when there is no such database, or none that a page has opened before. */
 export const openStoredReplica = async (database: string, hooks: Hooks): Promise<Replica | undefined> => (await load()).open_stored(database, hooks);
 
-/** Which instance is alive; to be noted before a call whose failure may have to be reported. */
+/** @internal Which instance is alive; to be noted before a call whose failure may have to be reported. */
 export const liveGeneration = (): number => generation;
 
-/** A trap of the module: a panic, or the end of its stack or memory. */
+/** @internal A trap of the module: a panic, or the end of its stack or memory. */
 export const isTrap = (error: unknown): boolean => error instanceof WebAssembly.RuntimeError;
 
-/** The listener hears of every death until it is taken off. */
+/** @internal The listener hears of every death until it is taken off. */
 export function onDeath(listener: DeathListener): () => void {
   mourners.add(listener);
   return () => void mourners.delete(listener);
 }
 
-/** Says that the instance of `seen` broke; a second report of one death does nothing. Must not be called from inside a call of the engine. */
+/** @internal Says that the instance of `seen` broke; a second report of one death does nothing. Must not be called from inside a call of the engine. */
 export function instanceDied(cause: unknown, seen: number): SyncError {
   const message = cause instanceof Error ? cause.message : String(cause);
   const error = new SyncError('engine_failed', `The engine broke: ${message}`, { details: { fate: 'unknown' }, cause });

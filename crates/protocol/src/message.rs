@@ -342,6 +342,9 @@ pub struct DeviceStatus {
     pub device: String,
     pub last_seen: UnixMillis,
     pub pending_count: u64,
+    /// The request came with this device's cookie: what it last reported, even when its storage was evicted.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub this_device: bool,
 }
 
 /// What a client says on `GET /v1/sync/live` (WebSocket): first of all its token.

@@ -1,0 +1,111 @@
+//! A schema error in words that the person who filled in the form understands.
+
+use jsonschema::ValidationError;
+use jsonschema::error::ValidationErrorKind as Kind;
+use serde_json::Value;
+
+/// The field at fault (empty for the record as a whole) and what is wrong with it.
+pub(super) fn describe(error: &ValidationError<'_>) -> (String, String) {
+    let path = error.instance_path().as_str().to_owned();
+    let mut steps = path.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~"));
+    let field = steps.next().unwrap_or_default();
+    let text = match error.kind() {
+        Kind::Required { property } => {
+            let name = property.as_str().unwrap_or_default().to_owned();
+            return if field.is_empty() { (name, "is required".to_owned()) } else { (field, format!("needs {name}")) };
+        }
+        Kind::AdditionalProperties { unexpected } if field.is_empty() => {
+            return (unexpected.first().cloned().unwrap_or_default(), "is not a field of this collection".to_owned());
+        }
+        Kind::Type { kind } => format!("must be {}", expected_type(&format!("{kind:?}"))),
+        Kind::Format { format } => format!("must be {}", expected_format(format)),
+        Kind::MinLength { limit: 1 } => "must not be empty".to_owned(),
+        Kind::MinLength { limit } => format!("must have at least {limit} characters"),
+        Kind::MaxLength { limit } => format!("must have at most {limit} characters"),
+        Kind::Minimum { limit } => format!("must be at least {limit}"),
+        Kind::Maximum { limit } => format!("must be at most {limit}"),
+        Kind::Enum { options } => format!("must be one of {}", options_text(options)),
+        Kind::Pattern { .. } => "does not have the expected form".to_owned(),
+        _ => "is not valid".to_owned(),
+    };
+    (field, text)
+}
+
+fn options_text(options: &Value) -> String {
+    let list = options.as_array().map(Vec::as_slice).unwrap_or_default();
+    let texts: Vec<String> =
+        list.iter().map(|option| option.as_str().map_or_else(|| option.to_string(), str::to_owned)).collect();
+    texts.join(", ")
+}
+
+fn expected_type(debug: &str) -> String {
+    let names = [
+        ("String", "text"),
+        ("Integer", "a whole number"),
+        ("Number", "a number"),
+        ("Boolean", "yes or no"),
+        ("Array", "a list"),
+        ("Object", "an object"),
+        ("Null", "empty"),
+    ];
+    let found: Vec<&str> = names.iter().filter(|(name, _)| debug.contains(name)).map(|(_, words)| *words).collect();
+    if found.is_empty() { "of another type".to_owned() } else { found.join(" or ") }
+}
+
+fn expected_format(format: &str) -> String {
+    match format {
+        "date-time" => "a date and time such as 2026-01-31T08:00:00Z".to_owned(),
+        "date" => "a date such as 2026-01-31".to_owned(),
+        "email" => "an e-mail address".to_owned(),
+        "uuid" => "a UUID".to_owned(),
+        "uri" => "a web address".to_owned(),
+        other => format!("of the form {other}"),
+    }
+}
+
+/// Nanoseconds since 1970 of an RFC 3339 time, for comparing two of them.
+pub(super) fn time_nanos(text: &str) -> Option<i128> {
+    let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<i64>().ok();
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
+    let mut rest = text.get(19..)?;
+    let mut nanos = 0_i128;
+    if let Some(fraction) = rest.strip_prefix('.') {
+        let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
+        let padded: String = fraction.chars().take(digits.min(9)).chain("000000000".chars()).take(9).collect();
+        nanos = padded.parse().ok()?;
+        rest = fraction.get(digits..)?;
+    }
+    let offset_minutes = match rest.as_bytes() {
+        [b'Z' | b'z'] => 0,
+        [sign @ (b'+' | b'-'), ..] => {
+            let minutes = rest.get(1..3)?.parse::<i64>().ok()? * 60 + rest.get(4..6)?.parse::<i64>().ok()?;
+            if *sign == b'+' { minutes } else { -minutes }
+        }
+        _ => return None,
+    };
+    let seconds = days_since_1970(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second;
+    Some(i128::from(seconds - offset_minutes * 60) * 1_000_000_000 + nanos)
+}
+
+/// Days of the Gregorian calendar, counted in years that begin in March so that leap days come last.
+fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+    let day_of_year = (153 * month + 2) / 5 + day - 1;
+    year * 365 + leap_days + day_of_year - 719_468
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_compared_as_points_in_time() {
+        assert_eq!(time_nanos("1970-01-01T00:00:00Z"), Some(0));
+        assert_eq!(time_nanos("2000-03-01T00:00:00Z"), Some(951_868_800 * 1_000_000_000));
+        assert_eq!(time_nanos("2024-02-29T12:00:00.5+01:00"), time_nanos("2024-02-29T11:00:00.500Z"));
+        assert_eq!(time_nanos("soon"), None);
+        assert_eq!(time_nanos("2024-02-29T12:00:00"), None);
+    }
+}

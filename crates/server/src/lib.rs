@@ -1,0 +1,25 @@
+//! The sync server of Landfall: HTTP API, live channel and the web app's files over an embedded SQLite store.
+//!
+//! `routes` and `session` speak HTTP; `service` knows what a push, a pull and a status are; `push` and `pull` hold their
+//! rules, run inside one transaction of the `store`. The verdict on a mutation is `landfall_core::authority`'s.
+
+mod auth;
+mod body;
+mod collections;
+mod config;
+mod cursor;
+mod dev;
+mod error;
+mod live;
+mod mutation;
+mod process;
+mod pull;
+mod push;
+mod routes;
+mod service;
+mod session;
+mod site;
+mod store;
+
+pub use config::{Config, ConfigError};
+pub use process::Server;

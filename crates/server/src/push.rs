@@ -1,0 +1,480 @@
+//! A push, judged in the transaction that writes it.
+//!
+//! Invariant: a seq gets its outcome, its effect and its audit row in one commit, at most once (S1). What a
+//! repeat is answered is the stored text (S2). A group is undone to its savepoint as soon as one member has no effect (S5).
+
+use crate::auth::Identity;
+use crate::collections::Collections;
+use crate::error::ServerError;
+use crate::mutation::{Content, Element, record_bytes};
+use crate::store::{AuditRow, ClientRow, RecordWrite, ScopeRow, StoreError, StoredOutcome, Transaction};
+use landfall_core::authority::{Policy, Situation, Stored, Verdict, decide, superseded};
+use landfall_protocol::limits::{GROUP_BYTES_MAX, GROUP_COUNT_MAX, HLC_AHEAD_MS_MAX, RECORD_BYTES_MAX};
+use landfall_protocol::{
+    ClientId, Epoch, GroupId, Json, Ledger, Mutation, Op, Outcome, Position, PushRequest, PushResponse, RecordKey,
+    RejectCode, ResultStatus, Scope, Seq, UnixMillis, Version,
+};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// A push that was read and belongs to a verified user.
+pub struct Push {
+    pub identity: Identity,
+    pub request: PushRequest,
+    pub elements: Vec<Element>,
+    pub device_key: String,
+    pub now: UnixMillis,
+}
+
+/// Judges a push and writes what it does.
+pub fn apply(db: &dyn Transaction, push: &Push, collections: &Collections) -> Result<PushResponse, ServerError> {
+    let (request, sub) = (&push.request, push.identity.sub.as_str());
+    let epoch = db.epoch()?;
+    let known = db.client(sub, &request.client_id)?;
+    // Before the question of a fork: after a restored backup a client that the backup does not know must still learn
+    // that nothing of it is there.
+    if request.epoch.as_ref().is_some_and(|theirs| *theirs != epoch) {
+        let ledger = ledger(db, sub, &request.client_id, known.as_ref())?;
+        return Err(ServerError::ResetRequired { epoch, ledger: Some(Box::new(ledger)) });
+    }
+    if known.is_none() && (request.acked_through > Seq::ZERO || !request.first_push) {
+        return Err(ServerError::ClientFork);
+    }
+    let acked_before = known.map_or(Seq::ZERO, |row| row.acked_through);
+    let acked_through = acked_before.max(request.acked_through);
+    db.put_client(sub, &request.client_id, &client_row(push, acked_through))?;
+    let mut judge = Judge {
+        db,
+        push,
+        collections,
+        acked_through,
+        decided: BTreeMap::new(),
+        run: None,
+        heads: BTreeMap::new(),
+        results: Vec::with_capacity(push.elements.len()),
+    };
+    for unit in units(&push.elements) {
+        judge.unit(&unit)?;
+    }
+    judge.end_run()?;
+    // After the verdicts: an `after` in this request may stand on an outcome that it acknowledges.
+    if acked_through > acked_before {
+        db.prune_outcomes(sub, &request.client_id, acked_through)?;
+    }
+    Ok(judge.answer(epoch))
+}
+
+/// What this server knows of a client.
+pub fn ledger(
+    db: &(impl crate::store::Snapshot + ?Sized),
+    sub: &str,
+    client: &ClientId,
+    known: Option<&ClientRow>,
+) -> Result<Ledger, StoreError> {
+    Ok(Ledger {
+        known: known.is_some(),
+        acked_through: known.map_or(Seq::ZERO, |row| row.acked_through),
+        entries: db.ledger(sub, client)?,
+    })
+}
+
+fn client_row(push: &Push, acked_through: Seq) -> ClientRow {
+    ClientRow {
+        acked_through,
+        device: push.request.device.chars().take(200).collect(),
+        device_key: push.device_key.clone(),
+        pending_count: push.request.pending_count,
+        last_seen: push.now,
+        schema_version: push.request.schema_version,
+    }
+}
+
+/// A lone mutation or a whole group.
+#[derive(Debug, PartialEq, Eq)]
+struct Unit {
+    range: Range<usize>,
+    group: bool,
+    /// Why the group cannot be judged at all.
+    refusal: Option<&'static str>,
+}
+
+/// Cuts a push into units: neighbours with the same group belong together.
+fn units(elements: &[Element]) -> Vec<Unit> {
+    let mut units: Vec<Unit> = Vec::new();
+    let mut runs_of: BTreeMap<&GroupId, u32> = BTreeMap::new();
+    let mut start = 0;
+    while let Some(first) = elements.get(start) {
+        let Some(group) = first.group() else {
+            units.push(Unit { range: start..start + 1, group: false, refusal: None });
+            start += 1;
+            continue;
+        };
+        let count = elements[start..].iter().take_while(|element| element.group() == Some(group)).count();
+        *runs_of.entry(group).or_default() += 1;
+        units.push(Unit { range: start..start + count, group: true, refusal: None });
+        start += count;
+    }
+    for unit in units.iter_mut().filter(|unit| unit.group) {
+        let members = &elements[unit.range.clone()];
+        let split = members.first().and_then(Element::group).is_some_and(|group| runs_of[group] > 1);
+        unit.refusal =
+            if split { Some("The changes of a group were not sent together.") } else { group_fault(members) };
+    }
+    units
+}
+
+fn group_fault(members: &[Element]) -> Option<&'static str> {
+    let mut scopes = members.iter().filter_map(|member| match &member.content {
+        Content::Mutation(mutation) => Some((&mutation.scope, record_bytes(&mutation.set))),
+        Content::Void | Content::Refused { .. } => None,
+    });
+    let first = scopes.clone().next().map(|(scope, _)| scope);
+    if scopes.clone().any(|(scope, _)| Some(scope) != first) {
+        return Some("The changes of a group must be in one scope.");
+    }
+    if members.len() > GROUP_COUNT_MAX || scopes.by_ref().map(|(_, bytes)| bytes).sum::<usize>() > GROUP_BYTES_MAX {
+        return Some("A group has at most 100 changes and 256 KB.");
+    }
+    None
+}
+
+/// Consecutive mutations of one scope: one transaction of the protocol, at one position.
+#[derive(Clone)]
+struct Run {
+    scope: Scope,
+    row: ScopeRow,
+    /// Taken by the first effect.
+    position: Option<Position>,
+    part: u32,
+}
+
+impl Run {
+    fn current(&self) -> Position {
+        self.position.unwrap_or(self.row.position)
+    }
+    fn next(&self) -> Position {
+        self.position.unwrap_or_else(|| self.row.position.next())
+    }
+}
+
+struct Judge<'a> {
+    db: &'a dyn Transaction,
+    push: &'a Push,
+    collections: &'a Collections,
+    acked_through: Seq,
+    /// Outcomes given in this push, for `after`.
+    decided: BTreeMap<Seq, Outcome>,
+    run: Option<Run>,
+    heads: BTreeMap<Scope, Position>,
+    results: Vec<Json>,
+}
+
+type Judged<T> = Result<T, ServerError>;
+
+impl Judge<'_> {
+    fn sub(&self) -> &str {
+        &self.push.identity.sub
+    }
+    fn client(&self) -> &ClientId {
+        &self.push.request.client_id
+    }
+
+    fn answer(self, epoch: Epoch) -> PushResponse {
+        PushResponse { server_time: self.push.now, epoch, head: self.heads, results: self.results }
+    }
+
+    fn unit(&mut self, unit: &Unit) -> Judged<()> {
+        let members = &self.push.elements[unit.range.clone()];
+        let mut answers = Vec::with_capacity(members.len());
+        for member in members {
+            answers.push(self.known(member)?);
+        }
+        // A member that was decided before can only come with the whole group, or the group was torn.
+        let torn = unit.group && answers.iter().any(Option::is_some);
+        let refusal = if torn { Some("A part of this group was decided before.") } else { unit.refusal };
+        match refusal {
+            Some(reason) => {
+                for (member, answer) in members.iter().zip(answers) {
+                    let refused = || Outcome::rejected(member.seq, RejectCode::MALFORMED, reason);
+                    self.answer_with(member, answer, refused)?;
+                }
+                Ok(())
+            }
+            None if unit.group => self.group(members),
+            None => {
+                for (member, answer) in members.iter().zip(answers) {
+                    match answer {
+                        Some(answer) => self.results.push(answer),
+                        None => {
+                            let outcome = self.judge(member)?;
+                            self.settle(member, outcome)?;
+                        }
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn answer_with(&mut self, member: &Element, answer: Option<Json>, outcome: impl FnOnce() -> Outcome) -> Judged<()> {
+        match answer {
+            Some(answer) => self.results.push(answer),
+            None => self.settle(member, outcome())?,
+        }
+        Ok(())
+    }
+
+    /// The answer to a seq that has been here before.
+    fn known(&self, element: &Element) -> Judged<Option<Json>> {
+        if element.seq <= self.acked_through {
+            return Ok(Some(to_json(&Outcome::new(element.seq, ResultStatus::AlreadySettled))?));
+        }
+        let Some(stored) = self.db.outcome(self.sub(), self.client(), element.seq)? else { return Ok(None) };
+        // A void settles its seq whatever else was sent under it, before or after.
+        let same = stored.hash.is_empty() || element.content == Content::Void || stored.hash == element.hash;
+        if !same {
+            return Ok(Some(to_json(&Outcome::new(element.seq, ResultStatus::KeyReused))?));
+        }
+        Ok(Some(Json::parse(&stored.text).map_err(|_| StoreError::Corrupt("an outcome is no JSON"))?))
+    }
+
+    /// Judges a group whole: all members take effect or none does.
+    fn group(&mut self, members: &[Element]) -> Judged<()> {
+        let scope = members.iter().find_map(mutation_of).map(|mutation| mutation.scope.clone());
+        if let Some(scope) = scope.filter(|scope| self.push.identity.holds(scope)) {
+            // The counter is locked outside the savepoint.
+            self.enter(&scope)?;
+        }
+        let run_before = self.run.clone();
+        self.db.savepoint()?;
+        let mut outcomes = Vec::with_capacity(members.len());
+        for member in members {
+            let outcome = self.judge(member)?;
+            let took_effect = outcome.took_effect();
+            self.decided.insert(member.seq, outcome.clone());
+            outcomes.push(outcome);
+            if !took_effect {
+                break;
+            }
+        }
+        let cause = outcomes.last().filter(|outcome| !outcome.took_effect()).cloned();
+        match &cause {
+            None => self.db.release()?,
+            Some(cause) => {
+                self.db.rollback()?;
+                self.run = run_before;
+                for member in members {
+                    self.decided.remove(&member.seq);
+                }
+                outcomes.clear();
+                for member in members {
+                    outcomes.push(self.undone(member, cause)?);
+                }
+            }
+        }
+        for (member, outcome) in members.iter().zip(outcomes) {
+            self.settle(member, outcome)?;
+        }
+        Ok(())
+    }
+
+    /// The outcome of a group's member when `cause` undid the group.
+    fn undone(&mut self, member: &Element, cause: &Outcome) -> Judged<Outcome> {
+        if cause.status == ResultStatus::Superseded
+            && let Some(mutation) = mutation_of(member)
+        {
+            let (verdict, _) = self.with_situation(mutation, |situation| superseded(situation, member.seq))?;
+            return Ok(self.placed(mutation, verdict.outcome));
+        }
+        if cause.seq == member.seq {
+            return Ok(cause.clone());
+        }
+        let message = "Another change of the same group was refused.";
+        let mut outcome = Outcome::rejected(member.seq, RejectCode::GROUP_REFUSED, message);
+        outcome.by = Some(cause.seq);
+        Ok(match mutation_of(member) {
+            Some(mutation) => self.placed(mutation, outcome),
+            None => outcome,
+        })
+    }
+
+    /// Judges one new element and writes its effect.
+    fn judge(&mut self, element: &Element) -> Judged<Outcome> {
+        let mutation = match &element.content {
+            Content::Mutation(mutation) => mutation,
+            Content::Refused { outcome, .. } => return Ok((**outcome).clone()),
+            Content::Void => {
+                return Ok(Outcome::rejected(element.seq, RejectCode::VOID, "It was taken back before it arrived."));
+            }
+        };
+        if let Some(outcome) = self.not_allowed(mutation) {
+            return Ok(outcome);
+        }
+        self.enter(&mutation.scope)?;
+        let (verdict, live_before) = self.with_situation(mutation, |situation| decide(situation, mutation))?;
+        let Some(effect) = verdict.effect else { return Ok(self.placed(mutation, verdict.outcome)) };
+        if let Some(refused) = self.not_valid(mutation, &effect.stored) {
+            return Ok(self.placed(mutation, refused));
+        }
+        self.write(&mutation.key(), &effect.stored, live_before)?;
+        Ok(self.placed(mutation, verdict.outcome))
+    }
+
+    /// Permission: "not yours" and "not there" are one answer.
+    fn not_allowed(&self, mutation: &Mutation) -> Option<Outcome> {
+        let refuse = |code: &str, message: &str| Some(Outcome::rejected(mutation.seq, code, message));
+        if !self.push.identity.holds(&mutation.scope) {
+            return refuse(RejectCode::FORBIDDEN, "You have no access to this.");
+        }
+        let Some(collection) = self.collections.get(&mutation.collection) else {
+            return refuse(RejectCode::UNKNOWN_COLLECTION, "The server does not know this collection.");
+        };
+        if !collection.template.fits(&mutation.scope) || !collection.may_write(&self.push.identity.roles) {
+            return refuse(RejectCode::FORBIDDEN, "You may not write this collection here.");
+        }
+        None
+    }
+
+    /// Size, schema and scope template of what would be stored.
+    fn not_valid(&self, mutation: &Mutation, stored: &Stored) -> Option<Outcome> {
+        if mutation.op == Op::Delete {
+            return None;
+        }
+        let collection = self.collections.get(&mutation.collection)?;
+        if record_bytes(&stored.fields) > RECORD_BYTES_MAX {
+            return Some(Outcome::rejected(mutation.seq, RejectCode::TOO_LARGE, "The record is larger than 256 KB."));
+        }
+        let (code, message, fields) = match collection.template.mismatches(&mutation.scope, &stored.fields) {
+            wrong if !wrong.is_empty() && mutation.op == Op::Update => {
+                (RejectCode::IMMUTABLE, "These values say whose the record is and cannot change.", wrong)
+            }
+            wrong if !wrong.is_empty() => (RejectCode::VALIDATION, "Some values are not valid.", wrong),
+            _ => (RejectCode::VALIDATION, "Some values are not valid.", collection.validate(&stored.fields)),
+        };
+        (!fields.is_empty()).then(|| Outcome { fields, ..Outcome::rejected(mutation.seq, code, message) })
+    }
+
+    /// Makes `scope` the scope of the current run, with its counter locked.
+    fn enter(&mut self, scope: &Scope) -> Judged<()> {
+        if self.run.as_ref().is_some_and(|run| run.scope == *scope) {
+            return Ok(());
+        }
+        self.end_run()?;
+        let row = self.db.lock_scope(scope)?;
+        self.run = Some(Run { scope: scope.clone(), row, position: None, part: 0 });
+        Ok(())
+    }
+
+    fn end_run(&mut self) -> Judged<()> {
+        if let Some(run) = self.run.take() {
+            if let Some(position) = run.position {
+                self.db.set_position(&run.scope, position)?;
+            }
+            self.heads.insert(run.scope.clone(), run.current());
+        }
+        Ok(())
+    }
+
+    /// Asks the authority; answers with the version of the live record that it saw.
+    fn with_situation(
+        &self,
+        mutation: &Mutation,
+        ask: impl FnOnce(&Situation<'_>) -> Verdict,
+    ) -> Judged<(Verdict, Option<Version>)> {
+        let mut found = self.db.record(&mutation.key())?;
+        if let Some(row) = &mut found
+            && row.sub != self.sub()
+        {
+            // Another user's client may bear the same id.
+            row.stored.client = ClientId::default();
+        }
+        let stored = found.as_ref().map(|row| &row.stored);
+        let after = mutation.after.map(|after| self.outcome_of(after, stored)).transpose()?.flatten();
+        let stamp = mutation.stamp.clamped(self.push.now.get(), HLC_AHEAD_MS_MAX);
+        let run = self.run.as_ref();
+        let verdict = ask(&Situation {
+            policy: self.collections.get(&mutation.collection).map_or(Policy::default(), |known| known.policy),
+            stored,
+            version_floor: run.map(|run| run.row.version_floor).unwrap_or_default(),
+            client: self.client(),
+            after: after.as_ref(),
+            position: run.map(Run::next).unwrap_or_default(),
+            stamp: &stamp,
+        });
+        Ok((verdict, stored.filter(|stored| !stored.deleted).map(|stored| stored.version)))
+    }
+
+    /// The outcome of an earlier mutation of this client, as far as it is still known.
+    fn outcome_of(&self, seq: Seq, stored: Option<&Stored>) -> Judged<Option<Outcome>> {
+        if let Some(outcome) = self.decided.get(&seq) {
+            return Ok(Some(outcome.clone()));
+        }
+        if let Some(found) = self.db.outcome(self.sub(), self.client(), seq)? {
+            let outcome = serde_json::from_str(&found.text);
+            return Ok(Some(outcome.map_err(|_| StoreError::Corrupt("an outcome is no JSON"))?));
+        }
+        // Acknowledged and forgotten; that it was the last to write the record is still to be seen there.
+        let last = stored.filter(|stored| stored.client == *self.client() && stored.seq == seq);
+        Ok(last.map(|stored| {
+            let mut outcome = Outcome::new(seq, ResultStatus::Applied);
+            outcome.version = Some(stored.version);
+            outcome
+        }))
+    }
+
+    fn write(&mut self, key: &RecordKey, stored: &Stored, live_before: Option<Version>) -> Judged<()> {
+        let (sub, at) = (self.push.identity.sub.as_str(), self.push.now);
+        let Some(run) = &mut self.run else { return Err(StoreError::Corrupt("BUG: no scope was entered").into()) };
+        let position = run.next();
+        run.position = Some(position);
+        run.part += 1;
+        let part = run.part;
+        self.db.write_record(&RecordWrite { key, position, part, sub, stored, live_before, at })?;
+        Ok(())
+    }
+
+    /// Says where the outcome was decided: at the counter as it stands after its effect.
+    fn placed(&self, mutation: &Mutation, mut outcome: Outcome) -> Outcome {
+        if let Some(run) = self.run.as_ref().filter(|run| run.scope == mutation.scope) {
+            outcome.scope = Some(run.scope.clone());
+            outcome.position = Some(run.current());
+        }
+        outcome
+    }
+
+    /// Stores the outcome of an element, with audit and conflict rows.
+    fn settle(&mut self, element: &Element, outcome: Outcome) -> Judged<()> {
+        let answer = to_json(&outcome)?;
+        let hash = if element.content == Content::Void { Vec::new() } else { element.hash.to_vec() };
+        let stored = StoredOutcome { hash, text: answer.text().to_owned() };
+        let (sub, client, now) = (self.sub(), self.client(), self.push.now);
+        self.db.put_outcome(sub, client, element.seq, &stored, now)?;
+        if let Some(mutation) = mutation_of(element) {
+            let op = match mutation.op {
+                Op::Create => "create",
+                Op::Update => "update",
+                Op::Delete => "delete",
+            };
+            let row = AuditRow { at: now, sub, client, key: &mutation.key(), op, outcome: &outcome };
+            self.db.audit(&row)?;
+            if matches!(outcome.status, ResultStatus::Superseded | ResultStatus::Conflict) {
+                self.db.keep_conflict(&row, element.text.text())?;
+            }
+        }
+        self.decided.insert(element.seq, outcome);
+        self.results.push(answer);
+        Ok(())
+    }
+}
+
+fn mutation_of(element: &Element) -> Option<&Mutation> {
+    match &element.content {
+        Content::Mutation(mutation) => Some(mutation),
+        Content::Void | Content::Refused { .. } => None,
+    }
+}
+
+fn to_json(outcome: &Outcome) -> Judged<Json> {
+    let text = serde_json::to_string(outcome).map_err(|_| StoreError::Corrupt("an outcome is no JSON"))?;
+    Ok(Json::parse(&text).map_err(|_| StoreError::Corrupt("an outcome is no JSON"))?)
+}

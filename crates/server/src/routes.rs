@@ -1,0 +1,183 @@
+//! The HTTP side: which path does what, and what every answer carries.
+//!
+//! A push is checked in this order: size and encoding, JSON, protocol, token, user; then the service judges it.
+
+use crate::auth::{Identity, Tokens};
+use crate::body::read_json;
+use crate::dev::{self, Faults};
+use crate::error::{Refusal, ServerError};
+use crate::live::{Hub, Live};
+use crate::service::Service;
+use crate::session::{self, check_origin, device_of, with_cookie};
+use crate::site;
+use crate::store::SqliteStore;
+use axum::Json;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use landfall_protocol::{PROTOCOL, PullRequest, PullResponse, PushRequest, StatusResponse};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+use tokio::sync::watch;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
+
+/// Answers smaller than this are not worth compressing, bytes.
+const GZIP_ABOVE_BYTES: u64 = 1024;
+/// A client says one short message on the live channel.
+const LIVE_MESSAGE_BYTES_MAX: usize = 16 * 1024;
+
+/// What the handlers share.
+pub struct App {
+    pub service: Service<SqliteStore>,
+    pub tokens: Arc<Tokens>,
+    pub hub: Arc<Hub>,
+    pub dev: bool,
+    pub faults: Mutex<Faults>,
+    pub closing: watch::Receiver<bool>,
+}
+
+pub type Shared = Arc<App>;
+
+/// All routes; `www` is the directory of the web app.
+pub fn router(app: App, www: Option<&Path>) -> Router {
+    let mut routes = Router::new()
+        .route("/v1/sync/push", post(push))
+        .route("/v1/sync/pull", post(pull))
+        .route("/v1/sync/status", get(status))
+        .route("/v1/sync/live", get(live))
+        .route("/v1/{*rest}", get(nothing).post(nothing))
+        .route("/healthz", get(health))
+        .merge(session::router());
+    if app.dev {
+        routes = routes.merge(dev::router());
+    }
+    let routes = routes.method_not_allowed_fallback(nothing).layer(from_fn(no_store));
+    let routes = match www {
+        Some(directory) => {
+            let files = Router::new().fallback_service(site::files(directory)).layer(from_fn(site::cache_rules));
+            routes.fallback_service(files)
+        }
+        None => routes.fallback(nothing),
+    };
+    routes
+        .layer(
+            CompressionLayer::new()
+                .gzip(true)
+                .compress_when(SizeAbove::new(GZIP_ABOVE_BYTES).and(NotForContentType::IMAGES)),
+        )
+        .layer(from_fn(site::security_headers))
+        .layer(from_fn(trace))
+        .with_state(Arc::new(app))
+}
+
+/// Gives the request its id, writes the log line, and words the error if there was one.
+async fn trace(request: Request, next: Next) -> Response {
+    let request_id = session::random_hex(8).unwrap_or_default();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let start = Instant::now();
+    let mut response = next.run(request).await;
+    let duration_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let status = response.status().as_u16();
+    if let Some(Refusal(error)) = response.extensions_mut().remove::<Refusal>() {
+        let headers = std::mem::take(response.headers_mut());
+        response = error.answer(&request_id);
+        for (name, value) in headers.into_iter().filter_map(|(name, value)| Some((name?, value))) {
+            if name != header::CONTENT_LENGTH && name != header::CONTENT_TYPE {
+                response.headers_mut().append(name, value);
+            }
+        }
+        if let ServerError::Store(cause) = &*error {
+            tracing::error!(request_id, %method, path, status, duration_us, %cause, "failed");
+        } else {
+            tracing::info!(request_id, %method, path, status, duration_us, code = error.code(), "refused");
+        }
+    } else {
+        tracing::debug!(request_id, %method, path, status, duration_us, "answered");
+    }
+    if let Ok(value) = HeaderValue::from_str(&request_id) {
+        response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
+    }
+    response
+}
+
+async fn no_store(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+impl App {
+    fn identify(&self, headers: &HeaderMap) -> Result<Identity, ServerError> {
+        let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let (scheme, token) = value.and_then(|value| value.split_once(' ')).ok_or(ServerError::Unauthorized)?;
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(ServerError::Unauthorized);
+        }
+        self.tokens.verify(token.trim())
+    }
+}
+
+fn check_protocol(protocol: u32) -> Result<(), ServerError> {
+    if protocol == PROTOCOL { Ok(()) } else { Err(ServerError::UnsupportedProtocol(PROTOCOL)) }
+}
+
+async fn push(State(app): State<Shared>, headers: HeaderMap, body: Body) -> Result<Response, ServerError> {
+    let request: PushRequest = read_json(&headers, body).await?;
+    if let Some(fault) = app.take_fault() {
+        return Err(fault);
+    }
+    check_protocol(request.protocol)?;
+    let identity = app.identify(&headers)?;
+    let (device_key, cookie) = app.device(&headers)?;
+    let answer = Json(app.service.push(identity, request, device_key).await?).into_response();
+    Ok(match cookie {
+        Some(cookie) => with_cookie(answer, &cookie),
+        None => answer,
+    })
+}
+
+async fn pull(State(app): State<Shared>, headers: HeaderMap, body: Body) -> Result<Json<PullResponse>, ServerError> {
+    let request: PullRequest = read_json(&headers, body).await?;
+    check_protocol(request.protocol)?;
+    let identity = app.identify(&headers)?;
+    Ok(Json(app.service.pull(identity, request).await?))
+}
+
+async fn status(State(app): State<Shared>, headers: HeaderMap) -> Result<Json<StatusResponse>, ServerError> {
+    let identity = app.identify(&headers)?;
+    Ok(Json(app.service.status(identity, device_of(&headers)).await?))
+}
+
+async fn live(
+    State(app): State<Shared>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Result<Response, ServerError> {
+    check_origin(&headers)?;
+    let live = Live {
+        service: app.service.clone(),
+        tokens: Arc::clone(&app.tokens),
+        hub: Arc::clone(&app.hub),
+        closing: app.closing.clone(),
+    };
+    Ok(upgrade
+        .max_message_size(LIVE_MESSAGE_BYTES_MAX)
+        .read_buffer_size(4 * 1024)
+        .write_buffer_size(0)
+        .on_upgrade(move |socket| live.serve(socket)))
+}
+
+async fn health() -> &'static str {
+    "ok"
+}
+
+async fn nothing() -> ServerError {
+    ServerError::NotFound
+}

@@ -1,0 +1,1 @@
+//! What every store must do; written as one suite for all of them.

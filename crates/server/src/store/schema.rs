@@ -1,0 +1,115 @@
+//! Tables of the embedded store, and how a file comes to have them.
+//!
+//! Identity is (scope, collection, id). The change log holds after-images in the order of a scope's counter; a
+//! ledger row is written in the transaction of the effect it speaks of.
+
+use super::StoreError;
+use rusqlite::Connection;
+
+/// Version of the tables; kept in `user_version`.
+const SCHEMA_VERSION: i64 = 1;
+
+const TABLES: &str = "
+CREATE TABLE meta (
+    key TEXT PRIMARY KEY, value TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE scopes (
+    scope TEXT PRIMARY KEY,
+    position INTEGER NOT NULL,
+    version_floor INTEGER NOT NULL,
+    pruned_through INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE records (
+    scope TEXT NOT NULL, collection TEXT NOT NULL, id TEXT NOT NULL,
+    version INTEGER NOT NULL, position INTEGER NOT NULL, deleted INTEGER NOT NULL,
+    fields TEXT NOT NULL, stamp TEXT NOT NULL,
+    sub TEXT NOT NULL, client TEXT NOT NULL, seq INTEGER NOT NULL,
+    PRIMARY KEY (scope, collection, id)
+) WITHOUT ROWID;
+CREATE INDEX tombstones ON records (scope, position) WHERE deleted = 1;
+CREATE TABLE changes (
+    scope TEXT NOT NULL, position INTEGER NOT NULL, part INTEGER NOT NULL,
+    collection TEXT NOT NULL, id TEXT NOT NULL,
+    version INTEGER NOT NULL, deleted INTEGER NOT NULL, fields TEXT NOT NULL, stamp TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (scope, position, part)
+) WITHOUT ROWID;
+CREATE TABLE sums (
+    scope TEXT NOT NULL, collection TEXT NOT NULL, sum INTEGER NOT NULL, live_count INTEGER NOT NULL,
+    PRIMARY KEY (scope, collection)
+) WITHOUT ROWID;
+CREATE TABLE clients (
+    sub TEXT NOT NULL, client_id TEXT NOT NULL,
+    acked_through INTEGER NOT NULL, device TEXT NOT NULL, device_key TEXT NOT NULL,
+    pending_count INTEGER NOT NULL, last_seen INTEGER NOT NULL, schema_version INTEGER NOT NULL,
+    PRIMARY KEY (sub, client_id)
+) WITHOUT ROWID;
+CREATE TABLE outcomes (
+    sub TEXT NOT NULL, client_id TEXT NOT NULL, seq INTEGER NOT NULL,
+    hash BLOB NOT NULL, outcome TEXT NOT NULL, at INTEGER NOT NULL,
+    PRIMARY KEY (sub, client_id, seq)
+) WITHOUT ROWID;
+CREATE TABLE audit (
+    id INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL, sub TEXT NOT NULL, client_id TEXT NOT NULL, seq INTEGER NOT NULL,
+    scope TEXT NOT NULL, collection TEXT NOT NULL, record_id TEXT NOT NULL,
+    op TEXT NOT NULL, status TEXT NOT NULL, code TEXT, version INTEGER, position INTEGER
+);
+CREATE TABLE conflicts (
+    id INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL, sub TEXT NOT NULL, client_id TEXT NOT NULL, seq INTEGER NOT NULL,
+    scope TEXT NOT NULL, collection TEXT NOT NULL, record_id TEXT NOT NULL,
+    mutation TEXT NOT NULL, outcome TEXT NOT NULL
+);
+CREATE TABLE refresh_tokens (
+    token_hash BLOB PRIMARY KEY, sub TEXT NOT NULL, expires_at INTEGER NOT NULL
+) WITHOUT ROWID;
+";
+
+/// Settings of every connection. `FULL` is what makes an answered push survive kill -9 and a power cut (S6).
+pub fn tune(connection: &Connection) -> Result<(), StoreError> {
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = FULL;
+         PRAGMA busy_timeout = 5000;
+         PRAGMA cache_size = -32768;
+         PRAGMA temp_store = MEMORY;
+         PRAGMA wal_autocheckpoint = 4000;",
+    )?;
+    connection.set_prepared_statement_cache_capacity(96);
+    Ok(())
+}
+
+/// Creates the tables in a new file and refuses a file of a newer server.
+pub fn prepare(connection: &mut Connection, new_epoch: &str) -> Result<(), StoreError> {
+    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    match found {
+        0 => {
+            let transaction = connection.transaction()?;
+            transaction.execute_batch(TABLES)?;
+            transaction.execute("INSERT INTO meta (key, value) VALUES ('epoch', ?1)", [new_epoch])?;
+            transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+            transaction.commit()?;
+            Ok(())
+        }
+        SCHEMA_VERSION => Ok(()),
+        _ => Err(StoreError::Corrupt("the data directory was written by a newer server")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_a_newer_server_is_refused_and_left_alone() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        prepare(&mut connection, "e1").unwrap();
+        prepare(&mut connection, "e2").unwrap();
+        let epoch: String =
+            connection.query_row("SELECT value FROM meta WHERE key = 'epoch'", [], |row| row.get(0)).unwrap();
+        assert_eq!(epoch, "e1");
+        connection.pragma_update(None, "user_version", 99).unwrap();
+        assert!(prepare(&mut connection, "e3").is_err());
+    }
+}

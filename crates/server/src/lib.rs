@@ -10,6 +10,7 @@ mod config;
 mod cursor;
 mod dev;
 mod error;
+mod group;
 mod live;
 mod mutation;
 mod process;

@@ -6,16 +6,16 @@
 use crate::auth::Identity;
 use crate::collections::Collections;
 use crate::error::ServerError;
+use crate::group::{Unit, units};
 use crate::mutation::{Content, Element, record_bytes};
 use crate::store::{AuditRow, ClientRow, RecordWrite, ScopeRow, StoreError, StoredOutcome, Transaction};
 use landfall_core::authority::{Policy, Situation, Stored, Verdict, decide, superseded};
-use landfall_protocol::limits::{GROUP_BYTES_MAX, GROUP_COUNT_MAX, HLC_AHEAD_MS_MAX, RECORD_BYTES_MAX};
+use landfall_protocol::limits::{HLC_AHEAD_MS_MAX, RECORD_BYTES_MAX};
 use landfall_protocol::{
-    ClientId, Epoch, GroupId, Json, Ledger, Mutation, Op, Outcome, Position, PushRequest, PushResponse, RecordKey,
-    RejectCode, ResultStatus, Scope, Seq, UnixMillis, Version,
+    ClientId, Epoch, Json, Ledger, Mutation, Op, Outcome, Position, PushRequest, PushResponse, RecordKey, RejectCode,
+    ResultStatus, Scope, Seq, UnixMillis, Version,
 };
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 /// A push that was read and belongs to a verified user.
 pub struct Push {
@@ -87,55 +87,6 @@ fn client_row(push: &Push, acked_through: Seq) -> ClientRow {
         last_seen: push.now,
         schema_version: push.request.schema_version,
     }
-}
-
-/// A lone mutation or a whole group.
-#[derive(Debug, PartialEq, Eq)]
-struct Unit {
-    range: Range<usize>,
-    group: bool,
-    /// Why the group cannot be judged at all.
-    refusal: Option<&'static str>,
-}
-
-/// Cuts a push into units: neighbours with the same group belong together.
-fn units(elements: &[Element]) -> Vec<Unit> {
-    let mut units: Vec<Unit> = Vec::new();
-    let mut runs_of: BTreeMap<&GroupId, u32> = BTreeMap::new();
-    let mut start = 0;
-    while let Some(first) = elements.get(start) {
-        let Some(group) = first.group() else {
-            units.push(Unit { range: start..start + 1, group: false, refusal: None });
-            start += 1;
-            continue;
-        };
-        let count = elements[start..].iter().take_while(|element| element.group() == Some(group)).count();
-        *runs_of.entry(group).or_default() += 1;
-        units.push(Unit { range: start..start + count, group: true, refusal: None });
-        start += count;
-    }
-    for unit in units.iter_mut().filter(|unit| unit.group) {
-        let members = &elements[unit.range.clone()];
-        let split = members.first().and_then(Element::group).is_some_and(|group| runs_of[group] > 1);
-        unit.refusal =
-            if split { Some("The changes of a group were not sent together.") } else { group_fault(members) };
-    }
-    units
-}
-
-fn group_fault(members: &[Element]) -> Option<&'static str> {
-    let mut scopes = members.iter().filter_map(|member| match &member.content {
-        Content::Mutation(mutation) => Some((&mutation.scope, record_bytes(&mutation.set))),
-        Content::Void | Content::Refused { .. } => None,
-    });
-    let first = scopes.clone().next().map(|(scope, _)| scope);
-    if scopes.clone().any(|(scope, _)| Some(scope) != first) {
-        return Some("The changes of a group must be in one scope.");
-    }
-    if members.len() > GROUP_COUNT_MAX || scopes.by_ref().map(|(_, bytes)| bytes).sum::<usize>() > GROUP_BYTES_MAX {
-        return Some("A group has at most 100 changes and 256 KB.");
-    }
-    None
 }
 
 /// Consecutive mutations of one scope: one transaction of the protocol, at one position.

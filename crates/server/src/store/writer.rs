@@ -112,10 +112,10 @@ fn commit_group(connection: &Connection, first: Job, queue: &Receiver<Job>) -> (
         let more = answers.len() < GROUP_MAX && start.elapsed() < GROUP_TIME_MAX;
         next = if more { queue.try_recv().ok() } else { None };
     }
-    if fate == Fate::Committed {
-        if let Err(error) = connection.execute_batch("COMMIT") {
-            fate = fate_of(&error);
-        }
+    if fate == Fate::Committed
+        && let Err(error) = connection.execute_batch("COMMIT")
+    {
+        fate = fate_of(&error);
     }
     if !connection.is_autocommit()
         && let Err(error) = connection.execute_batch("ROLLBACK")

@@ -66,9 +66,10 @@ export function announce(text) {
 
 /**
  * Makes `parent` hold one child per item, in order. An element is kept while `signature(item)` is the same, so focus
- * and reading position survive updates of other items; where a focused one is replaced, its successor gets the focus.
+ * and reading position survive updates of other items. One that differs is brought up to date by `update(element,
+ * item)` where there is such a function, else rendered anew; if it had the focus, its successor gets it.
  */
-export function reconcile(parent, items, { key, signature, render }) {
+export function reconcile(parent, items, { key, signature, render, update }) {
   const old = new Map([...parent.children].map((child) => [child.dataset.key, child]));
   const wanted = items.map((item) => {
     const id = String(key(item));
@@ -76,10 +77,11 @@ export function reconcile(parent, items, { key, signature, render }) {
     const before = old.get(id);
     old.delete(id);
     if (before?.dataset.signature === sign) return before;
-    const element = render(item, before);
+    const element = before && update ? before : render(item);
+    update?.(element, item);
     element.dataset.key = id;
     element.dataset.signature = sign;
-    if (before) takeOver(before, element);
+    if (before && before !== element) takeOver(before, element);
     return element;
   });
   for (const gone of old.values()) gone.remove();

@@ -20,7 +20,7 @@ const dayCheckMs = 60_000;
 export function homeScreen({ db, person, install, onLoggedOut }) {
   const attendance = db.collection('attendance');
   let records = null;
-  let facilities = [];
+  let facilities = allFacilities([]);
   let limit = pageSize;
   let hasMore = false;
   let status = db.sync.status;
@@ -56,6 +56,13 @@ export function homeScreen({ db, person, install, onLoggedOut }) {
     ),
     h('footer', { class: 'foot' }, h('a', { href: '/lab.html' }, 'Lab'), install.element),
   );
+
+  /** Those of the sign-in, called by their code, until their records say what they are called. */
+  function allFacilities(rows) {
+    const named = rows.map((row) => ({ code: row.facility_id ?? row.id, name: row.name ?? row.facility_id ?? row.id }));
+    const missing = (person.facilities ?? []).filter((code) => !named.some((facility) => facility.code === code));
+    return [...named, ...missing.map((code) => ({ code, name: code[0].toUpperCase() + code.slice(1) }))];
+  }
 
   function draw() {
     if (!element.isConnected) return;
@@ -164,10 +171,11 @@ export function homeScreen({ db, person, install, onLoggedOut }) {
   let endRecords = () => {};
   function start() {
     endRecords = watchRecords();
+    clock.updateFacilities(facilities);
     ends.push(
       () => endRecords(),
       db.collection('facilities').query({ orderBy: 'name' }).subscribe((rows) => {
-        facilities = rows.map((row) => ({ code: row.facility_id ?? row.id, name: row.name ?? row.facility_id ?? row.id }));
+        facilities = allFacilities(rows);
         clock.updateFacilities(facilities);
         draw();
       }, onError),

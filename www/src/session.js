@@ -12,7 +12,7 @@ const loginTimeoutMs = 15_000;
 
 export class LoginError extends Error {}
 
-/** `{user, name, roles}` of the person signed in on this device, or null. */
+/** `{user, name, roles, facilities}` of the person signed in on this device, or null. */
 export function rememberedUser() {
   try {
     const person = JSON.parse(localStorage.getItem(userKey) ?? 'null');
@@ -22,7 +22,7 @@ export function rememberedUser() {
   }
 }
 
-const remember = ({ user, name, roles }) => localStorage.setItem(userKey, JSON.stringify({ user, name, roles }));
+const remember = ({ user, name, roles, facilities }) => localStorage.setItem(userKey, JSON.stringify({ user, name, roles, facilities }));
 const forget = () => localStorage.removeItem(userKey);
 
 /** Calls back when another tab signs somebody in or out. */
@@ -42,7 +42,7 @@ export function deviceId() {
 }
 
 /**
- * `POST /auth/login`. Resolves with `{user, name, roles, token, expires_at}`; rejects with words for the person.
+ * `POST /auth/login`. Resolves with its answer and the codes of the person's `facilities`; rejects with words for the person.
  * `remembered`: this is now the person signed in on this device.
  */
 export async function login(user, password, { remembered = true } = {}) {
@@ -57,10 +57,26 @@ export async function login(user, password, { remembered = true } = {}) {
   if (response.status === 401 || response.status === 403) throw new LoginError('User name or password is not right.');
   if (response.status === 429) throw new LoginError('Too many attempts. Please wait a minute and try again.');
   if (!response.ok) throw new LoginError(`The server answered ${response.status}. Please try again in a moment.`);
-  const person = await response.json().catch(() => null);
-  if (typeof person?.token !== 'string') throw new LoginError('The server gave an answer that this page does not understand.');
+  const answer = await response.json().catch(() => null);
+  if (typeof answer?.token !== 'string') throw new LoginError('The server gave an answer that this page does not understand.');
+  const person = { ...answer, facilities: facilitiesOf(answer.token) };
   if (remembered) remember(person);
   return person;
+}
+
+/**
+ * The facilities that a token gives access to. Only to show a choice before their records have arrived; the server
+ * checks the token itself and believes nobody else's reading of it.
+ */
+function facilitiesOf(token) {
+  const prefix = 'facility:';
+  try {
+    const payload = token.split('.')[1].replaceAll('-', '+').replaceAll('_', '/');
+    const { scopes = [] } = JSON.parse(atob(payload));
+    return scopes.filter((scope) => scope.startsWith(prefix) && scope.length > prefix.length).map((scope) => scope.slice(prefix.length));
+  } catch {
+    return [];
+  }
 }
 
 /** Opens the person's database on this device; needs no network. */

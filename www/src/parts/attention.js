@@ -21,7 +21,7 @@ export function attentionPanel({ db, getFacilities, onError }) {
     entries = outbox.filter(({ state }) => state === 'parked' || state === 'failed');
     element.hidden = entries.length === 0;
     title.textContent = entries.length === 1 ? 'Needs attention' : `Needs attention (${entries.length})`;
-    reconcile(list, entries.slice(0, shownMost), { key: (entry) => entry.id, signature: JSON.stringify, render: renderEntry });
+    reconcile(list, entries.slice(0, shownMost), { key: (entry) => entry.id, signature: (entry) => JSON.stringify([entry, getFacilities()]), render: renderEntry });
   }
 
   function renderEntry(entry) {
@@ -89,7 +89,7 @@ export function conflictPanel({ db, user, getFacilities, onError }) {
     conflicts = next;
     const shown = conflicts.filter(({ id }) => !dismissed.has(id)).sort((a, b) => b.at - a.at);
     element.hidden = shown.length === 0;
-    reconcile(list, shown.slice(0, shownMost), { key: (conflict) => conflict.id, signature: JSON.stringify, render: renderConflict });
+    reconcile(list, shown.slice(0, shownMost), { key: (conflict) => conflict.id, signature: (conflict) => JSON.stringify([conflict, getFacilities()]), render: renderConflict });
   }
 
   function renderConflict(conflict) {

@@ -2,7 +2,7 @@
 
 import { meta } from 'landfall';
 import { byDay, stateOf, worked } from '../attendance.js';
-import { h, icon, reconcile } from '../dom.js';
+import { h, icon, reconcile, setText } from '../dom.js';
 import { clockTime, dayKey, dayName, duration, exactTime, instant, weekday } from '../format.js';
 
 export function recordList({ onEdit, onMore }) {
@@ -23,24 +23,31 @@ export function recordList({ onEdit, onMore }) {
     reconcile(days, byDay(records), {
       key: (day) => day.day,
       signature: (day) => JSON.stringify([dayName(day.at), day.records.map((record) => signature(record, names))]),
-      render: (day, before) => renderDay(day, names, before),
+      render: renderDay,
+      update: (section, day) => updateDay(section, day, names),
     });
   }
 
-  function renderDay(day, names, before) {
-    const list = before?.querySelector('ol') ?? h('ol', { class: 'card day__records' });
-    const id = `day-${day.day}`;
+  function updateDay(section, day, names) {
+    const [head, list] = section.children;
+    setText(head.firstChild, dayName(day.at));
+    setText(head.lastChild, day.worked > 0 ? duration(day.worked) : '');
     reconcile(list, day.records, {
       key: (record) => record.id,
       signature: (record) => signature(record, names),
       render: (record) => renderRecord(record, names, onEdit),
     });
-    list.setAttribute('aria-labelledby', id);
-    const head = h('div', { class: 'day__head' }, h('h3', { id }, dayName(day.at)), h('span', { class: 'soft', testid: 'day-total' }, day.worked > 0 ? duration(day.worked) : ''));
-    return h('section', { class: 'day', testid: 'day' }, head, list);
   }
 
   return { element, update };
+}
+
+function renderDay({ day }) {
+  const id = `day-${day}`;
+  return h('section', { class: 'day', testid: 'day', 'data-day': day },
+    h('div', { class: 'day__head' }, h('h3', { id }), h('span', { class: 'soft', testid: 'day-total' })),
+    h('ol', { class: 'card day__records', 'aria-labelledby': id }),
+  );
 }
 
 const signature = (record, names) => JSON.stringify([record, meta(record)?.state, names.get(record.facility_id)]);

@@ -292,21 +292,21 @@ export class Collection<T extends object> {
   }
 
   /** Writes a whole record: creates it or replaces its fields. Visible and durable when it resolves. Errors: see docs/errors.md. */
-  async put(record: Draft<T>, options?: ScopeOption): Promise<WriteResult> {
+  put(record: Draft<T>, options?: ScopeOption): Promise<WriteResult> {
     return this.#write('put', undefined, record, options);
   }
 
   /** Like `put`, for a record that must not be there yet. */
-  async create(record: Draft<T>, options?: ScopeOption): Promise<WriteResult> {
+  create(record: Draft<T>, options?: ScopeOption): Promise<WriteResult> {
     return this.#write('create', undefined, record, options);
   }
 
   /** Changes the named fields of a record that is there. */
-  async update(id: string, changes: Changes<T>, options?: ScopeOption): Promise<WriteResult> {
+  update(id: string, changes: Changes<T>, options?: ScopeOption): Promise<WriteResult> {
     return this.#write('update', id, changes, options);
   }
 
-  async delete(id: string, options?: ScopeOption): Promise<WriteResult> {
+  delete(id: string, options?: ScopeOption): Promise<WriteResult> {
     return this.#write('delete', id, undefined, options);
   }
 
@@ -329,7 +329,12 @@ export class Collection<T extends object> {
   }
 
   #write(op: Op, id: string | undefined, record: object | undefined, options?: ScopeOption): Promise<WriteResult> {
-    return this.#writes.add(encodeOp(op, this.name, options?.scope, id, record));
+    // Not an async function: it is called for every record of an import.
+    try {
+      return this.#writes.add(encodeOp(op, this.name, options?.scope, id, record));
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 }
 

@@ -121,8 +121,7 @@ export class Engine {
     const heard = (json: string): void => {
       if (seen !== liveGeneration()) return;
       const said = JSON.parse(json) as EngineEvent;
-      // The panic hook speaks from inside the call that is about to trap.
-      if (said.type === 'panic') queueMicrotask(() => void instanceDied(said['message'], seen));
+      if (said.type === 'panic') instanceDied(said['message'], seen);
       else event(said);
     };
     try {
@@ -183,7 +182,10 @@ export class Engine {
   async #restart(error: SyncError): Promise<void> {
     const now = Date.now();
     this.#restarts = [...this.#restarts.filter((at) => now - at < restartSpanMs), now];
-    if (this.#restarts.length > restartsMax) this.#end = error;
+    if (this.#restarts.length > restartsMax) {
+      this.#end = error;
+      this.#forget();
+    }
     const recovered = await this.open().then(() => true, () => false);
     if (!recovered) for (const watch of this.#watches) watch.fail(error);
     this.#options.restarted(error, recovered);

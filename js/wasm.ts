@@ -11,11 +11,16 @@ import type { Hooks, Replica } from './wasm-module.js';
 /** @internal */
 export type { Hooks, RawStatus, Replica } from './wasm-module.js';
 
+const trapAfterPanicMs = 1000;
+
 type DeathListener = (error: SyncError) => void;
 
 let url: string | URL | undefined;
 let ready: Promise<unknown> | undefined;
 let generation = 0;
+/** Why there can be no other instance in this context. */
+let spent: SyncError | undefined;
+let diedAtMs = -Infinity;
 const mourners = new Set<DeathListener>();
 
 /** Where `landfall_bg.wasm` is; by default beside the script that this is in. Has no effect once the module is loaded. */
@@ -25,12 +30,14 @@ export function setWasmUrl(wasmUrl: string | URL): void {
 
 /** A worker's own requests pass its caches by, so it looks there itself: an older build's file may be gone from the server. */
 async function instantiate(): Promise<unknown> {
+  if (typeof document !== 'undefined') hearTraps();
   const address = url ?? new URL('landfall_bg.wasm', import.meta.url);
   const cached = typeof document === 'undefined' && typeof caches !== 'undefined' ? await caches.match(address) : undefined;
   return glue.default({ module_or_path: cached ?? address });
 }
 
 async function load(): Promise<typeof glue.Replica> {
+  if (spent) throw spent;
   ready ??= instantiate();
   try {
     await ready;
@@ -59,13 +66,36 @@ export function onDeath(listener: DeathListener): () => void {
   return () => void mourners.delete(listener);
 }
 
-/** @internal Says that the instance of `seen` broke; a second report of one death does nothing. Must not be called from inside a call of the engine. */
+/**
+ * @internal Says that the instance of `seen` broke; a second report of one death does nothing.
+ *
+ * May be called from the panic hook, inside the call that is about to trap: the sooner the instance is replaced, the fewer of
+ * its own callbacks still run on it. (Those that come later throw at the glue's guard.)
+ */
 export function instanceDied(cause: unknown, seen: number): SyncError {
   const message = cause instanceof Error ? cause.message : String(cause);
   const error = new SyncError('engine_failed', `The engine broke: ${message}`, { details: { fate: 'unknown' }, cause });
   if (seen !== generation) return error;
   generation++;
-  glue.__wbg_reset_state?.();
+  diedAtMs = Date.now();
+  try {
+    if (glue.__wbg_reset_state) glue.__wbg_reset_state();
+    else spent = error;
+  } catch {
+    spent = error;
+  }
   for (const listener of [...mourners]) listener(error);
   return error;
+}
+
+/**
+ * Hears of traps that no panic hook and no caller sees: those in the engine's own callbacks, when memory runs out for example.
+ * Another module of the app may trap too, so the stack must name ours; and a panic's own trap comes right after it.
+ */
+function hearTraps(): void {
+  const heard = (event: Event): void => {
+    const error: unknown = 'reason' in event ? event.reason : 'error' in event ? event.error : undefined;
+    if (isTrap(error) && (error as Error).stack?.includes('landfall') && Date.now() - diedAtMs > trapAfterPanicMs) instanceDied(error, generation);
+  };
+  for (const type of ['error', 'unhandledrejection']) globalThis.addEventListener(type, heard);
 }

@@ -11,6 +11,8 @@ import { checkId, encodeRecord } from './validate.js';
 
 export type Op = 'put' | 'create' | 'update' | 'delete';
 
+const text = (value: string): string => JSON.stringify(value);
+
 /** The JSON text of one operation. Errors: those of a bad record. */
 export function encodeOp(op: Op, collection: string, scope: string | undefined, id: string | undefined, record?: object): string {
   if (id !== undefined) checkId(id);
@@ -18,8 +20,9 @@ export function encodeOp(op: Op, collection: string, scope: string | undefined, 
   if (id !== undefined && encoded?.id !== undefined && encoded.id !== id) {
     throw new SyncError('invalid_record', 'A record’s id cannot be changed.', { details: { path: 'id' } });
   }
-  const head = JSON.stringify({ op, collection, scope, id: id ?? encoded?.id });
-  return encoded ? `${head.slice(0, -1)},"fields":${encoded.fields}}` : head;
+  const named = id ?? encoded?.id;
+  // Put together by hand: the fields are text already.
+  return `{"op":"${op}","collection":${text(collection)}${scope === undefined ? '' : `,"scope":${text(scope)}`}${named === undefined ? '' : `,"id":${text(named)}`}${encoded ? `,"fields":${encoded.fields}` : ''}}`;
 }
 
 /** Sent early once this much waits, so that one turn with a hundred thousand writes does not make one enormous text. */

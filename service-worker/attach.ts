@@ -158,7 +158,7 @@ async function flushOnce(database: string, lastChance: boolean, deadlineMs: numb
   const death = new Promise<never>((_, reject) => (forget = onDeath(reject)));
   const event = (json: string): void => {
     const said = JSON.parse(json) as { readonly type: string; readonly message?: unknown };
-    if (said.type === 'panic') queueMicrotask(() => void instanceDied(said.message, seen));
+    if (said.type === 'panic') instanceDied(said.message, seen);
   };
   const flush = async (): Promise<FlushReport | undefined> => {
     const replica = await openStoredReplica(database, { event });

@@ -477,6 +477,35 @@ test('a panic that the engine tells ends promises that would stay open, and is o
   assert.equal(replicas.length, 2);
 });
 
+test('a trap in a callback of the engine ends promises that would stay open; traps of other modules and of a panic just told do not', async (t) => {
+  t.mock.timers.enable({ apis: ['Date'], now: 1_000_000 });
+  const listeners = [];
+  globalThis.addEventListener = (type, listener, options) => type === 'error' && !options && listeners.push(listener);
+  globalThis.document = Object.assign(new EventTarget(), { visibilityState: 'visible' });
+  try {
+    const { db } = await opened();
+    const trap = (stack) => {
+      const error = Object.assign(new WebAssembly.RuntimeError('unreachable'), { stack });
+      listeners.forEach((listener) => listener(Object.assign(new Event('error'), { error })));
+    };
+    last().query = () => new Promise(() => {});
+    trap('at https://app.example/other.wasm:wasm-function[1]');
+    await settled();
+    assert.equal(replicas.length, 1);
+    const stuck = db.collection('notes').query().get();
+    trap('at https://app.example/assets/landfall_bg-abc.wasm:wasm-function[1]');
+    await rejectsWith(stuck, 'engine_failed');
+    await settled();
+    assert.equal(replicas.length, 2);
+    trap('at https://app.example/assets/landfall_bg-abc.wasm:wasm-function[1]');
+    await settled();
+    assert.equal(replicas.length, 2);
+    await db.close();
+  } finally {
+    delete globalThis.document;
+  }
+});
+
 test('both databases of a page go on after one death', async () => {
   const { db, open } = await opened();
   const other = await open({ ...options, user: 'bob' });

@@ -66,6 +66,7 @@ pub struct Replica<H: Host> {
     changes: RefCell<VecDeque<Change>>,
     pub(crate) touched: RefCell<Touched>,
     closed: Cell<bool>,
+    pub(crate) needs_foreground: Cell<bool>,
 }
 
 impl<H: Host> Replica<H> {
@@ -95,6 +96,7 @@ impl<H: Host> Replica<H> {
             changes: RefCell::new(VecDeque::new()),
             touched: RefCell::new(Touched::default()),
             closed: Cell::new(false),
+            needs_foreground: Cell::new(false),
         });
         replica.ensure_rows(first).await?;
         let touched = refresh(&replica.host, &replica.db).await?;

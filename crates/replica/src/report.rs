@@ -118,6 +118,41 @@ pub struct ConflictItem {
     pub seq: Seq,
 }
 
+/// `db.inspect()`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Inspection {
+    pub database: String,
+    pub client_id: String,
+    pub outbox_rev: u64,
+    pub base_rev: u64,
+    pub next_seq: u64,
+    pub acked_through: u64,
+    pub log_rows: usize,
+    pub entries: usize,
+    pub in_flight: usize,
+    pub batches: usize,
+    pub settled: usize,
+    pub parked: usize,
+    pub conflicts: usize,
+    pub oldest_pending: Option<u64>,
+    pub pairs: Vec<InspectedPair>,
+    pub quarantined: Vec<crate::db::Quarantined>,
+    pub set_aside: Vec<String>,
+}
+
+/// One pair's base.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct InspectedPair {
+    pub scope: Scope,
+    pub collection: CollectionName,
+    pub covered: Option<u64>,
+    pub segments: usize,
+    pub staged: usize,
+    /// Rows of its segments, shadowed ones included.
+    pub records: u64,
+    pub bytes: u64,
+}
+
 /// What `sync.now()` did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SyncReport {
@@ -195,7 +230,7 @@ impl<H: Host> Replica<H> {
             },
             cold: db.base.manifest.is_cold(),
             next_attempt_at: schedule.not_before().map(UnixMillis::get),
-            needs_foreground: false,
+            needs_foreground: self.needs_foreground.get(),
         }
     }
 
@@ -215,6 +250,58 @@ impl<H: Host> Replica<H> {
     pub fn set_persisted(&self, persisted: bool) {
         self.storage.borrow_mut().persisted = Some(persisted);
         self.push_change(Change::Status);
+    }
+
+    /// The worker noted that only a person opening the app would help; that is so now, until something is sent.
+    pub fn set_needs_foreground(&self, needs: bool) {
+        if self.needs_foreground.replace(needs) != needs {
+            self.push_change(Change::Status);
+        }
+    }
+    /// True while writes wait for their commit.
+    pub fn is_writing(&self) -> bool {
+        self.pumping.get()
+    }
+    /// The token for the live channel, if there is one that still counts.
+    pub fn live_token(&self) -> Option<String> {
+        let now = self.host.now();
+        let token = self.token.borrow();
+        let token = token.as_ref().filter(|token| token.expires_at.is_none_or(|at| at > now))?;
+        Some(token.token.clone())
+    }
+
+    /// A picture of the database for people and bug reports: counts and sizes, no content.
+    pub fn inspect(&self) -> Inspection {
+        let db = self.db.borrow();
+        let manifest = &db.base.manifest;
+        let pairs = manifest.pairs.iter().map(|row| InspectedPair {
+            scope: row.pair.0.clone(),
+            collection: row.pair.1.clone(),
+            covered: row.covered.map(landfall_protocol::Position::get),
+            segments: row.live.len(),
+            staged: row.staged.len(),
+            records: row.live.iter().map(|segment| u64::from(segment.count)).sum(),
+            bytes: row.live.iter().map(|segment| u64::from(segment.bytes)).sum(),
+        });
+        Inspection {
+            database: self.settings.database.clone(),
+            client_id: db.state.client.client_id.0.clone(),
+            outbox_rev: db.state.client.rev,
+            base_rev: manifest.rev,
+            next_seq: db.state.client.next_seq.get(),
+            acked_through: db.state.client.acked_through.get(),
+            log_rows: db.state.log_rows.len(),
+            entries: db.state.entries.len(),
+            in_flight: db.state.sent.len(),
+            batches: db.state.descriptors.len(),
+            settled: db.state.settled.values().map(|row| row.mutations.len()).sum(),
+            parked: db.state.parked.len(),
+            conflicts: db.conflicts.len(),
+            oldest_pending: db.state.entries.values().filter_map(|entry| entry.stamp.millis()).min(),
+            pairs: pairs.collect(),
+            quarantined: db.quarantined.values().cloned().collect(),
+            set_aside: self.storage.borrow().set_aside.clone(),
+        }
     }
 
     pub(crate) fn counts(&self) -> Counts {

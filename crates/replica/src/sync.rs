@@ -224,6 +224,7 @@ impl<H: Host> Replica<H> {
                     let done = sent.len() as u64;
                     self.push_change(Change::Progress { phase: "push", done, total: done });
                     *self.last_error.borrow_mut() = None;
+                    self.set_needs_foreground(false);
                     self.storage_ok();
                     return Answer::Done { more: self.has_work() };
                 }

@@ -1,0 +1,184 @@
+//! The row format: one line of text that a person can read in the browser's developer tools.
+//!
+//! `L1 4f6c9a0b12de3344 {"…":…}`: a letter for the kind, the format version of that kind, a space, the XXH64 of
+//! everything after the second space as 16 hex digits, a space, then JSON. A row that does not hold to this is
+//! quarantined by the reader (I3): kept, reported, never applied, never deleted, never read as "not there".
+
+use serde::{Serialize, de::DeserializeOwned};
+use xxhash_rust::xxh64::xxh64;
+
+/// What a row holds. The letter is part of the format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RowKind {
+    Log,
+    Segment,
+    Manifest,
+    Client,
+    Cursor,
+    Descriptor,
+    Overlay,
+    Parked,
+    Conflict,
+    Acked,
+    Token,
+    Schema,
+    Ring,
+    Filler,
+    Status,
+    Quarantine,
+}
+
+impl RowKind {
+    pub const ALL: [Self; 16] = [
+        Self::Log,
+        Self::Segment,
+        Self::Manifest,
+        Self::Client,
+        Self::Cursor,
+        Self::Descriptor,
+        Self::Overlay,
+        Self::Parked,
+        Self::Conflict,
+        Self::Acked,
+        Self::Token,
+        Self::Schema,
+        Self::Ring,
+        Self::Filler,
+        Self::Status,
+        Self::Quarantine,
+    ];
+    pub fn letter(self) -> char {
+        match self {
+            Self::Log => 'L',
+            Self::Segment => 'S',
+            Self::Manifest => 'M',
+            Self::Client => 'C',
+            Self::Cursor => 'U',
+            Self::Descriptor => 'D',
+            Self::Overlay => 'O',
+            Self::Parked => 'P',
+            Self::Conflict => 'X',
+            Self::Acked => 'A',
+            Self::Token => 'T',
+            Self::Schema => 'H',
+            Self::Ring => 'R',
+            Self::Filler => 'F',
+            Self::Status => 'I',
+            Self::Quarantine => 'Q',
+        }
+    }
+    /// Format version that this build writes.
+    pub fn version(self) -> u32 {
+        1
+    }
+}
+
+/// A row as its parts, not yet parsed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row<'a> {
+    pub kind: RowKind,
+    pub version: u32,
+    pub body: &'a str,
+}
+
+/// Why a row can't be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowError {
+    /// No header of this format.
+    Header,
+    /// The header is fine, the body's checksum is not.
+    Checksum,
+    /// Whole, but of another kind than its place asks for.
+    Kind,
+    /// Written by a later version of Landfall.
+    Newer { version: u32 },
+    /// Whole by its checksum, and still not what the kind needs.
+    Body,
+}
+
+/// Writes a row.
+pub fn encode<T: Serialize>(kind: RowKind, body: &T) -> String {
+    // Our own types have string keys and no fallible parts.
+    let body = serde_json::to_string(body).unwrap_or_default();
+    encode_text(kind, &body)
+}
+
+/// Writes a row around a body that is JSON text already.
+pub fn encode_text(kind: RowKind, body: &str) -> String {
+    let mut row = String::with_capacity(body.len() + 24);
+    row.push(kind.letter());
+    row.push_str(&kind.version().to_string());
+    row.push(' ');
+    push_hex(&mut row, xxh64(body.as_bytes(), 0));
+    row.push(' ');
+    row.push_str(body);
+    row
+}
+
+fn push_hex(row: &mut String, sum: u64) {
+    for shift in (0..16).rev() {
+        let digit = ((sum >> (shift * 4)) & 15) as u32;
+        row.push(char::from_digit(digit, 16).unwrap_or('0'));
+    }
+}
+
+/// Takes a row apart and checks it.
+pub fn open(kind: RowKind, row: &str) -> Result<Row<'_>, RowError> {
+    let (header, rest) = row.split_once(' ').ok_or(RowError::Header)?;
+    let (sum, body) = rest.split_once(' ').ok_or(RowError::Header)?;
+    let mut letters = header.chars();
+    let letter = letters.next().ok_or(RowError::Header)?;
+    let version: u32 = letters.as_str().parse().map_err(|_| RowError::Header)?;
+    if version == 0 {
+        return Err(RowError::Header);
+    }
+    let found = RowKind::ALL.into_iter().find(|kind| kind.letter() == letter).ok_or(RowError::Header)?;
+    if sum.len() != 16 || u64::from_str_radix(sum, 16).map_err(|_| RowError::Header)? != xxh64(body.as_bytes(), 0) {
+        return Err(RowError::Checksum);
+    }
+    if found != kind {
+        return Err(RowError::Kind);
+    }
+    if version > kind.version() {
+        return Err(RowError::Newer { version });
+    }
+    Ok(Row { kind, version, body })
+}
+
+/// Reads a row.
+pub fn decode<T: DeserializeOwned>(kind: RowKind, row: &str) -> Result<T, RowError> {
+    let row = open(kind, row)?;
+    serde_json::from_str(row.body).map_err(|_| RowError::Body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i3_a_flipped_byte_anywhere_is_seen() {
+        let row = encode(RowKind::Cursor, &serde_json::json!({"cursor": "abc", "n": 17}));
+        assert_eq!(decode::<serde_json::Value>(RowKind::Cursor, &row).unwrap()["n"], 17);
+        for at in 0..row.len() {
+            let mut bytes = row.clone().into_bytes();
+            bytes[at] ^= 0x01;
+            let torn = String::from_utf8(bytes).unwrap();
+            assert!(decode::<serde_json::Value>(RowKind::Cursor, &torn).is_err(), "{torn}");
+        }
+    }
+
+    #[test]
+    fn a_row_of_a_later_version_is_told_apart_from_a_broken_one() {
+        let row = encode(RowKind::Log, &1).replacen("L1", "L2", 1);
+        assert_eq!(decode::<u32>(RowKind::Log, &row), Err(RowError::Newer { version: 2 }));
+        assert_eq!(decode::<u32>(RowKind::Client, &encode(RowKind::Log, &1)), Err(RowError::Kind));
+    }
+
+    #[test]
+    fn letters_are_unique() {
+        let mut letters: Vec<char> = RowKind::ALL.iter().map(|kind| kind.letter()).collect();
+        letters.sort_unstable();
+        letters.dedup();
+        assert_eq!(letters.len(), RowKind::ALL.len());
+    }
+}

@@ -1,0 +1,212 @@
+//! The disk as the engine sees it: four tables of text rows, and transactions that may refuse.
+
+use std::fmt;
+
+/// The four tables, in the order in which a back end creates them.
+///
+/// The order is a measured choice: on LevelDB a range read past the end of an empty log walks the next
+/// store's deleted rows, so the store after `log` must be one whose rows are few (DESIGN section 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StoreName {
+    /// Commit groups, append-only. Keys are numbers given by the store, growing, never reused.
+    Log,
+    /// Small rows by name: manifest, client, cursor, descriptors, overlays, parked.
+    Meta,
+    /// Index pages by name.
+    Idx,
+    /// Segments of records. Keys are numbers given by the engine from the manifest's counter.
+    Seg,
+}
+
+impl StoreName {
+    pub const ALL: [Self; 4] = [Self::Log, Self::Meta, Self::Idx, Self::Seg];
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::Meta => "meta",
+            Self::Idx => "idx",
+            Self::Seg => "seg",
+        }
+    }
+}
+
+/// Key of a row: a number in `log` and `seg`, a text in `meta` and `idx`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    Number(u64),
+    Text(String),
+}
+
+impl Key {
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::Text(text.into())
+    }
+    /// After every key with this prefix in code-unit order (keys are ASCII).
+    pub fn after_prefix(prefix: &str) -> Self {
+        Self::Text(format!("{prefix}\u{ffff}"))
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(n) => n.fmt(f),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+/// How sure a transaction must be before it reports success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// On the medium: log, descriptor and settle.
+    Strict,
+    /// With the operating system: pulled pages, which can be pulled again.
+    Relaxed,
+}
+
+/// A row that the transaction was computed from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expect {
+    pub store: StoreName,
+    pub key: Key,
+    /// The row's exact text, or `None` for "no such row".
+    pub row: Option<String>,
+}
+
+/// One write of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RowOp {
+    /// Adds a row to `log` under the next key.
+    Append {
+        row: String,
+    },
+    Put {
+        store: StoreName,
+        key: Key,
+        row: String,
+    },
+    Delete {
+        store: StoreName,
+        key: Key,
+    },
+    /// Deletes all keys in `from..=to`.
+    DeleteRange {
+        store: StoreName,
+        from: Key,
+        to: Key,
+    },
+}
+
+/// A transaction: all of it or nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Txn {
+    /// Every transaction has a name: faults are injected and failures reported by it.
+    pub name: &'static str,
+    pub durability: Durability,
+    pub expects: Vec<Expect>,
+    pub ops: Vec<RowOp>,
+}
+
+impl Txn {
+    pub fn new(name: &'static str, durability: Durability) -> Self {
+        Self { name, durability, expects: Vec::new(), ops: Vec::new() }
+    }
+    pub fn expect(&mut self, store: StoreName, key: Key, row: Option<String>) {
+        self.expects.push(Expect { store, key, row });
+    }
+    pub fn put(&mut self, store: StoreName, key: Key, row: String) {
+        self.ops.push(RowOp::Put { store, key, row });
+    }
+    pub fn delete(&mut self, store: StoreName, key: Key) {
+        self.ops.push(RowOp::Delete { store, key });
+    }
+}
+
+/// What a committed transaction says: the log keys given to its appends, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    pub log_keys: Vec<u64>,
+}
+
+/// What failed underneath.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StorageFault {
+    /// The connection is gone (closed, lost after backgrounding, backing store error). Reopening may help.
+    ConnectionLost,
+    /// No room left.
+    Quota,
+    /// Another context asked for a version change or deletion; this connection is closed for good.
+    VersionChange,
+    /// Anything else the browser said.
+    Other,
+}
+
+/// Why a transaction did not report success.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommitError {
+    /// An expected row was different; nothing was written.
+    Stale { store: StoreName, key: Key },
+    /// Nothing was written, for sure.
+    Aborted { fault: StorageFault, message: String },
+    /// The connection went away after the commit was asked for: written or not, nobody said.
+    Unknown { message: String },
+}
+
+/// Why a read did not answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadError {
+    pub fault: StorageFault,
+    pub message: String,
+}
+
+/// Why a database could not be opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OpenError {
+    /// Its format is newer than this build. Nothing was touched.
+    NewerSchema {
+        found: u32,
+        known: u32,
+    },
+    /// Another context holds an older version open and does not let go.
+    Blocked,
+    /// IndexedDB is not there (private mode of some browsers).
+    Unavailable {
+        message: String,
+    },
+    Failed {
+        fault: StorageFault,
+        message: String,
+    },
+}
+
+/// The disk. Single-threaded: futures need not be `Send`.
+///
+/// Contract (checked by [`crate::contract`] for every implementation):
+/// - `commit` compares every `expects` inside the same transaction that writes; it is all or nothing.
+/// - A log key is greater than every log key given before, deleted ones included.
+/// - `range` answers in key order, bounds included, at most `limit` rows; bounds the wrong way round hold nothing.
+/// - After `Ok` from a strict commit the rows survive any crash.
+/// - After a lost connection the next call opens a new one by itself.
+#[allow(async_fn_in_trait)] // One thread by design: wasm has no other, and the simulator wants none.
+pub trait RowStore {
+    async fn get(&self, store: StoreName, key: &Key) -> Result<Option<String>, ReadError>;
+
+    /// Rows by key, in the order asked for. A store with transactions reads all of them in one, as one state.
+    async fn get_many(&self, rows: &[(StoreName, Key)]) -> Result<Vec<Option<String>>, ReadError> {
+        let mut found = Vec::with_capacity(rows.len());
+        for (store, key) in rows {
+            found.push(self.get(*store, key).await?);
+        }
+        Ok(found)
+    }
+
+    async fn range(
+        &self,
+        store: StoreName,
+        from: &Key,
+        to: &Key,
+        limit: usize,
+    ) -> Result<Vec<(Key, String)>, ReadError>;
+    async fn commit(&self, txn: Txn) -> Result<Committed, CommitError>;
+}

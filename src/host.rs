@@ -1,0 +1,97 @@
+//! The browser, as the replica sees it.
+
+use crate::channel::Channel;
+use crate::clock;
+use crate::idb::IdbRowStore;
+use crate::lock::{Lock, Locks};
+use crate::net::Net;
+use crate::timer::{self, Signal};
+use js_sys::{Function, Promise, Reflect};
+use landfall_protocol::UnixMillis;
+use landfall_replica::{Host, HttpRequest, HttpResponse, LockWait, NetworkError, Notice, Task, Token};
+use std::cell::RefCell;
+use std::rc::Rc;
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::{JsFuture, spawn_local};
+
+/// What JavaScript gave: `{event(json), token?()}`.
+pub(crate) struct Hooks {
+    event: Option<Function>,
+    token: Option<Function>,
+}
+
+impl Hooks {
+    pub(crate) fn new(hooks: &JsValue) -> Self {
+        let function = |name: &str| Reflect::get(hooks, &name.into()).ok()?.dyn_into::<Function>().ok();
+        Self { event: function("event"), token: function("token") }
+    }
+
+    pub(crate) fn event(&self, json: &str) {
+        if let Some(event) = &self.event {
+            // A listener that throws has reported itself to its own page.
+            let _ = event.call1(&JsValue::UNDEFINED, &JsValue::from_str(json));
+        }
+    }
+
+    async fn token(&self) -> Option<Token> {
+        let asked = self.token.as_ref()?.call0(&JsValue::UNDEFINED).ok()?;
+        let value = JsFuture::from(Promise::resolve(&asked)).await.ok()?;
+        let token = Reflect::get(&value, &"token".into()).ok()?.as_string()?;
+        let expires_at = Reflect::get(&value, &"expires_at".into()).ok()?.as_f64();
+        Some(Token { token, expires_at: expires_at.map(|ms| UnixMillis(ms.max(0.0) as u64)) })
+    }
+}
+
+pub(crate) struct BrowserHost {
+    pub(crate) rows: IdbRowStore,
+    pub(crate) net: Net,
+    pub(crate) hooks: Rc<Hooks>,
+    pub(crate) locks: Locks,
+    pub(crate) channel: RefCell<Option<Channel>>,
+    pub(crate) signal: Rc<Signal>,
+    pub(crate) on_changed: RefCell<Option<Rc<dyn Fn()>>>,
+}
+
+impl Host for BrowserHost {
+    type Rows = IdbRowStore;
+    type Lock = Lock;
+
+    fn rows(&self) -> &IdbRowStore {
+        &self.rows
+    }
+    fn now(&self) -> UnixMillis {
+        clock::now()
+    }
+    fn random(&self) -> u64 {
+        clock::random()
+    }
+    async fn fetch(&self, request: HttpRequest) -> Result<HttpResponse, NetworkError> {
+        self.net.fetch(request).await
+    }
+    async fn lock(&self, name: &str, wait: LockWait) -> Option<Lock> {
+        self.locks.take(name, wait).await
+    }
+    fn notice(&self, notice: &Notice) {
+        if let Some(channel) = &*self.channel.borrow() {
+            channel.say(notice);
+        }
+    }
+    async fn pause(&self, ms: u64) {
+        timer::pause(ms).await;
+    }
+    async fn ask_token(&self) -> Option<Token> {
+        self.hooks.token().await
+    }
+    fn spawn(&self, task: Task) {
+        spawn_local(task);
+    }
+    fn changed(&self) {
+        let on_changed = self.on_changed.borrow().clone();
+        if let Some(on_changed) = on_changed {
+            on_changed();
+        }
+    }
+    fn wake(&self) {
+        self.signal.raise();
+    }
+}

@@ -1,0 +1,94 @@
+//! Web Locks: they save double work between contexts and keep no order (the rows do that).
+//!
+//! A lock is held for one bounded step. A waiter that was refused for a minute takes it from its holder, who may be
+//! frozen; that is harmless for the same reason.
+
+use crate::{clock, timer};
+use js_sys::{Function, Object, Promise, Reflect};
+use landfall_replica::LockWait;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use wasm_bindgen::prelude::*;
+
+/// Refused for this long, ms: the holder is taken for frozen. A step lasts at most 40 s.
+const STEAL_AFTER_MS: u64 = 60_000;
+
+/// Held until dropped.
+pub(crate) struct Lock(Option<Function>);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Some(release) = &self.0 {
+            // Resolving a promise throws nothing.
+            let _ = release.call0(&JsValue::UNDEFINED);
+        }
+    }
+}
+
+/// The locks of one context.
+#[derive(Default)]
+pub(crate) struct Locks {
+    refused_since: RefCell<BTreeMap<String, u64>>,
+}
+
+impl Locks {
+    /// Asks for a lock. Without Web Locks everybody gets it.
+    pub(crate) async fn take(&self, name: &str, wait: LockWait) -> Option<Lock> {
+        let navigator = Reflect::get(&js_sys::global(), &"navigator".into()).ok()?;
+        let locks = Reflect::get(&navigator, &"locks".into()).unwrap_or(JsValue::UNDEFINED);
+        let Some(request) =
+            Reflect::get(&locks, &"request".into()).ok().and_then(|value| value.dyn_into::<Function>().ok())
+        else {
+            return Some(Lock(None));
+        };
+        let until = match wait {
+            LockWait::IfFree => 0,
+            LockWait::Millis(ms) => clock::now().get() + ms,
+        };
+        loop {
+            let since = self.refused_since.borrow().get(name).copied();
+            let steal = since.is_some_and(|since| clock::now().get().saturating_sub(since) > STEAL_AFTER_MS);
+            if let Some(lock) = ask(&locks, &request, name, steal).await {
+                self.refused_since.borrow_mut().remove(name);
+                return Some(lock);
+            }
+            self.refused_since.borrow_mut().entry(name.to_owned()).or_insert_with(|| clock::now().get());
+            if clock::now().get() >= until {
+                return None;
+            }
+            timer::pause(50).await;
+        }
+    }
+}
+
+/// One request with `ifAvailable` or `steal`; neither waits.
+async fn ask(locks: &JsValue, request: &Function, name: &str, steal: bool) -> Option<Lock> {
+    let options = Object::new();
+    let key = if steal { "steal" } else { "ifAvailable" };
+    Reflect::set(&options, &key.into(), &JsValue::TRUE).ok()?;
+    let granted: Rc<RefCell<Option<Function>>> = Rc::default();
+    let slot = Rc::clone(&granted);
+    let answer = Promise::new(&mut |answered, _| {
+        let slot = Rc::clone(&slot);
+        let callback = Closure::once_into_js(move |lock: JsValue| -> JsValue {
+            let result = if lock.is_null() {
+                JsValue::UNDEFINED
+            } else {
+                Promise::new(&mut |release, _| *slot.borrow_mut() = Some(release)).into()
+            };
+            let _ = answered.call0(&JsValue::UNDEFINED);
+            result
+        });
+        let held = request.call3(locks, &name.into(), &options, &callback);
+        // A stolen lock rejects its holder's promise; the holder's step goes on, guarded by the rows.
+        if let Ok(promise) = held.and_then(|held| held.dyn_into::<Promise>()) {
+            wasm_bindgen_futures::spawn_local(async move {
+                let _ = wasm_bindgen_futures::JsFuture::from(promise).await;
+            });
+        }
+    });
+    wasm_bindgen_futures::JsFuture::from(answer).await.ok()?;
+    let release = granted.borrow_mut().take()?;
+    Some(Lock(Some(release)))
+}

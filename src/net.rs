@@ -1,0 +1,109 @@
+//! Requests: JSON over fetch, compressed above a threshold, aborted after a limit.
+
+use crate::timer;
+use gloo_net::http::{Method, RequestBuilder};
+use js_sys::Uint8Array;
+use landfall_protocol::limits;
+use landfall_replica::{HttpRequest, HttpResponse, NetworkError};
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{AbortController, Blob, ReadableWritablePair, RequestCredentials, Response};
+
+#[wasm_bindgen]
+extern "C" {
+    /// Not in web-sys; as an object with `readable` and `writable` it is a pair to pipe through.
+    #[wasm_bindgen(extends = ReadableWritablePair)]
+    type CompressionStream;
+    #[wasm_bindgen(constructor, catch)]
+    fn new(format: &str) -> Result<CompressionStream, JsValue>;
+}
+
+/// Sends one request and reads the whole answer.
+pub(crate) struct Net {
+    pub(crate) url: String,
+    pub(crate) cookies: bool,
+    /// Compression failed once: this browser has none.
+    plain: Cell<bool>,
+}
+
+impl Net {
+    pub(crate) fn new(url: String, cookies: bool) -> Self {
+        Self {
+            url,
+            cookies,
+            plain: Cell::new(js_sys::Reflect::has(&js_sys::global(), &"CompressionStream".into()) != Ok(true)),
+        }
+    }
+
+    pub(crate) async fn fetch(&self, request: HttpRequest) -> Result<HttpResponse, NetworkError> {
+        let abort = AbortController::new().map_err(|_| NetworkError)?;
+        let mut work = pin!(self.exchange(request, &abort));
+        let mut timeout = pin!(timer::pause(limits::REQUEST_MS_MAX));
+        poll_fn(|context| {
+            if let Poll::Ready(result) = work.as_mut().poll(context) {
+                return Poll::Ready(result);
+            }
+            match timeout.as_mut().poll(context) {
+                Poll::Ready(()) => {
+                    abort.abort();
+                    Poll::Ready(Err(NetworkError))
+                }
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    async fn exchange(&self, request: HttpRequest, abort: &AbortController) -> Result<HttpResponse, NetworkError> {
+        // An address of its own is the refresh endpoint, which lives on a cookie.
+        let own = request.path.contains("://");
+        let url = if own { request.path.clone() } else { format!("{}{}", self.url, request.path) };
+        let signal = abort.signal();
+        let mut builder = RequestBuilder::new(&url)
+            .method(if request.method == "POST" { Method::POST } else { Method::GET })
+            .abort_signal(Some(&signal));
+        if own || self.cookies {
+            builder = builder.credentials(RequestCredentials::Include);
+        }
+        if let Some(token) = &request.token {
+            builder = builder.header("authorization", &format!("Bearer {token}"));
+        }
+        let sent = match request.body {
+            None => builder.build(),
+            Some(text) => {
+                builder = builder.header("content-type", "application/json");
+                match self.compressed(&text).await {
+                    Some(bytes) => builder.header("content-encoding", "gzip").body(bytes),
+                    None => builder.body(text),
+                }
+            }
+        };
+        let response = sent.map_err(|_| NetworkError)?.send().await.map_err(|_| NetworkError)?;
+        let body = response.text().await.map_err(|_| NetworkError)?;
+        // Seconds; the date form is not used by this protocol's servers.
+        let retry_after = response.headers().get("retry-after").and_then(|text| text.trim().parse::<u64>().ok());
+        Ok(HttpResponse { status: response.status(), retry_after_ms: retry_after.map(|seconds| seconds * 1000), body })
+    }
+
+    async fn compressed(&self, text: &str) -> Option<Uint8Array> {
+        if text.len() < limits::GZIP_ABOVE_BYTES || self.plain.get() {
+            return None;
+        }
+        let bytes = gzip(text).await;
+        self.plain.set(bytes.is_none());
+        bytes
+    }
+}
+
+async fn gzip(text: &str) -> Option<Uint8Array> {
+    let blob = Blob::new_with_str_sequence(&js_sys::Array::of1(&JsValue::from_str(text))).ok()?;
+    let stream = CompressionStream::new("gzip").ok()?;
+    let compressed = blob.stream().pipe_through(&stream);
+    let response = Response::new_with_opt_readable_stream(Some(&compressed)).ok()?;
+    let buffer = JsFuture::from(response.array_buffer().ok()?).await.ok()?;
+    Some(Uint8Array::new(&buffer))
+}

@@ -62,6 +62,8 @@ export interface Conflicts {
 const camel = (raw: object): unknown =>
   Object.fromEntries(Object.entries(raw).map(([name, value]) => [name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase()), value]));
 
+const progress = ({ phase, done, total }: EngineEvent): SyncProgress => ({ phase: String(phase), done: Number(done), total: Number(total) });
+
 export class Landfall {
   readonly sync: Sync;
   readonly outbox: Outbox;
@@ -165,8 +167,8 @@ export class Landfall {
     if (unsynced === 'ask') {
       // Counted when what was written before has been stored.
       await this.#writes.idle();
-      const { pending, sending, parked, failed } = await this.#engine.call(async (replica) => replica.status());
-      const count = pending + sending + parked + failed;
+      const { pending, parked } = await this.#engine.call(async (replica) => replica.status());
+      const count = pending + parked;
       if (count > 0) throw new SyncError('unsynced_writes', `${count} writes have not reached the server.`, { details: { count } });
     }
     this.#writes.send();
@@ -217,8 +219,8 @@ export class Landfall {
       },
       now: async ({ onProgress } = {}) => {
         this.#writes.send();
-        const progress = onProgress && ((json: string) => queueMicrotask(() => guarded(() => onProgress(JSON.parse(json) as SyncProgress))));
-        return JSON.parse(await this.#engine.call((replica) => replica.sync_now(progress))) as SyncResult;
+        const hear = onProgress && ((json: string) => queueMicrotask(() => guarded(() => onProgress(progress(JSON.parse(json) as EngineEvent)))));
+        return JSON.parse(await this.#engine.call((replica) => replica.sync_now(hear))) as SyncResult;
       },
       on: (event, listener) => this.#events.on(event, listener),
     };
@@ -253,13 +255,13 @@ export class Landfall {
       case 'rejected':
         return emit.emit('rejected', camel(event['entry'] as object) as OutboxEntry);
       case 'applied':
-        return emit.emit('applied', event['entries'] as readonly Json[]);
+        return emit.emit('applied', event['entries'] as readonly number[]);
       case 'change':
         return emit.emit('change', event['collections'] as readonly string[]);
       case 'progress':
-        return emit.emit('progress', event);
+        return emit.emit('progress', progress(event));
       case 'storage':
-        return emit.emit('storage', this.#status.storage);
+        return emit.emit('storage', { code: String(event['code']), ...('count' in event && { count: Number(event['count']) }) });
       case 'auth_required':
         return emit.emit('auth_required', null);
       case 'enqueued':
@@ -318,7 +320,7 @@ export class Collection<T extends object> {
     return json === undefined ? undefined : decodeRow<T>(json);
   }
 
-  /** Errors: `invalid_query` at once, for what JSON cannot hold. */
+  /** Errors: `invalid_options` at once, for what JSON cannot hold. */
   query(options: QueryOptions<T> = {}): Query<T> {
     return new Query<T>(this.#engine, this.#writes.send, this.name, options);
   }

@@ -5,48 +5,41 @@
  * A conflict or a server's refusal is not an error: it is an outcome, and shows up in the outbox and in events.
  */
 
-/** Every code that a call of this package can reject or throw with. A test compares this list with the one in Rust. */
-export const syncErrorCodes = [
-  // the call is wrong: nothing was stored
+/** The engine's codes: `CODES` in crates/replica/src/error.rs, in its order. A test compares the two. */
+export const engineErrorCodes = [
   'invalid_options',
   'invalid_record',
-  'invalid_query',
   'id_too_long',
   'record_too_large',
   'unknown_collection',
-  'scope_missing',
-  'immutable_field',
   'not_found',
   'already_exists',
   'ambiguous_id',
-  'unknown_entry',
-  'entry_busy',
+  'missing_scope_field',
   'group_too_large',
   'group_crosses_scopes',
-  'lane_full',
   'outbox_full',
-  'unsynced_writes',
-  'closed',
-  // this device's storage
+  'not_parked',
   'storage_failed',
-  'storage_blocked',
-  'storage_unavailable',
   'quota_exceeded',
   'newer_schema',
-  // the way to the server and its answers
-  'network',
-  'timeout',
-  'rate_limited',
-  'server_error',
-  'bad_request',
-  'payload_too_large',
-  'upgrade_required',
-  'protocol',
-  'auth_required',
-  'wrong_user',
-  // ours
+  'blocked',
+  'unavailable',
+  'closed',
+] as const;
+
+/** Every code that a call of this package can reject or throw with. */
+export const syncErrorCodes = [
+  ...engineErrorCodes,
+  /** `logout()` would lose what has not reached the server; `details.count`. */
+  'unsynced_writes',
+  /** A worker's flush left something to send; the browser wakes the worker again. */
+  'unsent',
+  /** The module could not be fetched or compiled. */
   'wasm_unavailable',
+  /** The engine broke during the call; whether a write was stored is not known (`details.fate`), the outbox shows it. */
   'engine_failed',
+  /** A bug, or a module and a script of two builds. */
   'internal',
 ] as const;
 

@@ -42,7 +42,7 @@ export class Query<T extends object> {
     const given = Object.entries(options).filter(([, value]) => value !== undefined);
     this.#engine = engine;
     this.#before = before;
-    this.#json = encodeObject({ ...Object.fromEntries<unknown>(given), collection }, 'invalid_query', 'query');
+    this.#json = encodeObject({ ...Object.fromEntries<unknown>(given), collection }, 'invalid_options', 'query');
   }
 
   async get(): Promise<Stored<T>[]> {

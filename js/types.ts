@@ -104,9 +104,13 @@ export type Unsubscribe = () => void;
 export interface SyncStatus {
   readonly connectivity: 'online' | 'limited' | 'offline';
   readonly phase: 'idle' | 'pushing' | 'pulling' | 'paused';
+  /** Entries without a final outcome, those under way included. */
   readonly pending: number;
+  /** Those of them that are under way. */
   readonly sending: number;
+  /** Entries and groups that wait for a person, failed ones included. */
   readonly parked: number;
+  /** Those of them that were tried too often. */
   readonly failed: number;
   readonly conflicts: number;
   /** Milliseconds since 1970, or null before the first. */
@@ -136,8 +140,12 @@ export interface SyncResult {
   readonly error: string | null;
 }
 
-/** Progress as the engine tells it; counts of what this run has done so far. */
-export type SyncProgress = Readonly<Record<string, Json>>;
+/** How far a run has come. */
+export interface SyncProgress {
+  readonly phase: string;
+  readonly done: number;
+  readonly total: number;
+}
 
 export interface OutboxEntry {
   /** The entry's number, as `put()` resolved with it. */
@@ -148,26 +156,30 @@ export interface OutboxEntry {
   readonly record: string;
   readonly op: 'create' | 'update' | 'delete';
   readonly state: 'pending' | 'sending' | 'parked' | 'failed';
-  readonly fields: Readonly<Record<string, Json>> | null;
-  readonly createdAt: number;
+  readonly fields: Readonly<Record<string, Json>>;
+  /** Milliseconds since 1970. */
+  readonly createdAt?: number;
   readonly attempts: number;
   /** Why it needs a person. */
   readonly reason?: { readonly code: string; readonly message: string; readonly fields?: Json };
-  readonly base?: Readonly<Record<string, Json>> | null;
-  readonly local?: Readonly<Record<string, Json>> | null;
-  readonly server?: Readonly<Record<string, Json>> | null;
+  readonly base?: Readonly<Record<string, Json>>;
+  readonly local?: Readonly<Record<string, Json>>;
+  readonly server?: Readonly<Record<string, Json>>;
   readonly group?: string;
 }
 
+/** A value of this device that lost, kept beside the one that stands. */
 export interface Conflict {
-  readonly id: string;
+  /** The entry's number. */
+  readonly id: number;
   readonly collection: string;
   readonly scope: string;
   readonly record: string;
   /** Milliseconds since 1970. */
   readonly at: number;
   readonly status: string;
-  readonly local: Readonly<Record<string, Json>> | null;
+  readonly op: OutboxEntry['op'];
+  readonly local: Readonly<Record<string, Json>>;
   readonly server: Readonly<Record<string, Json>> | null;
   readonly seq: number;
 }
@@ -179,12 +191,14 @@ export interface SyncEvents {
   conflict: Conflict;
   /** An entry was refused and waits in the outbox for a person. */
   rejected: OutboxEntry;
-  applied: readonly Json[];
+  /** Numbers of the entries that the server took. */
+  applied: readonly number[];
   /** The collections in which something may look different now. */
   change: readonly string[];
   progress: SyncProgress;
   auth_required: null;
-  storage: SyncStatus['storage'];
+  /** What the engine had to mend: `client_fork` (this profile was cloned or rolled back), `requeued` (the server was restored; `count` entries are sent again). */
+  storage: { readonly code: string; readonly count?: number };
   /** The engine broke and was started anew from the database. Calls under way were rejected with this error; none was repeated. */
   restarted: { readonly error: SyncError; readonly recovered: boolean };
 }

@@ -91,7 +91,7 @@ class Flusher {
     const report = await this.#flush(database, lastChance).catch(toSyncError);
     const windows = await this.#scope.clients.matchAll({ type: 'window', includeUncontrolled: true });
     if (decide(windows.length, report) === 'resolve') return;
-    throw isSyncError(report) ? report : new SyncError('network', 'Something is still to be sent.', { retryable: true });
+    throw isSyncError(report) ? report : new SyncError('unsent', 'Something is still to be sent.', { retryable: true });
   }
 
   async #flushAll(): Promise<void> {
@@ -157,6 +157,7 @@ async function flushOnce(database: string, lastChance: boolean, deadlineMs: numb
   // A promise of an instance that died would never end, nor would the event that waits for it.
   const death = new Promise<never>((_, reject) => (forget = onDeath(reject)));
   const event = (json: string): void => {
+    if (seen !== liveGeneration()) return;
     const said = JSON.parse(json) as { readonly type: string; readonly message?: unknown };
     if (said.type === 'panic') instanceDied(said.message, seen);
   };

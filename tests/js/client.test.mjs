@@ -63,7 +63,7 @@ class FakeReplica {
     this.note('edit', ...args);
   }
   async sync_now(progress) {
-    progress?.('{"pushed":1}');
+    progress?.('{"type":"progress","phase":"push","done":1,"total":2}');
     return '{"pushed":1,"pulled":2,"rejected":0,"pending":0,"error":null}';
   }
   async set_token(...args) {
@@ -288,7 +288,7 @@ test('a query is asked as it was written, after the writes before it', async () 
   await written;
   assert.deepEqual(last().calls.map(([name]) => name).filter((name) => !name.startsWith('set_')), ['write', 'query']);
   assert.deepEqual(last().of('query'), [[{ collection: 'notes', where: { n: { gte: 1, in: [1, 2] } }, orderBy: [['n', 'desc']], limit: 5 }]]);
-  assert.throws(() => db.collection('notes').query({ where: { n: undefined } }), { code: 'invalid_query' });
+  assert.throws(() => db.collection('notes').query({ where: { n: undefined } }), { code: 'invalid_options' });
 });
 
 test('a subscriber is told on a microtask, of several answers in one turn only the last', async () => {
@@ -331,13 +331,13 @@ test('a subscriber that throws is reported and harms nobody', async () => {
 test('a live query that the engine refuses tells its subscriber', async () => {
   const { db } = await opened();
   last().watch = () => {
-    throw { code: 'invalid_query', message: 'm' };
+    throw { code: 'invalid_options', message: 'm' };
   };
   const errors = [];
   db.collection('notes').subscribe(assert.fail, (error) => errors.push(error.code));
   assert.deepEqual(errors, []);
   await settled();
-  assert.deepEqual(errors, ['invalid_query']);
+  assert.deepEqual(errors, ['invalid_options']);
 });
 
 // ---- status, events, outbox ----------------------------------------------------------------------------------------
@@ -375,7 +375,7 @@ test('sync.now() gives the result and tells progress outside the engine’s call
   const { db } = await opened();
   const progress = [];
   assert.deepEqual(await db.sync.now({ onProgress: (step) => progress.push(step) }), { pushed: 1, pulled: 2, rejected: 0, pending: 0, error: null });
-  assert.deepEqual(progress, [{ pushed: 1 }]);
+  assert.deepEqual(progress, [{ phase: 'push', done: 1, total: 2 }]);
 });
 
 test('a token is handed over with the end that it names', async () => {
@@ -413,7 +413,7 @@ test('close() lets waiting writes out, frees once, and later calls say closed', 
 test('logout asks first when something has not reached the server, a write of this very turn included', async () => {
   const { db } = await opened();
   last().write = async function (json) {
-    this.raw = { ...calm, pending: 1, parked: 2, failed: 1 };
+    this.raw = { ...calm, pending: 2, sending: 1, parked: 2, failed: 1 };
     return FakeReplica.prototype.write.call(this, json, false);
   };
   void db.collection('notes').put({});

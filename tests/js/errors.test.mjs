@@ -1,12 +1,19 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { load } from './support/load.mjs';
 
-const { SyncError, isSyncError, syncErrorCodes, toSyncError } = await load('js/errors.ts');
+const { SyncError, engineErrorCodes, isSyncError, syncErrorCodes, toSyncError } = await load('js/errors.ts');
 
 test('every code is listed once and is snake_case', () => {
   assert.equal(new Set(syncErrorCodes).size, syncErrorCodes.length);
   for (const code of syncErrorCodes) assert.match(code, /^[a-z]+(_[a-z]+)*$/);
+});
+
+test('the engine’s codes are those of Rust, where they live', () => {
+  const source = readFileSync(new URL('../../crates/replica/src/error.rs', import.meta.url), 'utf8');
+  const [, list] = /pub const CODES[^=]*= \[([^\]]*)\]/.exec(source);
+  assert.deepEqual(engineErrorCodes, [...list.matchAll(/"(\w+)"/g)].map(([, code]) => code));
 });
 
 test('what the engine throws becomes a SyncError with the same code, message and data', () => {

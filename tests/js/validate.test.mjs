@@ -99,7 +99,7 @@ test('an id is a non-empty string of at most 128 bytes', () => {
 });
 
 test('the caller names the code and the subject', () => {
-  assert.throws(() => encodeObject({ where: { a: undefined } }, 'invalid_query', 'query'), (error) => error.code === 'invalid_query' && /query at where\.a/.test(error.message));
+  assert.throws(() => encodeObject({ where: { a: undefined } }, 'invalid_options', 'query'), (error) => error.code === 'invalid_options' && /query at where\.a/.test(error.message));
 });
 
 test('all 3,201 real records of movies.json come back equal', () => {

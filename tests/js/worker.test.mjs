@@ -105,7 +105,7 @@ test('a sync event rejects while something is sendable and no window is open, an
   const [first] = self.fire('sync', tag(1));
   await settled();
   flushes[0].end({ sendable: 1, pending: 1 });
-  await assert.rejects(first, { name: 'SyncError', code: 'network', retryable: true });
+  await assert.rejects(first, { name: 'SyncError', code: 'unsent', retryable: true });
   self.windows = [{}];
   const [second] = self.fire('sync', tag(2));
   await settled();
@@ -143,8 +143,8 @@ test('a failed flight does not fail the one that waited behind it', async () => 
   attach(self);
   const [first, second] = [self.fire('sync', tag(1)), self.fire('sync', tag(2))].flat();
   await settled();
-  flushes[0].fail({ code: 'network', message: 'm' });
-  await assert.rejects(first, { code: 'network' });
+  flushes[0].fail({ code: 'storage_failed', message: 'm' });
+  await assert.rejects(first, { code: 'storage_failed' });
   await settled();
   flushes[1].end();
   await second;
@@ -179,7 +179,7 @@ test('activate flushes every database of Landfall, and never rejects', async () 
   await settled();
   assert.deepEqual(log.filter((line) => line.startsWith('open')), ['open landfall:app:ada', 'open landfall:app:bob']);
   flushes[0].end();
-  flushes[1].fail({ code: 'network', message: 'm' });
+  flushes[1].fail({ code: 'storage_failed', message: 'm' });
   await wait;
 });
 

@@ -39,6 +39,10 @@ test('the tarball holds what an app needs and nothing of how it was made', () =>
   for (const path of files) assert.ok(!readFileSync(join(installed, path)).includes(root), `${path} names a directory of the machine it was built on`);
 });
 
+test('the engine was bound with its reset function, without which a panic ends every database of the page', () => {
+  for (const name of ['index.js', 'service-worker.js', 'service-worker.classic.js']) assert.match(readFileSync(join(installed, 'dist', name), 'utf8'), /new WebAssembly\.Instance\(/);
+});
+
 test('it installs without any dependency', () => {
   assert.deepEqual(readdirSync(join(project, 'node_modules')).filter((name) => !name.startsWith('.')), ['landfall']);
 });

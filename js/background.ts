@@ -20,6 +20,8 @@ export class BackgroundFlush {
   #n = 0;
   #busy = false;
   #again = false;
+  /** The worker that gets messages, once that has turned out to be the way. */
+  #worker: ServiceWorker | undefined;
 
   constructor(database: string, worker: boolean | ServiceWorkerRegistration) {
     this.#database = database;
@@ -31,6 +33,13 @@ export class BackgroundFlush {
   /** From now on another tag: the last one may have been tried, and refused, while the page was away. */
   renew(): void {
     this.#n = 0;
+  }
+
+  /** The page may not come back: what a pause between two messages holds back goes now. */
+  leave(): void {
+    if (!this.#again || !this.#worker) return;
+    this.#again = false;
+    this.#worker.postMessage(flushMessage(this.#database));
   }
 
   async request(): Promise<void> {
@@ -57,7 +66,8 @@ export class BackgroundFlush {
     } catch {
       // Refused by the person or switched off: as if there were none.
     }
-    registration.active?.postMessage(flushMessage(this.#database));
+    this.#worker = registration.active ?? undefined;
+    this.#worker?.postMessage(flushMessage(this.#database));
     await new Promise((resolve) => setTimeout(resolve, messagePauseMs));
   }
 }

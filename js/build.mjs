@@ -9,7 +9,7 @@
 // by it. (Vite's library mode would put it into the script as text.)
 
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { gzipSync } from 'node:zlib';
@@ -114,6 +114,8 @@ async function buildDist() {
       console.log(`dist/${name}: ${code.length} bytes, ${gzipSync(code, { level: 9 }).length} gzip`);
     }
     cpSync(engineModule, join(dist, 'landfall_bg.wasm'));
+    // A temporary directory is its owner's alone.
+    chmodSync(dist, 0o755);
     rmSync(join(root, 'dist'), { recursive: true, force: true });
     renameSync(dist, join(root, 'dist'));
   } finally {

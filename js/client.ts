@@ -205,6 +205,7 @@ export class Landfall {
       online: (online) => this.#engine.tell((replica) => replica.set_online(online)),
       visible: (visible) => {
         if (visible) this.#background.renew();
+        else this.#background.leave();
         this.#engine.tell((replica) => replica.set_visible(visible));
       },
       wake: (reason) => this.#engine.tell((replica) => replica.wake(reason)),

@@ -95,8 +95,8 @@ class Flusher {
   }
 
   async #flushAll(): Promise<void> {
-    const databases = (await indexedDB.databases?.().catch(() => [])) ?? [];
-    await Promise.all(databases.map(({ name }) => name?.startsWith(databasePrefix) && this.#tryFlush(name)));
+    const names = (await databaseNames()) ?? [];
+    await Promise.all(names.filter((name) => name.startsWith(databasePrefix)).map((name) => this.#tryFlush(name)));
   }
 
   /** For events that no browser repeats: what went wrong stays in the database and in its status. */
@@ -109,6 +109,12 @@ class Flusher {
     this.#flights.set(database, flights);
     return flights.join(lastChance, Date.now() + this.budgetMs);
   }
+}
+
+/** Undefined where the browser does not say. */
+async function databaseNames(): Promise<string[] | undefined> {
+  const databases = await indexedDB.databases?.().catch(() => undefined);
+  return databases?.map(({ name }) => name ?? '');
 }
 
 type Fly = (lastChance: boolean, deadlineMs: number) => Promise<FlushReport | undefined>;
@@ -152,6 +158,9 @@ class Flights {
 
 /** Undefined when there is no such database. The engine is closed afterwards, so that a page can delete or upgrade it. */
 async function flushOnce(database: string, lastChance: boolean, deadlineMs: number): Promise<FlushReport | undefined> {
+  // To open a database is to make it: a tag that outlived a logout must not bring an empty one back.
+  const names = await databaseNames();
+  if (names && !names.includes(database)) return undefined;
   const seen = liveGeneration();
   let forget: (() => void) | undefined;
   // A promise of an instance that died would never end, nor would the event that waits for it.

@@ -584,6 +584,33 @@ for (const [what, sync] of [['is missing', undefined], ['is refused', { register
   });
 }
 
+test('a page that is hidden lets the message out that a pause held back', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  globalThis.document = Object.assign(new EventTarget(), { visibilityState: 'visible' });
+  try {
+    const posted = [];
+    const { db } = await opened({ persist: 'manual', serviceWorker: { active: { postMessage: (data) => posted.push(data) } } });
+    const hide = () => {
+      document.visibilityState = 'hidden';
+      document.dispatchEvent(new Event('visibilitychange'));
+    };
+    last().say({ type: 'enqueued' });
+    await settled();
+    hide();
+    assert.equal(posted.length, 1);
+    last().say({ type: 'enqueued' });
+    hide();
+    hide();
+    assert.equal(posted.length, 2);
+    t.mock.timers.tick(1000);
+    await settled();
+    assert.equal(posted.length, 2);
+    await db.close();
+  } finally {
+    delete globalThis.document;
+  }
+});
+
 test('without a service worker entries ask for nothing', async () => {
   const ready = mock.fn();
   setNavigator({ onLine: true, serviceWorker: { get ready() { return ready(); } } });

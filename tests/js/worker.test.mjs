@@ -61,7 +61,7 @@ beforeEach(async () => {
   self = new WorkerScope();
   log = [];
   flushes = [];
-  databases = [];
+  databases = ['landfall:app:ada', 'landfall:app:bob'];
   globalThis.indexedDB = { databases: async () => databases.map((name) => ({ name, version: 1 })) };
   globalThis.engine = {
     open_stored: async (database, hooks) => {
@@ -166,10 +166,23 @@ test('events of others are left alone', () => {
   assert.deepEqual(self.fire('message', { data: null }), []);
 });
 
-test('a database that is gone ends well', async () => {
-  globalThis.engine.open_stored = async () => undefined;
+test('a database that is gone ends well and is not made again', async () => {
+  databases = [];
   attach(self);
   await self.fire('sync', tag(1))[0];
+  assert.deepEqual(log, []);
+  databases = ['landfall:app:ada'];
+  globalThis.engine.open_stored = async () => undefined;
+  await self.fire('sync', tag(2))[0];
+});
+
+test('where the browser does not list its databases the tag’s is opened', async () => {
+  globalThis.indexedDB = {};
+  attach(self);
+  const [wait] = self.fire('sync', tag(1));
+  await settled();
+  flushes[0].end();
+  await wait;
 });
 
 test('activate flushes every database of Landfall, and never rejects', async () => {

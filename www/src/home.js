@@ -4,7 +4,7 @@ import { openShift } from './attendance.js';
 import { announce, ask, h, icon } from './dom.js';
 import { count } from './format.js';
 import { attentionPanel, conflictPanel } from './parts/attention.js';
-import { bannerStack, storageBanner } from './parts/banners.js';
+import { bannerStack, mendedBanner, storageBanner } from './parts/banners.js';
 import { clockCard } from './parts/clock-card.js';
 import { editDialog } from './parts/edit-dialog.js';
 import { signInAgain } from './parts/login.js';
@@ -67,7 +67,7 @@ export function homeScreen({ db, person, install, onLoggedOut }) {
   function draw() {
     if (!element.isConnected) return;
     clock.update(openShift(records ?? []));
-    list.update({ records: records ?? [], facilities, hasMore, loading: records === null || (records.length === 0 && status?.cold && status.connectivity !== 'offline') });
+    list.update({ records: records ?? [], facilities, hasMore, offline: status.connectivity === 'offline', loading: records === null || (records.length === 0 && status?.cold && status.connectivity !== 'offline') });
   }
 
   function showStatus(next) {
@@ -83,7 +83,7 @@ export function homeScreen({ db, person, install, onLoggedOut }) {
   }
 
   function authBanner() {
-    const waiting = status.pending + status.sending;
+    const waiting = status.pending;
     const kept = waiting > 0 ? ` ${count(waiting, 'change')} on this device ${waiting === 1 ? 'waits' : 'wait'} to be sent and nothing is lost.` : ' You can go on working meanwhile.';
     return {
       kind: 'wait',
@@ -92,7 +92,7 @@ export function homeScreen({ db, person, install, onLoggedOut }) {
       action: {
         label: 'Sign in',
         testid: 'auth-sign-in',
-        run: () => signInAgain({ person, pending: status.pending + status.sending, onLoggedIn: ({ token }) => db.token(token) }),
+        run: () => signInAgain({ person, pending: status.pending, onLoggedIn: ({ token }) => db.token(token) }),
       },
     };
   }
@@ -189,6 +189,8 @@ export function homeScreen({ db, person, install, onLoggedOut }) {
         readListsSoon();
       }),
       db.sync.on('change', readListsSoon),
+      db.sync.on('storage', (event) => banners.set('mended', mendedBanner(event))),
+      db.sync.on('restarted', ({ error, recovered }) => recovered || onError(error)),
     );
     const dayTimer = setInterval(draw, dayCheckMs);
     ends.push(() => clearInterval(dayTimer), () => clearTimeout(listsTimer), sync.stop, clock.stop);

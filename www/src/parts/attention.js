@@ -87,7 +87,7 @@ export function conflictPanel({ db, user, getFacilities, onError }) {
 
   function update(next = conflicts) {
     conflicts = next;
-    const shown = conflicts.filter(({ id }) => !dismissed.has(id)).sort((a, b) => b.at - a.at);
+    const shown = conflicts.filter((conflict) => !dismissed.has(nameOf(conflict))).sort((a, b) => b.at - a.at);
     element.hidden = shown.length === 0;
     reconcile(list, shown.slice(0, shownMost), { key: (conflict) => conflict.id, signature: (conflict) => JSON.stringify([conflict, getFacilities()]), render: renderConflict });
   }
@@ -115,11 +115,11 @@ export function conflictPanel({ db, user, getFacilities, onError }) {
     );
   }
 
-  function dismiss({ id }) {
-    dismissed.add(id);
+  function dismiss(seen) {
+    dismissed.add(nameOf(seen));
     // Only what the database still lists is worth remembering.
-    const listed = new Set(conflicts.map((conflict) => conflict.id));
-    localStorage.setItem(dismissedKey, JSON.stringify([...dismissed].filter((seen) => listed.has(seen))));
+    const listed = new Set(conflicts.map(nameOf));
+    localStorage.setItem(dismissedKey, JSON.stringify([...dismissed].filter((name) => listed.has(name))));
     update();
   }
 
@@ -136,6 +136,9 @@ export function conflictPanel({ db, user, getFacilities, onError }) {
 
   return { element, update };
 }
+
+/** Numbers start anew in a new database of the same person; with the time they do not meet. */
+const nameOf = ({ id, at }) => `${id}@${at}`;
 
 /** `[{field, message}]` of a refusal, whether the server named fields or only a reason. */
 function errorsOf({ reason, state }) {

@@ -31,6 +31,15 @@ export function bannerStack() {
   return { element, set };
 }
 
+/** What the engine had to mend, in words for the person. */
+export function mendedBanner({ code, count }) {
+  const text = {
+    requeued: `The server was restored from a backup. ${count ?? 'Some'} of your changes are being sent again.`,
+    client_fork: 'This browser profile was copied or set back. What was not sent yet is being sent again.',
+  }[code];
+  return text ? { kind: 'info', symbol: 'sync', text, onClose: () => {} } : null;
+}
+
 /** The banner that the storage state asks for, or null. */
 export function storageBanner({ state, quarantined, message }) {
   if (state === 'quota') return { kind: 'bad', symbol: 'disk', text: 'This device is out of space. New records cannot be saved until you free some.' };

@@ -16,26 +16,26 @@ export function recordList({ onEdit, onMore }) {
     more,
   );
 
-  function update({ records, facilities, hasMore, loading }) {
+  function update({ records, facilities, hasMore, loading, offline }) {
     const names = new Map(facilities.map(({ code, name }) => [code, name]));
     empty.hidden = records.length > 0 || loading;
     more.hidden = !hasMore;
     reconcile(days, byDay(records), {
       key: (day) => day.day,
-      signature: (day) => JSON.stringify([dayName(day.at), day.records.map((record) => signature(record, names))]),
+      signature: (day) => JSON.stringify([dayName(day.at), day.records.map((record) => signature(record, names, offline))]),
       render: renderDay,
-      update: (section, day) => updateDay(section, day, names),
+      update: (section, day) => updateDay(section, day, names, offline),
     });
   }
 
-  function updateDay(section, day, names) {
+  function updateDay(section, day, names, offline) {
     const [head, list] = section.children;
     setText(head.firstChild, dayName(day.at));
     setText(head.lastChild, day.worked > 0 ? duration(day.worked) : '');
     reconcile(list, day.records, {
       key: (record) => record.id,
-      signature: (record) => signature(record, names),
-      render: (record) => renderRecord(record, names, onEdit),
+      signature: (record) => signature(record, names, offline),
+      render: (record) => renderRecord(record, names, offline, onEdit),
     });
   }
 
@@ -50,16 +50,20 @@ function renderDay({ day }) {
   );
 }
 
-const signature = (record, names) => JSON.stringify([record, meta(record)?.state, names.get(record.facility_id)]);
+const stateName = (record) => meta(record)?.state ?? 'pending';
 
-function renderRecord(record, names, onEdit) {
-  const { state } = meta(record) ?? { state: 'pending' };
-  const { tone, icon: symbol, label } = stateOf(state);
+/** What is on its way when the network goes waits like the rest. */
+const shownState = (record, offline) => (offline && stateName(record) === 'sending' ? 'pending' : stateName(record));
+
+const signature = (record, names, offline) => JSON.stringify([record, stateName(record), shownState(record, offline), names.get(record.facility_id)]);
+
+function renderRecord(record, names, offline, onEdit) {
+  const { tone, icon: symbol, label } = stateOf(shownState(record, offline));
   const from = instant(record.clock_in);
   const to = instant(record.clock_out);
   const times = timesOf(from, to);
   const facility = names.get(record.facility_id) ?? record.facility_id;
-  return h('li', { class: 'record', testid: 'record', 'data-id': record.id, 'data-state': state },
+  return h('li', { class: 'record', testid: 'record', 'data-id': record.id, 'data-state': stateName(record) },
     h('div', { class: 'record__main' },
       h('p', { class: 'record__times', testid: 'record-times', title: from === null ? '' : `${exactTime(from)} – ${to === null ? 'now' : exactTime(to)}` },
         h('span', {}, times), to !== null && h('span', { class: 'record__length' }, duration(worked(record)))),

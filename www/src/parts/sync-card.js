@@ -59,7 +59,7 @@ export function syncCard({ db }) {
       badge.replaceChildren(icon(symbol, symbol === 'sync' ? 'icon--turning' : ''));
     }
     setText(title, words);
-    const waiting = status.pending + status.sending;
+    const waiting = status.pending;
     pending.dataset.count = String(waiting);
     setText(pending, waiting === 0 ? 'Nothing waiting' : `${count(waiting, 'change')} waiting`);
     drawLastSync();
@@ -85,7 +85,7 @@ export function syncCard({ db }) {
   async function syncNow() {
     if (running) return;
     running = true;
-    const total = status ? status.pending + status.sending : 0;
+    const sofar = { total: status?.pending ?? 0, sent: 0, received: 0 };
     button.setAttribute('aria-disabled', 'true');
     setText(button, 'Syncing…');
     result.hidden = true;
@@ -93,7 +93,7 @@ export function syncCard({ db }) {
     bar.removeAttribute('value');
     draw();
     try {
-      const outcome = await db.sync.now({ onProgress: (progress) => showProgress(progress, total) });
+      const outcome = await db.sync.now({ onProgress: (progress) => showProgress(sofar, progress) });
       showResult(resultWords(outcome));
     } catch (error) {
       showResult(errorWords(error.code, error.message));
@@ -106,14 +106,15 @@ export function syncCard({ db }) {
     }
   }
 
-  function showProgress(progress, total) {
-    const pushed = Number(progress.pushed ?? 0);
-    const pulled = Number(progress.pulled ?? 0);
-    if (total > 0 && pushed < total) {
+  /** Adds one step of this run: a push tells of `total` sent when it starts and `done` when it is settled, a pull of a page. */
+  function showProgress(sofar, { phase, done }) {
+    sofar[phase === 'push' ? 'sent' : 'received'] += done;
+    const { total, sent, received } = sofar;
+    if (total > 0 && sent < total) {
       bar.max = total;
-      bar.value = pushed;
+      bar.value = sent;
     } else bar.removeAttribute('value');
-    setText(title, total > 0 ? `Sent ${Math.min(pushed, total)} of ${total}, received ${pulled}` : `Received ${pulled}`);
+    setText(title, total > 0 ? `Sent ${Math.min(sent, total)} of ${total}` : received > 0 ? `Received ${received}` : 'Syncing…');
   }
 
   function showResult(words) {
@@ -127,7 +128,7 @@ export function syncCard({ db }) {
 
 function describe(status, busy) {
   const attention = status.parked + status.failed;
-  const waiting = status.pending + status.sending;
+  const waiting = status.pending;
   if (status.auth === 'auth_required') return { tone: 'bad', symbol: 'key', words: 'Sign in to sync' };
   if (status.connectivity === 'offline') return { tone: 'wait', symbol: 'offline', words: 'You are offline' };
   if (busy) return { tone: 'busy', symbol: 'sync', words: status.phase === 'pulling' && status.cold ? 'Loading your records…' : 'Syncing…' };

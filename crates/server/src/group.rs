@@ -1,8 +1,8 @@
 //! Cutting a push into what is decided together: lone mutations and groups.
 
 use crate::mutation::{Content, Element, record_bytes};
-use landfall_protocol::limits::{GROUP_BYTES_MAX, GROUP_COUNT_MAX};
 use landfall_protocol::GroupId;
+use landfall_protocol::limits::{GROUP_BYTES_MAX, GROUP_COUNT_MAX};
 use std::collections::BTreeMap;
 use std::ops::Range;
 

@@ -161,6 +161,7 @@ export class Landfall {
   /**
    * Ends the session and closes the database. `keep` leaves the data for this user's next login, `wipe` deletes it with
    * everything unsent. `ask` (default) wipes, but throws `unsynced_writes` (`details.count`) when something would be lost.
+   * When it throws, the session has not ended. Errors: `blocked` while another tab does not let go of the data.
    */
   async logout({ unsynced = 'ask' }: { readonly unsynced?: 'ask' | 'keep' | 'wipe' } = {}): Promise<void> {
     if (this.#engine.ended) return;
@@ -172,7 +173,8 @@ export class Landfall {
       if (count > 0) throw new SyncError('unsynced_writes', `${count} writes have not reached the server.`, { details: { count } });
     }
     this.#writes.send();
-    await this.#end((replica) => replica.logout(unsynced === 'keep' ? 'keep' : 'wipe'));
+    await this.#engine.end((replica) => replica.logout(unsynced === 'keep' ? 'keep' : 'wipe'), true);
+    this.#deaf?.();
   }
 
   /** What a support person wants to see; without the contents of records. */
@@ -183,12 +185,8 @@ export class Landfall {
   /** Stops and lets go of the database; what was written before is stored. A second call does nothing. */
   async close(): Promise<void> {
     this.#writes.send();
-    await this.#end((replica) => replica.close());
-  }
-
-  async #end(last: Parameters<Engine['end']>[0]): Promise<void> {
     this.#deaf?.();
-    await this.#engine.end(last);
+    await this.#engine.end((replica) => replica.close());
   }
 
   #check(name: string): void {

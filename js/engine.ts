@@ -91,28 +91,38 @@ export class Engine {
     return this.#opening;
   }
 
-  /** Ends everything; `last` is the last thing done with the replica. A second call finds nothing to do. */
-  async end(last: (replica: Replica) => Promise<void>): Promise<void> {
+  /**
+   * Ends everything; `last` is the last thing done with the replica. A second call finds nothing to do.
+   * When `last` fails and `mayFail`, nothing has ended: the database is opened again and the call can be repeated.
+   */
+  async end(last: (replica: Replica) => Promise<void>, mayFail = false): Promise<void> {
     if (this.#end) return;
     const replica = this.#replica ?? (await this.#opening?.catch(() => undefined));
     // Somebody else may have ended it while it was opening.
     if (this.ended) return;
     this.#end = new SyncError('closed', 'This database is closed.');
     const seen = liveGeneration();
-    this.#watches.clear();
-    this.#forget();
-    try {
-      if (replica) {
+    let failed: SyncError | undefined;
+    if (replica) {
+      try {
         await last(replica);
-        replica.free();
+      } catch (error) {
+        failed = explain(error, seen);
       }
-    } catch (error) {
-      throw explain(error, seen);
-    } finally {
-      this.#replica = undefined;
-      const cut = new SyncError('closed', 'The database was closed during this call.', { details: { fate: 'unknown' } });
-      for (const fail of [...this.#inFlight]) fail(cut);
+      if (seen === liveGeneration()) replica.free();
     }
+    this.#replica = undefined;
+    this.#opening = undefined;
+    const cut = new SyncError('closed', 'The database was closed during this call.', { details: { fate: 'unknown' } });
+    for (const fail of [...this.#inFlight]) fail(cut);
+    if (failed && mayFail) {
+      this.#end = undefined;
+      await this.open().catch(() => undefined);
+    } else {
+      this.#watches.clear();
+      this.#forget();
+    }
+    if (failed) throw failed;
   }
 
   async #openFresh(): Promise<Replica> {

@@ -424,6 +424,24 @@ test('logout asks first when something has not reached the server, a write of th
   assert.deepEqual(last().of('logout'), [['keep']]);
 });
 
+test('a logout that fails has ended nothing and can be repeated', async () => {
+  const { db } = await opened();
+  const seen = [];
+  db.collection('notes').subscribe((records) => seen.push(records.length));
+  last().logout = async () => {
+    throw { code: 'blocked', message: 'm', retryable: true };
+  };
+  await rejectsWith(db.logout({ unsynced: 'wipe' }), 'blocked');
+  assert.equal(replicas.length, 2);
+  assert.equal((await db.collection('notes').put({})).status, 'stored');
+  last().watches.get(1)(rows(['a', 'synced']));
+  await settled();
+  assert.deepEqual(seen, [1]);
+  await db.logout({ unsynced: 'wipe' });
+  assert.deepEqual(last().of('logout'), [['wipe']]);
+  await rejectsWith(db.collection('notes').put({}), 'closed');
+});
+
 test('logout with nothing unsent wipes', async () => {
   const { db } = await opened();
   await db.logout();

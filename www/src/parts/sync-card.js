@@ -13,6 +13,7 @@ export function syncCard({ db }) {
   let busySince = null;
   let busyTimer;
   let running = false;
+  let resultSituation;
 
   const badge = h('span', { class: 'sync__badge' });
   const title = h('p', { class: 'sync__title', testid: 'sync-status' });
@@ -62,6 +63,7 @@ export function syncCard({ db }) {
     const waiting = status.pending;
     pending.dataset.count = String(waiting);
     setText(pending, waiting === 0 ? 'Nothing waiting' : `${count(waiting, 'change')} waiting`);
+    if (resultSituation !== situation()) result.hidden = true;
     drawLastSync();
     drawConnectivity();
   }
@@ -117,7 +119,11 @@ export function syncCard({ db }) {
     setText(title, total > 0 ? `Sent ${Math.min(sent, total)} of ${total}` : received > 0 ? `Received ${received}` : 'Syncing…');
   }
 
+  /** What a result was said about; it is taken away when this changes. */
+  const situation = () => `${status?.connectivity} ${status?.auth}`;
+
   function showResult(words) {
+    resultSituation = situation();
     setText(result, words);
     result.hidden = false;
   }

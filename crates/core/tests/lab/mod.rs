@@ -1,0 +1,195 @@
+//! A client's outbox without a disk: plans are applied to the state as a replica would do it.
+
+#![allow(dead_code)] // Each test file uses its own part.
+
+use landfall_core::plan::OutboxTxn;
+use landfall_core::rows::{ConflictRow, Entry, InFlight};
+use landfall_core::settle::{Event, SettlePlan, plan_settle};
+use landfall_core::state::{Base, BaseRecord, Config, State};
+use landfall_core::{batch, view};
+use landfall_protocol::{
+    ClientId, CollectionName, EntryId, Epoch, Fields, GroupId, Json, Mutation, Op, Outcome, Pair, Position, RecordId,
+    RecordKey, ResultStatus, Scope, Seq, Stamp, UnixMillis, Version,
+};
+use std::collections::BTreeMap;
+
+pub const NOW: UnixMillis = UnixMillis(1_000_000);
+
+/// The base of one client: records and how far pulls reach.
+#[derive(Default)]
+pub struct FakeBase {
+    pub records: BTreeMap<RecordKey, BaseRecord>,
+    pub covered: BTreeMap<Pair, Position>,
+    pub epoch: Option<Epoch>,
+}
+
+impl Base for FakeBase {
+    fn base(&self, key: &RecordKey) -> Option<BaseRecord> {
+        self.records.get(key).cloned()
+    }
+    fn covered(&self, pair: &Pair) -> Option<Position> {
+        self.covered.get(pair).copied()
+    }
+    fn epoch(&self) -> Option<&Epoch> {
+        self.epoch.as_ref()
+    }
+}
+
+pub struct Lab {
+    pub state: State,
+    pub base: FakeBase,
+    pub config: Config,
+    pub conflicts: BTreeMap<String, ConflictRow>,
+    next_log_key: u64,
+    ticks: u64,
+}
+
+pub fn key(id: &str) -> RecordKey {
+    RecordKey::new("user:u", "notes", id)
+}
+
+pub fn fields(json: &str) -> Fields {
+    serde_json::from_str(json).unwrap()
+}
+
+impl Lab {
+    pub fn new() -> Self {
+        let mut config = Config::new("u");
+        config.collections.insert(CollectionName::from("notes"), Default::default());
+        Self {
+            state: State::new(State::first_client(ClientId::from("c1"), "u")),
+            base: FakeBase::default(),
+            config,
+            conflicts: BTreeMap::new(),
+            next_log_key: 1,
+            ticks: 0,
+        }
+    }
+
+    /// A record that was pulled at this version.
+    pub fn pulled(&mut self, id: &str, version: u64, json: &str) {
+        let record = BaseRecord { version: Version(version), deleted: false, fields: fields(json) };
+        self.base.records.insert(key(id), record);
+        self.base.covered.insert(key(id).pair(), Position(version));
+    }
+
+    pub fn entry(&mut self, op: Op, id: &str, set: &str) -> Entry {
+        self.ticks += 1;
+        let on = view::server_view(&self.state, &self.base, &key(id)).map_or(Version::ZERO, |seen| seen.version);
+        Entry {
+            scope: Scope::from("user:u"),
+            collection: CollectionName::from("notes"),
+            id: RecordId::from(id),
+            op,
+            set: fields(set),
+            unset: Vec::new(),
+            stamp: Stamp::new(NOW.get() + self.ticks, 0, "c1"),
+            group: None,
+            on,
+            origin: None,
+            place: None,
+        }
+    }
+
+    /// Appends one log row.
+    pub fn log(&mut self, entries: Vec<Entry>) -> Vec<EntryId> {
+        let log_key = self.next_log_key;
+        self.next_log_key += 1;
+        let ids = (0..entries.len()).map(|index| EntryId::at(log_key, index)).collect();
+        self.state.add_log_row(log_key, &format!("commit{log_key}"), entries);
+        ids
+    }
+    pub fn write(&mut self, op: Op, id: &str, set: &str) -> EntryId {
+        let entry = self.entry(op, id, set);
+        self.log(vec![entry])[0]
+    }
+    pub fn group(&mut self, name: &str, writes: &[(Op, &str, &str)]) -> Vec<EntryId> {
+        let entries = writes
+            .iter()
+            .map(|(op, id, set)| {
+                let mut entry = self.entry(*op, id, set);
+                entry.group = Some(GroupId::from(name));
+                entry
+            })
+            .collect();
+        self.log(entries)
+    }
+
+    pub fn apply(&mut self, txn: OutboxTxn) {
+        assert_eq!(txn.client.rev, self.state.client.rev + 1, "every transaction of the outbox bumps the client row");
+        for (row, value) in txn.descriptors {
+            self.state.set_descriptor(&row, value);
+        }
+        for (row, value) in txn.settled {
+            self.state.set_settled(&row, value);
+        }
+        for (row, value) in txn.parked {
+            self.state.set_parked(&row, value);
+        }
+        for (row, value) in txn.conflicts {
+            if let Some(value) = value {
+                self.conflicts.insert(row, value);
+            }
+        }
+        for log_key in txn.delete_log {
+            self.state.drop_log_row(log_key);
+        }
+        self.state.client = txn.client;
+        for entries in txn.append {
+            self.log(entries);
+        }
+    }
+
+    /// Stores the next batch; returns its mutations (none: nothing to send).
+    pub fn build(&mut self) -> Vec<InFlight> {
+        match batch::plan_batch(&self.state, &self.base, &self.config, NOW) {
+            Some(txn) => {
+                self.apply(txn);
+                self.sending()
+            }
+            None => Vec::new(),
+        }
+    }
+    pub fn sending(&self) -> Vec<InFlight> {
+        self.state.descriptors.values().next().map(|descriptor| descriptor.sending().to_vec()).unwrap_or_default()
+    }
+    pub fn mutations(&self) -> Vec<Mutation> {
+        self.sending().iter().filter_map(InFlight::mutation).collect()
+    }
+
+    pub fn settle(&mut self, results: Vec<Outcome>) -> Vec<Event> {
+        let row_key = self.state.descriptors.keys().next().unwrap().clone();
+        let sent = self.sending();
+        match plan_settle(&self.state, &self.base, &row_key, &sent, &results, &Epoch::from("e1"), NOW) {
+            SettlePlan::Commit { txn, events } => {
+                self.apply(*txn);
+                events
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn seen(&self, id: &str) -> Option<String> {
+        let seen = view::view(&self.state, &self.base, &key(id)).filter(|seen| !seen.deleted)?;
+        Some(serde_json::to_string(&seen.fields).unwrap())
+    }
+}
+
+pub fn applied(seq: u64, version: u64) -> Outcome {
+    let mut outcome = Outcome::new(Seq(seq), ResultStatus::Applied);
+    outcome.version = Some(Version(version));
+    outcome.position = Some(Position(version));
+    outcome
+}
+pub fn superseded(seq: u64, version: u64, record: &str) -> Outcome {
+    let mut outcome = applied(seq, version);
+    outcome.status = ResultStatus::Superseded;
+    outcome.record = Some(fields(record));
+    outcome
+}
+pub fn rejected(seq: u64, code: &str) -> Outcome {
+    Outcome::rejected(Seq(seq), code, "No.")
+}
+pub fn json(text: &str) -> Json {
+    Json::parse(text).unwrap()
+}

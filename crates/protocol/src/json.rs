@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -113,7 +114,7 @@ impl From<serde_json::Value> for Json {
 /// lets the last of two equal keys win in silence.
 pub fn check_depth(text: &str, depth_max: usize) -> Result<(), JsonError> {
     let bytes = text.as_bytes();
-    let mut open: Vec<Option<Vec<&[u8]>>> = Vec::new();
+    let mut open: Vec<Option<Vec<Cow<'_, [u8]>>>> = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
         match bytes[at] {
@@ -148,13 +149,25 @@ pub fn check_depth(text: &str, depth_max: usize) -> Result<(), JsonError> {
                 if bytes.get(next) == Some(&b':')
                     && let Some(Some(keys)) = open.last_mut()
                 {
-                    keys.push(&bytes[start.min(end)..end]);
+                    keys.push(unescaped(&bytes[start.min(end)..end]));
                 }
             }
             _ => at += 1,
         }
     }
     Ok(())
+}
+
+/// A key as it reads: `\u0061` and `a` are the same one.
+fn unescaped(key: &[u8]) -> Cow<'_, [u8]> {
+    if !key.contains(&b'\\') {
+        return Cow::Borrowed(key);
+    }
+    let quoted = [b"\"", key, b"\""].concat();
+    match serde_json::from_slice::<String>(&quoted) {
+        Ok(text) => Cow::Owned(text.into_bytes()),
+        Err(_) => Cow::Borrowed(key),
+    }
 }
 
 #[cfg(test)]
@@ -179,6 +192,7 @@ mod tests {
     fn depth_and_duplicate_keys_are_seen_before_parsing() {
         assert_eq!(check_depth(&"[".repeat(65), 64), Err(JsonError::TooDeep));
         assert_eq!(check_depth(r#"{"a":1,"b":{"a":2},"a":3}"#, 64), Err(JsonError::DuplicateKey));
+        assert_eq!(check_depth(r#"{"a":1,"\u0061":2}"#, 64), Err(JsonError::DuplicateKey));
         assert_eq!(check_depth(r#"{"a":"{[\"a\":","b":["a","a"]}"#, 64), Ok(()));
     }
 }

@@ -1,4 +1,5 @@
 //! The real process: killed in the middle of work, stopped gracefully, and started wrongly.
+#![allow(clippy::unwrap_used, reason = "a test ends where its set-up fails")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Pages: no hole, no half transaction, a cold start that flips at one position, resets instead of partial answers.
+#![allow(clippy::unwrap_used, reason = "a test ends where its set-up fails")]
 
 mod support;
 

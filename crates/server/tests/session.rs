@@ -1,4 +1,5 @@
 //! Signing in, the refresh cookie, the device cookie, the live channel and the files of the app.
+#![allow(clippy::unwrap_used, reason = "a test ends where its set-up fails")]
 
 mod support;
 

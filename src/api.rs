@@ -2,11 +2,11 @@
 
 use crate::driver::{Driver, parse_options, stored_options};
 use crate::host::Hooks;
-use crate::idb::{IdbRowStore, OPEN_TIMEOUT_MS};
-use crate::{convert, error};
+use crate::idb::{self, IdbRowStore, OPEN_TIMEOUT_MS};
+use crate::{convert, error, lock};
 use js_sys::Function;
 use landfall_core::schedule::Trigger;
-use landfall_protocol::{EntryId, Fields, UnixMillis};
+use landfall_protocol::{EntryId, Fields, Json, UnixMillis};
 use landfall_replica::{Host, Notice, Query, SyncError, Token, WriteOp};
 use serde_json::json;
 use std::cell::RefCell;
@@ -22,6 +22,9 @@ thread_local! {
 pub fn start() {
     std::panic::set_hook(Box::new(|info| {
         let text = json!({"type": "panic", "message": info.to_string()}).to_string();
+        // Before the listeners: they replace this instance, and then nobody would let go of what it holds.
+        idb::close_all();
+        lock::release_all();
         let listeners = LISTENERS.with(|listeners| listeners.try_borrow().map(|all| all.clone()).unwrap_or_default());
         for hooks in listeners.iter().filter_map(std::rc::Weak::upgrade) {
             hooks.event(&text);
@@ -63,10 +66,16 @@ impl Replica {
 
     pub async fn write(&self, ops_json: String, atomic: bool) -> Result<String, JsValue> {
         let replica = Rc::clone(&self.driver.replica);
-        let ops: Vec<WriteOp> = serde_json::from_str(&ops_json)
-            .map_err(|cause| error::thrown(SyncError::new("invalid_record", cause.to_string())))?;
-        let written = replica.write(ops, atomic).await.map_err(error::thrown)?;
-        Ok(format!("{{\"writes\":{}}}", convert::json(&written)))
+        let invalid = |cause: serde_json::Error| SyncError::new("invalid_record", cause.to_string());
+        let texts: Vec<Json> = serde_json::from_str(&ops_json).map_err(|cause| error::thrown(invalid(cause)))?;
+        let ops = texts.iter().map(|text| serde_json::from_str::<WriteOp>(text.text()).map_err(invalid));
+        let writes = if atomic {
+            let ops: Vec<WriteOp> = ops.collect::<Result<_, _>>().map_err(error::thrown)?;
+            convert::json(&replica.write(ops, true).await.map_err(error::thrown)?)
+        } else {
+            convert::json(&replica.write_each(ops.collect()).await)
+        };
+        Ok(format!("{{\"writes\":{writes}}}"))
     }
 
     pub async fn get(&self, collection: String, scope: Option<String>, id: String) -> Result<Option<String>, JsValue> {
@@ -148,9 +157,13 @@ impl Replica {
     pub fn set_visible(&self, visible: bool) {
         self.driver.set_visible(visible);
     }
-    /// The page came back from somewhere: `focus`, `pageshow`, `resume`.
-    pub fn wake(&self, _reason: &str) {
-        self.driver.replica.trigger(Trigger::Foreground);
+    /// The page came back from somewhere (`focus`, `pageshow`, `resume`), or is about to leave (`pagehide`, `freeze`):
+    /// then nothing new is begun.
+    pub fn wake(&self, reason: &str) {
+        match reason {
+            "pagehide" | "freeze" => self.driver.set_visible(false),
+            _ => self.driver.replica.trigger(Trigger::Foreground),
+        }
     }
 
     /// `keep`: forgets the token. `wipe`: deletes the database of this user on this device.

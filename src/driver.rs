@@ -44,7 +44,7 @@ pub(crate) struct Driver {
 
 /// The options row of a database; `None` when no page has opened it yet.
 pub(crate) async fn stored_options(database: &str) -> Result<Option<String>, SyncError> {
-    let rows = IdbRowStore::open(database, OPEN_TIMEOUT_MS).await?;
+    let Some(rows) = IdbRowStore::open_existing(database, OPEN_TIMEOUT_MS).await? else { return Ok(None) };
     let row = rows.get(StoreName::Meta, &Key::text(OPTIONS)).await?;
     rows.close();
     Ok(row.and_then(|row| landfall_storage::row::open(RowKind::Schema, &row).ok().map(|row| row.body.to_owned())))
@@ -131,11 +131,13 @@ impl Driver {
         }
         let Some(token) = self.replica.live_token() else { return };
         let this = Rc::downgrade(self);
-        live.ensure(&token, move || {
+        let poked = move || {
             if let Some(driver) = this.upgrade() {
                 driver.replica.trigger(Trigger::Poke);
             }
-        });
+        };
+        let signal = Rc::clone(&self.replica.host.signal);
+        live.ensure(&token, poked, move || signal.raise());
     }
 
     pub(crate) fn set_visible(self: &Rc<Self>, visible: bool) {

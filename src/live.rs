@@ -3,7 +3,7 @@
 //! It belongs to one visible page at a time and closes when that page is hidden or frozen. Losing it loses nothing:
 //! the timer pulls, and the first thing after every connect is a pull.
 
-use crate::clock;
+use crate::{clock, timer};
 use landfall_protocol::{ClientLiveMessage, LiveMessage};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -44,7 +44,8 @@ impl Live {
     }
 
     /// Connects if there is no socket and the last failure is long enough ago. `poked` is called on every poke.
-    pub(crate) fn ensure(self: &Rc<Self>, token: &str, poked: impl Fn() + 'static) {
+    /// `lost` is called when it is time to look again.
+    pub(crate) fn ensure(self: &Rc<Self>, token: &str, poked: impl Fn() + 'static, lost: impl Fn() + 'static) {
         let now = clock::now().get();
         if self.socket.borrow().is_some() || now < self.not_before.get() {
             return;
@@ -77,11 +78,18 @@ impl Live {
             }
         });
         let this = Rc::downgrade(self);
+        let lost = Rc::new(lost);
         let close = Closure::<dyn FnMut()>::new(move || {
             if let Some(live) = this.upgrade() {
                 // Not dropped here: this closure is running inside it.
                 let ended = live.socket.borrow_mut().take();
-                wasm_bindgen_futures::spawn_local(async move { drop(ended) });
+                let wait = live.not_before.get().saturating_sub(clock::now().get());
+                let lost = Rc::clone(&lost);
+                wasm_bindgen_futures::spawn_local(async move {
+                    drop(ended);
+                    timer::pause(wait + 1).await;
+                    lost();
+                });
             }
         });
         socket.set_onopen(Some(open.as_ref().unchecked_ref()));

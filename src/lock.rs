@@ -14,12 +14,33 @@ use wasm_bindgen::prelude::*;
 /// Refused for this long, ms: the holder is taken for frozen. A step lasts at most 40 s.
 const STEAL_AFTER_MS: u64 = 60_000;
 
+thread_local! {
+    /// The locks of this instance, for the one moment when it must let go of all of them.
+    static HELD: RefCell<Vec<Function>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Releases every lock of this instance, which is about to be replaced after a panic.
+pub(crate) fn release_all() {
+    let held = HELD.with(|held| held.try_borrow().map(|held| held.clone()).unwrap_or_default());
+    for release in held {
+        let _ = release.call0(&JsValue::UNDEFINED);
+    }
+}
+
 /// Held until dropped.
 pub(crate) struct Lock(Option<Function>);
+
+impl Lock {
+    fn held(release: Function) -> Self {
+        HELD.with(|held| held.borrow_mut().push(release.clone()));
+        Self(Some(release))
+    }
+}
 
 impl Drop for Lock {
     fn drop(&mut self) {
         if let Some(release) = &self.0 {
+            HELD.with(|held| held.borrow_mut().retain(|other| other != release));
             // Resolving a promise throws nothing.
             let _ = release.call0(&JsValue::UNDEFINED);
         }
@@ -90,5 +111,5 @@ async fn ask(locks: &JsValue, request: &Function, name: &str, steal: bool) -> Op
     });
     wasm_bindgen_futures::JsFuture::from(answer).await.ok()?;
     let release = granted.borrow_mut().take()?;
-    Some(Lock(Some(release)))
+    Some(Lock::held(release))
 }

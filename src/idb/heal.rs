@@ -28,15 +28,23 @@ pub(super) struct Shared {
 impl Shared {
     /// Makes or upgrades the database and opens it.
     pub(super) async fn open(name: &str, open_timeout_ms: u32) -> Result<Rc<Self>, OpenError> {
+        let message = "the database was not created".to_owned();
+        let missing = OpenError::Failed { fault: StorageFault::Other, message };
+        Self::connected(name, open_timeout_ms, true).await?.ok_or(missing)
+    }
+
+    /// Opens the database if there is one.
+    pub(super) async fn open_existing(name: &str, open_timeout_ms: u32) -> Result<Option<Rc<Self>>, OpenError> {
+        Self::connected(name, open_timeout_ms, false).await
+    }
+
+    async fn connected(name: &str, open_timeout_ms: u32, create: bool) -> Result<Option<Rc<Self>>, OpenError> {
         let mut attempt = 1;
         let connection = loop {
-            let error = match connect(name, open_timeout_ms, true).await {
+            let error = match connect(name, open_timeout_ms, create).await {
                 Ok(connection) => break connection,
+                Err(ConnectError::Missing) => return Ok(None),
                 Err(ConnectError::Open(error)) => error,
-                Err(ConnectError::Missing) => {
-                    let message = "the database was not created".to_owned();
-                    OpenError::Failed { fault: StorageFault::Other, message }
-                }
             };
             let again = matches!(error, OpenError::Failed { fault: StorageFault::ConnectionLost, .. });
             if !again || attempt == ATTEMPTS_MAX {
@@ -44,13 +52,13 @@ impl Shared {
             }
             attempt += 1;
         };
-        Ok(Rc::new(Self {
+        Ok(Some(Rc::new(Self {
             name: name.to_owned(),
             open_timeout_ms,
             current: RefCell::new(Some(connection)),
             opening: RefCell::default(),
             closed: RefCell::default(),
-        }))
+        })))
     }
 
     /// The open connection, or a new one to the same database.

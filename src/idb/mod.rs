@@ -16,6 +16,7 @@ use landfall_storage::{CommitError, Committed, Key, OpenError, ReadError, RowSto
 
 use heal::{ATTEMPTS_MAX, Shared};
 pub use open::SCHEMA_VERSION;
+pub(crate) use open::close_all;
 
 /// How long opening or deleting waits for other contexts to let go, unless the caller says otherwise.
 pub const OPEN_TIMEOUT_MS: u32 = 10_000;
@@ -32,6 +33,11 @@ impl IdbRowStore {
     /// Answers [`OpenError::Blocked`] after `timeout_ms`: another context holds an older version or is deleting it.
     pub async fn open(name: &str, timeout_ms: u32) -> Result<Self, OpenError> {
         Ok(Self { shared: Shared::open(name, timeout_ms).await? })
+    }
+
+    /// Opens a database that is there; `None`, and nothing made, if it is not.
+    pub async fn open_existing(name: &str, timeout_ms: u32) -> Result<Option<Self>, OpenError> {
+        Ok(Shared::open_existing(name, timeout_ms).await?.map(|shared| Self { shared }))
     }
 
     /// Deletes a database with all it holds. Other contexts' stores answer [`StorageFault::VersionChange`] from then on.

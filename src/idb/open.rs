@@ -163,6 +163,20 @@ impl Drop for Timer {
     }
 }
 
+thread_local! {
+    /// Every connection of this instance, for the one moment when it must let go of all of them.
+    static OPEN: RefCell<Vec<Weak<Connection>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Closes every connection of this instance, which is about to be replaced after a panic.
+pub(crate) fn close_all() {
+    // The panic may have come from inside a borrow; then the page's own end closes them.
+    let open = OPEN.with(|open| open.try_borrow().map(|open| open.clone()).unwrap_or_default());
+    for connection in open.iter().filter_map(Weak::upgrade) {
+        connection.db.close();
+    }
+}
+
 /// One open connection and the transactions running on it. Closes when the last holder lets go.
 pub(super) struct Connection {
     db: IdbDatabase,
@@ -198,6 +212,11 @@ impl Connection {
         let handler = Some(connection.handler.as_ref().unchecked_ref());
         connection.db.set_onversionchange(handler);
         connection.db.set_onclose(handler);
+        OPEN.with(|open| {
+            let mut open = open.borrow_mut();
+            open.retain(|other| other.strong_count() > 0);
+            open.push(Rc::downgrade(&connection));
+        });
         connection
     }
 

@@ -144,10 +144,23 @@ pub fn units(state: &State, config: &Config) -> Vec<Unit> {
     let mut units: Vec<Unit> = Vec::new();
     let held = held_lanes(state);
     // By place: an entry queued again after a restored backup goes where it first was.
-    let mut order: Vec<(EntryId, EntryId)> =
-        state.entries.iter().map(|(id, entry)| (entry.place.unwrap_or(*id), *id)).collect();
-    order.sort_unstable();
-    for (_, id) in order {
+    let mut places: Vec<(EntryId, EntryId)> = Vec::new();
+    if state.placed > 0 {
+        places.extend(state.entries.iter().map(|(id, entry)| (entry.place.unwrap_or(*id), *id)));
+        places.sort_unstable();
+    }
+    let mut placed = places.into_iter().map(|(_, id)| id);
+    let mut logged = state.entries.keys().copied();
+    let order: &mut dyn Iterator<Item = EntryId> = if state.placed > 0 { &mut placed } else { &mut logged };
+    // Where nothing goes before anything else, the oldest are the next batch, and the rest need not be looked at.
+    let mut priorities = config.collections.values().map(|collection| collection.priority);
+    let first = priorities.next();
+    let enough = if priorities.all(|other| Some(other) == first) { config.batch_count } else { usize::MAX };
+    let mut count = 0;
+    for id in order {
+        if count > enough {
+            break;
+        }
         if taken.contains(&id) {
             continue;
         }
@@ -172,6 +185,7 @@ pub fn units(state: &State, config: &Config) -> Vec<Unit> {
             .map(|member| config.collections.get(&member.key.collection).map_or(0, |collection| collection.priority))
             .max()
             .unwrap_or(0);
+        count += members.iter().filter(|member| member.op.is_some()).count();
         units.push(Unit { group: entry.group.clone(), members, priority });
     }
     // Predecessors in a lane inherit what follows them.

@@ -246,6 +246,8 @@ impl Schedule {
             (Request::Push | Request::Pull | Request::Probe, Answer::Storage) => self.back_off(now, None, jitter),
             (Request::Push | Request::Pull | Request::Probe, Answer::Stale) => {}
             (Request::Probe, Answer::Done { .. }) => {
+                // Whatever the browser thinks: the server was reached.
+                self.hint = true;
                 self.well();
                 return std::mem::take(&mut self.suspect);
             }
@@ -332,8 +334,13 @@ impl Schedule {
         if pull_due <= now {
             return self.or_refresh(Next::Pull, facts);
         }
-        let push_due = push_due.filter(|_| work);
-        Next::Wait(Some(push_due.map_or(pull_due, |push| push.min(pull_due))))
+        // Nothing was asked for a while: is the server still there?
+        let heartbeat = UnixMillis(self.last_request.get().min(now.get()) + HEARTBEAT_MS);
+        if heartbeat <= now {
+            return self.or_refresh(Next::Probe, facts);
+        }
+        let due = push_due.filter(|_| work).map_or(pull_due, |push| push.min(pull_due));
+        Next::Wait(Some(due.min(heartbeat)))
     }
 
     fn or_refresh(&self, next: Next, facts: Facts) -> Next {

@@ -118,6 +118,8 @@ pub struct State {
     /// Live log rows: commit id and number of entries.
     pub log_rows: BTreeMap<u64, (String, usize)>,
     pub hlc: Hlc,
+    /// Undecided entries whose place in their lane is not their place in the log.
+    pub placed: usize,
 }
 
 impl State {
@@ -135,6 +137,7 @@ impl State {
             parked_by_key: BTreeMap::new(),
             log_rows: BTreeMap::new(),
             hlc: Hlc::default(),
+            placed: 0,
         }
     }
 
@@ -172,6 +175,7 @@ impl State {
                 .position(|other| self.entries.get(other).and_then(|other| other.place).unwrap_or(*other) > place)
                 .unwrap_or(lane.len());
             lane.insert(at, id);
+            self.placed += usize::from(entry.place.is_some());
             self.entries.insert(id, entry);
             touched.push(key);
         }
@@ -184,6 +188,7 @@ impl State {
             for index in 0..count {
                 let id = EntryId::at(log_key, index);
                 if let Some(entry) = self.entries.remove(&id) {
+                    self.placed -= usize::from(entry.place.is_some());
                     self.leave_lane(&entry.key(), id);
                 }
                 self.decided.remove(&id);
@@ -203,6 +208,7 @@ impl State {
     fn decide(&mut self, id: EntryId) {
         self.decided.insert(id);
         if let Some(entry) = self.entries.remove(&id) {
+            self.placed -= usize::from(entry.place.is_some());
             self.leave_lane(&entry.key(), id);
         }
     }

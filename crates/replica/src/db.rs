@@ -223,7 +223,10 @@ impl Db {
             txn.put(StoreName::Seg, Key::Number(*id), encode(RowKind::Segment, segment));
         }
         for id in &plan.delete {
-            txn.delete(StoreName::Seg, Key::Number(*id));
+            // What can't be read is kept for whoever mends it.
+            if !self.quarantined.contains_key(&(StoreName::Seg, id.to_string())) {
+                txn.delete(StoreName::Seg, Key::Number(*id));
+            }
         }
         (txn, manifest)
     }

@@ -19,16 +19,16 @@ pub use error::{CODES, SyncError};
 pub use host::{Host, HttpRequest, HttpResponse, LockWait, NetworkError, Notice, Task, Token};
 pub use query::{Condition, Order, Query, Rows};
 pub use report::{Change, FlushReport, OutboxItem, Status, SyncReport};
-pub use write::{WriteKind, WriteOp, Written};
+pub use write::{WriteAnswer, WriteKind, WriteOp, Written};
 
 use db::{CLIENT, Db, MANIFEST, Touched, refresh};
 use landfall_core::rows::{ClientRow, Entry};
 use landfall_core::schedule::{Intervals, Schedule, Trigger};
 use landfall_core::{Config, State};
-use landfall_protocol::{ClientId, UnixMillis};
+use landfall_protocol::{ClientId, RecordKey, UnixMillis};
 use landfall_storage::{CommitError, Durability, Key, RowKind, RowStore, StoreName, Txn, decode, encode};
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 /// What the app chose beside [`Config`].
@@ -54,8 +54,9 @@ pub struct Replica<H: Host> {
     pub db: RefCell<Db>,
     pub(crate) schedule: RefCell<Schedule>,
     pub(crate) queue: RefCell<Vec<write::Pending>>,
-    /// Entries of the commit group that is in flight: not visible, but what is written now stands on them.
-    pub(crate) committing: RefCell<Vec<Entry>>,
+    /// Entries on their way into the log, by record: not visible, but what is written now stands on them.
+    pub(crate) queued: RefCell<BTreeMap<RecordKey, Vec<Rc<Entry>>>>,
+    pub(crate) queued_count: Cell<usize>,
     pub(crate) pumping: Cell<bool>,
     pub(crate) relaxed: bool,
     pub(crate) token: RefCell<Option<Token>>,
@@ -66,6 +67,10 @@ pub struct Replica<H: Host> {
     changes: RefCell<VecDeque<Change>>,
     pub(crate) touched: RefCell<Touched>,
     closed: Cell<bool>,
+    /// Failed units are to be tried once more.
+    pub(crate) rearm: Cell<bool>,
+    /// Records that came in by pulls and were news to this context.
+    pub(crate) pulled_count: Cell<u64>,
     pub(crate) needs_foreground: Cell<bool>,
 }
 
@@ -85,7 +90,6 @@ impl<H: Host> Replica<H> {
             db,
             schedule: RefCell::new(Schedule::new(intervals, true, now)),
             queue: RefCell::new(Vec::new()),
-            committing: RefCell::new(Vec::new()),
             pumping: Cell::new(false),
             relaxed,
             token: RefCell::new(None),
@@ -96,6 +100,10 @@ impl<H: Host> Replica<H> {
             changes: RefCell::new(VecDeque::new()),
             touched: RefCell::new(Touched::default()),
             closed: Cell::new(false),
+            rearm: Cell::new(true),
+            pulled_count: Cell::new(0),
+            queued: RefCell::default(),
+            queued_count: Cell::new(0),
             needs_foreground: Cell::new(false),
         });
         replica.ensure_rows(first).await?;
@@ -188,6 +196,9 @@ impl<H: Host> Replica<H> {
 
     /// Something happened that makes a sync worth while, or impossible.
     pub fn trigger(&self, trigger: Trigger) {
+        if matches!(trigger, Trigger::Start | Trigger::Online | Trigger::Login) {
+            self.rearm.set(true);
+        }
         self.schedule.borrow_mut().handle(self.host.now(), trigger);
         self.push_change(Change::Status);
         self.host.wake();

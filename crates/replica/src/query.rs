@@ -180,8 +180,7 @@ impl<H: Host> Replica<H> {
     }
 
     fn is_queued(&self, key: &RecordKey) -> bool {
-        self.committing.borrow().iter().any(|entry| entry.key() == *key)
-            || self.queue.borrow().iter().flat_map(|pending| &pending.entries).any(|entry| entry.key() == *key)
+        self.queued.borrow().contains_key(key)
     }
 
     fn scopes_of(&self, db: &Db, collection: &CollectionName) -> BTreeSet<Scope> {

@@ -177,6 +177,7 @@ pub(crate) struct Counts {
     entries: usize,
     parked: usize,
     last_pull: Option<UnixMillis>,
+    pulled: u64,
 }
 
 impl<H: Host> Replica<H> {
@@ -306,7 +307,12 @@ impl<H: Host> Replica<H> {
 
     pub(crate) fn counts(&self) -> Counts {
         let db = self.db.borrow();
-        Counts { entries: db.state.entries.len(), parked: db.state.parked.len(), last_pull: db.base.manifest.last_pull }
+        Counts {
+            entries: db.state.entries.len(),
+            parked: db.state.parked.len(),
+            last_pull: db.base.manifest.last_pull,
+            pulled: self.pulled_count.get(),
+        }
     }
 
     pub(crate) fn report_since(&self, before: Counts) -> SyncReport {
@@ -320,7 +326,7 @@ impl<H: Host> Replica<H> {
         };
         SyncReport {
             pushed: before.entries.saturating_sub(now.entries) as u64,
-            pulled: u64::from(now.last_pull != before.last_pull),
+            pulled: now.pulled - before.pulled,
             rejected: now.parked.saturating_sub(before.parked) as u64,
             pending: now.entries as u64,
             error,

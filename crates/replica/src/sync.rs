@@ -1,12 +1,13 @@
 //! The steps of sync: push, pull, refresh, probe, compact. Each holds its lock for one request and its settle.
 
 use crate::Replica;
-use crate::db::{Committing, commit_base, commit_outbox};
+use crate::db::{Committing, Db, commit_base, commit_outbox};
 use crate::error::SyncError;
 use crate::host::{Host, HttpRequest, HttpResponse, LockWait, NetworkError, Notice, Token};
 use crate::report::{Change, FlushReport, Phase, SyncReport};
 use landfall_core::Base;
-use landfall_core::batch::plan_batch;
+use landfall_core::batch::{plan_batch, units};
+use landfall_core::fixup::failed_units;
 use landfall_core::plan::OutboxTxn;
 use landfall_core::pull::{self, BaseTxn, Page, Segment};
 use landfall_core::recover::{plan_fork, plan_no_access, plan_reset};
@@ -15,8 +16,8 @@ use landfall_core::rows::InFlight;
 use landfall_core::schedule::{Answer, Facts, Next, Request, Trigger};
 use landfall_core::settle::{Event, SettlePlan, plan_settle};
 use landfall_protocol::{
-    Epoch, ErrorBody, ErrorCode, ErrorEnvelope, Json, Ledger, Outcome, PROTOCOL, PullRequest, PushRequest,
-    PushResponse, UnixMillis, limits,
+    CollectionName, Epoch, ErrorBody, ErrorCode, ErrorEnvelope, Json, Ledger, Outcome, PROTOCOL, PullRequest,
+    PushRequest, PushResponse, RecordId, RecordKey, Scope, UnixMillis, Version, limits,
 };
 use landfall_storage::{Key, RowKind, RowStore, StoreName, decode, encode};
 use std::collections::BTreeMap;
@@ -34,7 +35,7 @@ impl<H: Host> Replica<H> {
         let db = self.db.borrow();
         let facts = Facts {
             in_flight: !db.state.descriptors.is_empty(),
-            sendable: db.state.unsent_count() > 0,
+            sendable: self.sendable(&db),
             pull_first: db.state.client.pull_first,
             hold_until: db.state.client.hold_until,
             token_missing: self.token_missing(),
@@ -42,9 +43,26 @@ impl<H: Host> Replica<H> {
         self.schedule.borrow().next(self.host.now(), facts)
     }
 
+    /// Something waits that is not held back by a failed unit.
+    fn sendable(&self, db: &Db) -> bool {
+        let held = db.state.parked.values().any(|row| row.failed);
+        db.state.unsent_count() > 0 && (!held || !units(&db.state, &self.config).is_empty())
+    }
+
+    /// Units that used up their attempts get one more chance at every start, regained network and login.
+    async fn rearm(self: &Rc<Self>) {
+        if self.rearm.replace(false) {
+            for id in failed_units(&self.db.borrow().state) {
+                // Mended meanwhile by another context: nothing to do.
+                let _ = self.retry(id, None).await;
+            }
+        }
+    }
+
     /// Does what is due, once. Returns when to look again (`None`: at the next trigger).
     pub async fn step(self: &Rc<Self>) -> Option<UnixMillis> {
         self.load_token().await;
+        self.rearm().await;
         let started = self.host.now();
         let next = self.next();
         let (request, phase) = match next {
@@ -241,8 +259,7 @@ impl<H: Host> Replica<H> {
 
     fn has_work(&self) -> bool {
         let db = self.db.borrow();
-        !db.state.descriptors.is_empty()
-            || (db.state.unsent_count() > 0 && plan_batch(&db.state, &db.base, &self.config, self.host.now()).is_some())
+        !db.state.descriptors.is_empty() || self.sendable(&db)
     }
 
     async fn fork(&self) -> Answer {
@@ -372,6 +389,7 @@ impl<H: Host> Replica<H> {
                 db.state.hlc.observe(&stamp.clamped(self.host.now().get(), limits::HLC_AHEAD_MS_MAX));
             }
         }
+        self.pulled_count.set(self.pulled_count.get() + self.news(&page));
         let plan = pull::plan_page(&self.db.borrow().base.manifest, &page, self.host.now());
         let removed = plan.removed.clone();
         match commit_base(&self.host, &self.db, plan).await {
@@ -400,6 +418,25 @@ impl<H: Host> Replica<H> {
         }
         self.storage_ok();
         Answer::Done { more: page.has_more }
+    }
+
+    /// Records of a page that this device did not know in that version.
+    fn news(&self, page: &Page) -> u64 {
+        let db = self.db.borrow();
+        let known = |scope: &Scope, collection: &CollectionName, id: &RecordId, version: Version| {
+            let key = RecordKey { scope: scope.clone(), collection: collection.clone(), id: id.clone() };
+            let own = db.state.settled_of(&key).filter_map(|settled| settled.mutation.outcome.as_ref()?.version).max();
+            db.base.held(&key).map(|held| held.version).max(own) >= Some(version)
+        };
+        let mut count = 0;
+        for (collection, changes) in &page.changes {
+            count +=
+                changes.iter().filter(|change| !known(&change.scope, collection, &change.id, change.version)).count();
+        }
+        for (collection, dead) in &page.tombstones {
+            count += dead.iter().filter(|dead| !known(&dead.scope, collection, &dead.id, dead.version)).count();
+        }
+        count as u64
     }
 
     /// At head: compare checksums, let a fork go on, keep the base tidy.
@@ -671,18 +708,13 @@ impl<H: Host> Replica<H> {
             let next = self.step().await;
             match next {
                 Some(at) if at <= self.host.now() => {}
-                Some(at) if at.get() < until && at.get() <= self.host.now().get() + 1_000 && self.busy() => {
+                // Another context is at it, or something is due in a moment.
+                Some(at) if at.get() < until && at.get() <= self.host.now().get() + 1_000 => {
                     self.host.pause(at.get() - self.host.now().get()).await;
                 }
                 _ => return,
             }
         }
-    }
-
-    /// True while this or another context is at work on what this one waits for.
-    fn busy(&self) -> bool {
-        let db = self.db.borrow();
-        !db.state.descriptors.is_empty() || db.state.unsent_count() > 0 || db.base.manifest.is_cold()
     }
 }
 

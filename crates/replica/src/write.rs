@@ -56,33 +56,56 @@ pub struct Written {
     pub entry: Option<EntryId>,
 }
 
+/// The answer to one write of several that need not stand together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum WriteAnswer {
+    Done(Written),
+    Refused { error: SyncError },
+}
+
 /// Entries of one log row at most, and bytes of it.
 const ROW_ENTRIES_MAX: usize = 150;
 const ROW_BYTES_MAX: usize = 60 * 1024;
 
 /// Entries that wait for their commit group, and who waits for them.
 pub struct Pending {
-    pub entries: Vec<Entry>,
+    pub entries: Vec<Rc<Entry>>,
     done: oneshot::Sender<Result<Vec<EntryId>, SyncError>>,
 }
 
 impl<H: Host> Replica<H> {
+    /// Stores writes that stand for themselves: one that is refused leaves the others alone. Resolves when all that
+    /// were not refused are durable.
+    pub async fn write_each(self: &Rc<Self>, ops: Vec<Result<WriteOp, SyncError>>) -> Vec<WriteAnswer> {
+        let mut waiting = Vec::new();
+        for op in ops {
+            let queued = op.and_then(|op| {
+                self.check_open()?;
+                self.enqueue(vec![op], false)
+            });
+            waiting.push(queued);
+        }
+        let mut answers = Vec::new();
+        for queued in waiting {
+            let answer = match queued {
+                Ok((waiting, written)) => settle(waiting, written).await.map(|mut written| written.pop()),
+                Err(error) => Err(error),
+            };
+            answers.push(match answer {
+                Ok(Some(written)) => WriteAnswer::Done(written),
+                Ok(None) => WriteAnswer::Refused { error: SyncError::closed() },
+                Err(error) => WriteAnswer::Refused { error },
+            });
+        }
+        answers
+    }
+
     /// Stores the writes; resolves when they are durable. `atomic`: all or none, here and at the server.
     pub async fn write(self: &Rc<Self>, ops: Vec<WriteOp>, atomic: bool) -> Result<Vec<Written>, SyncError> {
         self.check_open()?;
         let (waiting, written) = self.enqueue(ops, atomic)?;
-        let Some(waiting) = waiting else { return Ok(written) };
-        let ids = waiting.await.unwrap_or_else(|_| Err(SyncError::closed()))?;
-        let mut ids = ids.into_iter();
-        Ok(written
-            .into_iter()
-            .map(|mut written| {
-                if written.entry.is_some() {
-                    written.entry = ids.next();
-                }
-                written
-            })
-            .collect())
+        settle(waiting, written).await
     }
 
     /// Turns writes into entries on the view as it is now, queued ones included. Nothing is queued if one of them is wrong.
@@ -105,8 +128,7 @@ impl<H: Host> Replica<H> {
         if let Some(group) = &group {
             check_group(group, &entries)?;
         }
-        let waiting_count = self.db.borrow().state.entries.len()
-            + self.queue.borrow().iter().map(|pending| pending.entries.len()).sum::<usize>();
+        let waiting_count = self.db.borrow().state.entries.len() + self.queued_count.get();
         if waiting_count + entries.len() > limits::OUTBOX_COUNT_MAX {
             return Err(SyncError::new("outbox_full", "Too many changes wait to be sent. Nothing was stored."));
         }
@@ -118,6 +140,11 @@ impl<H: Host> Replica<H> {
             entries[0].group = None;
         }
         let (done, waiting) = oneshot::channel();
+        let entries: Vec<Rc<Entry>> = entries.into_iter().map(Rc::new).collect();
+        self.queued_count.set(self.queued_count.get() + entries.len());
+        for entry in &entries {
+            self.queued.borrow_mut().entry(entry.key()).or_default().push(Rc::clone(entry));
+        }
         self.queue.borrow_mut().push(Pending { entries, done });
         self.schedule.borrow_mut().handle(self.host.now(), Trigger::Write { immediate });
         if !self.pumping.replace(true) {
@@ -164,11 +191,11 @@ impl<H: Host> Replica<H> {
         let mut db = self.db.borrow_mut();
         let on = view::server_view(&db.state, &db.base, &key).map_or(Version::ZERO, |seen| seen.version);
         let mut seen = view::view(&db.state, &db.base, &key);
-        let queue = self.queue.borrow();
-        let committing = self.committing.borrow();
-        let queued = committing.iter().chain(queue.iter().flat_map(|pending| &pending.entries)).chain(earlier);
-        for entry in queued.filter(|entry| entry.id == key.id && entry.key() == key) {
-            view::apply_entry(&mut seen, entry);
+        let queued = self.queued.borrow();
+        for entry in queued.get(&key).into_iter().flatten().map(Rc::as_ref).chain(earlier) {
+            if entry.id == key.id && entry.key() == key {
+                view::apply_entry(&mut seen, entry);
+            }
         }
         let Some((op, set, unset)) = intent(op.op, seen.filter(|seen| !seen.deleted), fields)? else {
             return Ok((key, None));
@@ -213,14 +240,12 @@ impl<H: Host> Replica<H> {
                 return;
             }
             let rows = self.rows_of(&pending);
-            *self.committing.borrow_mut() =
-                pending.iter().flat_map(|pending| pending.entries.iter().cloned()).collect();
             if planted(Plant::AckBeforeComplete) {
                 self.pump_without_waiting(pending, rows);
                 continue;
             }
             let result = self.append(rows).await;
-            self.committing.borrow_mut().clear();
+            self.unqueue(&pending);
             match result {
                 Ok((ids, touched)) => {
                     let mut ids = ids.into_iter();
@@ -230,15 +255,32 @@ impl<H: Host> Replica<H> {
                         let _ = done.send(Ok(own));
                     }
                     self.changed(touched);
+                    self.storage_ok();
                     self.enqueued();
                 }
                 Err(error) => {
                     // Writes behind it may stand on what was not stored: none of them is visible, all of them say so.
                     let behind = std::mem::take(&mut *self.queue.borrow_mut());
+                    self.unqueue(&behind);
                     for Pending { done, .. } in pending.into_iter().chain(behind) {
                         let _ = done.send(Err(error.clone()));
                     }
                     self.storage_said(&error);
+                }
+            }
+        }
+    }
+
+    /// What was queued is in the log now, or never will be.
+    fn unqueue(&self, pending: &[Pending]) {
+        let mut queued = self.queued.borrow_mut();
+        for entry in pending.iter().flat_map(|pending| &pending.entries) {
+            self.queued_count.set(self.queued_count.get() - 1);
+            let key = entry.key();
+            if let Some(entries) = queued.get_mut(&key) {
+                entries.retain(|other| !Rc::ptr_eq(other, entry));
+                if entries.is_empty() {
+                    queued.remove(&key);
                 }
             }
         }
@@ -259,7 +301,7 @@ impl<H: Host> Replica<H> {
             }
             bytes += size;
             if let Some(row) = rows.last_mut() {
-                row.entries.push(entry.clone());
+                row.entries.push(Entry::clone(entry));
             }
         }
         rows
@@ -267,6 +309,7 @@ impl<H: Host> Replica<H> {
 
     /// The planted bug: resolves first, stores later.
     fn pump_without_waiting(self: &Rc<Self>, pending: Vec<Pending>, rows: Vec<LogRow>) {
+        self.unqueue(&pending);
         for Pending { entries, done } in pending {
             let _ = done.send(Ok(entries.iter().map(|_| EntryId(0)).collect()));
         }
@@ -275,7 +318,6 @@ impl<H: Host> Replica<H> {
             if let Ok((_, touched)) = replica.append(rows).await {
                 replica.changed(touched);
             }
-            replica.committing.borrow_mut().clear();
         }));
     }
 
@@ -409,6 +451,19 @@ impl<H: Host> Replica<H> {
         }
         Ok(None)
     }
+}
+
+/// Waits for the log positions of queued writes.
+async fn settle(
+    waiting: Option<oneshot::Receiver<Result<Vec<EntryId>, SyncError>>>,
+    mut written: Vec<Written>,
+) -> Result<Vec<Written>, SyncError> {
+    let Some(waiting) = waiting else { return Ok(written) };
+    let mut ids = waiting.await.unwrap_or_else(|_| Err(SyncError::closed()))?.into_iter();
+    for written in written.iter_mut().filter(|written| written.entry.is_some()) {
+        written.entry = ids.next();
+    }
+    Ok(written)
 }
 
 fn check_group(group: &GroupId, entries: &[Entry]) -> Result<(), SyncError> {

@@ -18,6 +18,8 @@ fn main() -> anyhow::Result<()> {
         .web(true)?
         // The library's default differs from the command's: without it the glue does not find its module by itself.
         .omit_default_module_path(false)
+        // After a panic the facade drops the instance and opens a fresh one.
+        .reset_state_function(true)
         .typescript(true)
         .remove_producers_section(true)
         .generate(directory)

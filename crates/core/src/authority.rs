@@ -192,13 +192,13 @@ fn write(situation: &Situation<'_>, mutation: &Mutation, fields: Fields) -> Verd
     let deleted = mutation.op == Op::Delete;
     let version = next_version(situation);
     let mut stamp = situation.stamp.clone();
-    if let Some(stored) = situation.stored {
-        if stored.stamp >= stamp {
-            // A current base orders this after what is there, whatever the clocks say (section 6).
-            let mut clock = landfall_protocol::Hlc::default();
-            clock.observe(&stored.stamp);
-            stamp = clock.tick(0, situation.client.as_str());
-        }
+    if let Some(stored) = situation.stored
+        && stored.stamp >= stamp
+    {
+        // A current base orders this after what is there, whatever the clocks say (section 6).
+        let mut clock = landfall_protocol::Hlc::default();
+        clock.observe(&stored.stamp);
+        stamp = clock.tick(0, situation.client.as_str());
     }
     let kept = match (deleted, situation.stored) {
         (true, Some(stored)) => stored.fields.clone(),

@@ -1,5 +1,8 @@
 //! The verdict for server-wins, case by case (DESIGN section 6, first column of the table).
 
+#![allow(clippy::unwrap_used)] // A test that cannot go on says so by panicking.
+#![allow(clippy::type_complexity)] // A table reads best as one literal.
+
 use landfall_core::authority::{Policy, Situation, Stored, decide};
 use landfall_protocol::{
     ClientId, Fields, Mutation, Op, Outcome, Position, RecordId, ResultStatus, Seq, Stamp, Version,

@@ -1,5 +1,8 @@
 //! The client's rules by behaviour: lanes, batches, settling, fix-up, recovery.
 
+#![allow(clippy::unwrap_used)] // A test that cannot go on says so by panicking.
+#![allow(clippy::type_complexity)] // A table reads best as one literal.
+
 mod lab;
 
 use lab::{Lab, NOW, applied, fields, key, rejected, superseded};

@@ -452,10 +452,9 @@ async fn commit_ordered<H: Host>(host: &H, txn: Txn, row: &str, text: &str) -> R
             Err(CommitError::Unknown { message }) => lost = message,
             Err(error) => return Err(error),
         }
-        if let Ok(found) = host.rows().get(StoreName::Meta, &Key::text(row)).await {
-            if found.as_deref() == Some(text) {
-                return Ok(());
-            }
+        let found = host.rows().get(StoreName::Meta, &Key::text(row)).await;
+        if found.is_ok_and(|found| found.as_deref() == Some(text)) {
+            return Ok(());
         }
     }
     Err(CommitError::Unknown { message: lost })

@@ -52,7 +52,8 @@ impl<H: Host> Replica<H> {
     /// Units that used up their attempts get one more chance at every start, regained network and login.
     async fn rearm(self: &Rc<Self>) {
         if self.rearm.replace(false) {
-            for id in failed_units(&self.db.borrow().state) {
+            let failed = failed_units(&self.db.borrow().state);
+            for id in failed {
                 // Mended meanwhile by another context: nothing to do.
                 let _ = self.retry(id, None).await;
             }
@@ -411,10 +412,10 @@ impl<H: Host> Replica<H> {
         let count =
             page.changes.values().map(Vec::len).sum::<usize>() + page.tombstones.values().map(Vec::len).sum::<usize>();
         self.push_change(Change::Progress { phase: "pull", done: count as u64, total: count as u64 });
-        if !page.has_more {
-            if let Err(answer) = self.at_head(&page).await {
-                return answer;
-            }
+        if !page.has_more
+            && let Err(answer) = self.at_head(&page).await
+        {
+            return answer;
         }
         self.storage_ok();
         Answer::Done { more: page.has_more }
@@ -647,13 +648,13 @@ impl<H: Host> Replica<H> {
         if !self.token_missing() && *self.token.borrow() != before {
             return Answer::Done { more: false };
         }
-        if let Some(token) = self.host.ask_token().await {
-            if Some(&token) != before.as_ref() {
-                return match self.set_token(Some(token)).await {
-                    Ok(()) => Answer::Done { more: false },
-                    Err(error) => self.storage_failed(error),
-                };
-            }
+        if let Some(token) = self.host.ask_token().await
+            && Some(&token) != before.as_ref()
+        {
+            return match self.set_token(Some(token)).await {
+                Ok(()) => Answer::Done { more: false },
+                Err(error) => self.storage_failed(error),
+            };
         }
         let Some(url) = self.settings.refresh_url.clone() else {
             *self.token.borrow_mut() = before;

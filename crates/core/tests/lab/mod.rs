@@ -1,6 +1,7 @@
 //! A client's outbox without a disk: plans are applied to the state as a replica would do it.
 
 #![allow(dead_code)] // Each test file uses its own part.
+#![allow(clippy::unwrap_used)] // A test that cannot go on says so by panicking.
 
 use landfall_core::plan::OutboxTxn;
 use landfall_core::rows::{ConflictRow, Entry, InFlight};

@@ -12,8 +12,8 @@ use crate::store::{AuditRow, ClientRow, RecordWrite, ScopeRow, StoreError, Store
 use landfall_core::authority::{Policy, Situation, Stored, Verdict, decide, superseded};
 use landfall_protocol::limits::{HLC_AHEAD_MS_MAX, RECORD_BYTES_MAX};
 use landfall_protocol::{
-    ClientId, Epoch, Json, Ledger, Mutation, Op, Outcome, Position, PushRequest, PushResponse, RecordKey, RejectCode,
-    ResultStatus, Scope, Seq, UnixMillis, Version,
+    ClientId, CollectionName, Epoch, Json, Ledger, Mutation, Op, Outcome, Pair, Position, PushRequest, PushResponse,
+    RecordKey, RecordSum, RejectCode, ResultStatus, Scope, Seq, UnixMillis, Version,
 };
 use std::collections::BTreeMap;
 
@@ -40,14 +40,16 @@ pub fn apply(db: &dyn Transaction, push: &Push, collections: &Collections) -> Re
     if known.is_none() && (request.acked_through > Seq::ZERO || !request.first_push) {
         return Err(ServerError::ClientFork);
     }
-    let acked_before = known.map_or(Seq::ZERO, |row| row.acked_through);
-    let acked_through = acked_before.max(request.acked_through);
-    db.put_client(sub, &request.client_id, &client_row(push, acked_through))?;
+    let known = known.unwrap_or_default();
+    let row = client_row(push, &known);
+    let acked_through = row.acked_through;
+    db.put_client(sub, &request.client_id, &row)?;
     let mut judge = Judge {
         db,
         push,
         collections,
         acked_through,
+        last_seq: known.last_seq,
         decided: BTreeMap::new(),
         run: None,
         heads: BTreeMap::new(),
@@ -58,7 +60,7 @@ pub fn apply(db: &dyn Transaction, push: &Push, collections: &Collections) -> Re
     }
     judge.end_run()?;
     // After the verdicts: an `after` in this request may stand on an outcome that it acknowledges.
-    if acked_through > acked_before {
+    if acked_through > known.acked_through {
         db.prune_outcomes(sub, &request.client_id, acked_through)?;
     }
     Ok(judge.answer(epoch))
@@ -78,9 +80,10 @@ pub fn ledger(
     })
 }
 
-fn client_row(push: &Push, acked_through: Seq) -> ClientRow {
+fn client_row(push: &Push, known: &ClientRow) -> ClientRow {
     ClientRow {
-        acked_through,
+        acked_through: known.acked_through.max(push.request.acked_through),
+        last_seq: push.elements.iter().map(|element| element.seq).fold(known.last_seq, Seq::max),
         device: push.request.device.chars().take(200).collect(),
         device_key: push.device_key.clone(),
         pending_count: push.request.pending_count,
@@ -97,6 +100,8 @@ struct Run {
     /// Taken by the first effect.
     position: Option<Position>,
     part: u32,
+    /// What the checksums and counts of live records gain, by collection.
+    sums: BTreeMap<CollectionName, (RecordSum, i64)>,
 }
 
 impl Run {
@@ -113,6 +118,8 @@ struct Judge<'a> {
     push: &'a Push,
     collections: &'a Collections,
     acked_through: Seq,
+    /// No seq above it was decided before this push.
+    last_seq: Seq,
     /// Outcomes given in this push, for `after`.
     decided: BTreeMap<Seq, Outcome>,
     run: Option<Run>,
@@ -179,6 +186,9 @@ impl Judge<'_> {
     fn known(&self, element: &Element) -> Judged<Option<Json>> {
         if element.seq <= self.acked_through {
             return Ok(Some(to_json(&Outcome::new(element.seq, ResultStatus::AlreadySettled))?));
+        }
+        if element.seq > self.last_seq && !self.decided.contains_key(&element.seq) {
+            return Ok(None);
         }
         let Some(stored) = self.db.outcome(self.sub(), self.client(), element.seq)? else { return Ok(None) };
         // A void settles its seq whatever else was sent under it, before or after.
@@ -312,7 +322,7 @@ impl Judge<'_> {
         }
         self.end_run()?;
         let row = self.db.lock_scope(scope)?;
-        self.run = Some(Run { scope: scope.clone(), row, position: None, part: 0 });
+        self.run = Some(Run { scope: scope.clone(), row, position: None, part: 0, sums: BTreeMap::new() });
         Ok(())
     }
 
@@ -320,6 +330,9 @@ impl Judge<'_> {
         if let Some(run) = self.run.take() {
             if let Some(position) = run.position {
                 self.db.set_position(&run.scope, position)?;
+                for (name, (sum, live_count)) in &run.sums {
+                    self.db.add_sum(&Pair(run.scope.clone(), name.clone()), *sum, *live_count)?;
+                }
             }
             self.heads.insert(run.scope.clone(), run.current());
         }
@@ -380,7 +393,16 @@ impl Judge<'_> {
         run.position = Some(position);
         run.part += 1;
         let part = run.part;
-        self.db.write_record(&RecordWrite { key, position, part, sub, stored, live_before, at })?;
+        let (sum, live_count) = run.sums.entry(key.collection.clone()).or_default();
+        if let Some(version) = live_before {
+            sum.remove(&key.id, version);
+            *live_count -= 1;
+        }
+        if !stored.deleted {
+            sum.add(&key.id, stored.version);
+            *live_count += 1;
+        }
+        self.db.write_record(&RecordWrite { key, position, part, sub, stored, at })?;
         Ok(())
     }
 

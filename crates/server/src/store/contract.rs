@@ -34,15 +34,17 @@ fn put(db: &dyn Transaction, id: &str, deleted: bool, at: UnixMillis) -> StoreRe
     let stamp = Stamp::new(at.get(), 0, "c1");
     let stored = Stored { version, fields, deleted, stamp, client: client(), seq: Seq(1) };
     let position = row.position.next();
-    db.write_record(&RecordWrite {
-        key: &key(id),
-        position,
-        part: 1,
-        sub: SUB,
-        stored: &stored,
-        live_before: before.filter(|stored| !stored.deleted).map(|stored| stored.version),
-        at,
-    })?;
+    db.write_record(&RecordWrite { key: &key(id), position, part: 1, sub: SUB, stored: &stored, at })?;
+    let (mut sum, mut live_count) = (RecordSum::default(), 0);
+    if let Some(before) = before.filter(|before| !before.deleted) {
+        sum.remove(&key(id).id, before.version);
+        live_count -= 1;
+    }
+    if !deleted {
+        sum.add(&key(id).id, version);
+        live_count += 1;
+    }
+    db.add_sum(&pair(), sum, live_count)?;
     db.set_position(&scope(), position)?;
     Ok(position)
 }

@@ -108,11 +108,12 @@ fn change_row(row: &Row<'_>) -> rusqlite::Result<ChangeRow> {
 fn client_row(row: &Row<'_>) -> rusqlite::Result<ClientRow> {
     Ok(ClientRow {
         acked_through: Seq(number(row, 0)?),
-        device: row.get(1)?,
-        device_key: row.get(2)?,
-        pending_count: number(row, 3)?,
-        last_seen: UnixMillis(number(row, 4)?),
-        schema_version: row.get(5)?,
+        last_seq: Seq(number(row, 1)?),
+        device: row.get(2)?,
+        device_key: row.get(3)?,
+        pending_count: number(row, 4)?,
+        last_seen: UnixMillis(number(row, 5)?),
+        schema_version: row.get(6)?,
     })
 }
 
@@ -132,7 +133,7 @@ impl Snapshot for Db<'_> {
 
     fn client(&self, sub: &str, client: &ClientId) -> StoreResult<Option<ClientRow>> {
         self.row(
-            "SELECT acked_through, device, device_key, pending_count, last_seen, schema_version
+            "SELECT acked_through, last_seq, device, device_key, pending_count, last_seen, schema_version
              FROM clients WHERE sub = ?1 AND client_id = ?2",
             params![sub, client.as_str()],
             client_row,
@@ -141,10 +142,10 @@ impl Snapshot for Db<'_> {
 
     fn clients_of(&self, sub: &str) -> StoreResult<Vec<(ClientId, ClientRow)>> {
         self.rows(
-            "SELECT acked_through, device, device_key, pending_count, last_seen, schema_version, client_id
+            "SELECT acked_through, last_seq, device, device_key, pending_count, last_seen, schema_version, client_id
              FROM clients WHERE sub = ?1 ORDER BY last_seen DESC, client_id LIMIT 100",
             params![sub],
-            |row| Ok((ClientId(row.get(6)?), client_row(row)?)),
+            |row| Ok((ClientId(row.get(7)?), client_row(row)?)),
         )
     }
 

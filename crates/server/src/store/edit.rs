@@ -5,7 +5,7 @@ use super::{
     AuditRow, ClientRow, RecordWrite, Retention, ScopeRow, Snapshot, StoreError, StoreResult, StoredOutcome,
     Transaction, retention,
 };
-use landfall_protocol::{ClientId, Epoch, Position, RecordSum, Scope, Seq, UnixMillis, Version};
+use landfall_protocol::{ClientId, Epoch, Pair, Position, RecordSum, Scope, Seq, UnixMillis, Version};
 use rusqlite::params;
 
 impl Transaction for Db<'_> {
@@ -43,23 +43,26 @@ impl Transaction for Db<'_> {
 
     fn put_client(&self, sub: &str, client: &ClientId, row: &ClientRow) -> StoreResult<()> {
         let sql = "INSERT INTO clients
-                 (sub, client_id, acked_through, device, device_key, pending_count, last_seen, schema_version)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                 (sub, client_id, acked_through, last_seq, pending_count, last_seen, device, device_key, schema_version)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
              ON CONFLICT (sub, client_id) DO UPDATE SET
-                 acked_through = max(acked_through, excluded.acked_through), device = excluded.device,
-                 device_key = excluded.device_key, pending_count = excluded.pending_count,
-                 last_seen = max(last_seen, excluded.last_seen), schema_version = excluded.schema_version";
-        let numbers = (integer(row.acked_through.get()), integer(row.pending_count), integer(row.last_seen.get()));
+                 acked_through = max(acked_through, excluded.acked_through),
+                 last_seq = max(last_seq, excluded.last_seq), pending_count = excluded.pending_count,
+                 last_seen = max(last_seen, excluded.last_seen), device = excluded.device,
+                 device_key = excluded.device_key, schema_version = excluded.schema_version";
+        let (acked_through, last_seq) = (integer(row.acked_through.get()), integer(row.last_seq.get()));
+        let (pending_count, last_seen) = (integer(row.pending_count), integer(row.last_seen.get()));
         self.execute(
             sql,
             params![
                 sub,
                 client.as_str(),
-                numbers.0,
+                acked_through,
+                last_seq,
+                pending_count,
+                last_seen,
                 row.device,
                 row.device_key,
-                numbers.1,
-                numbers.2,
                 row.schema_version
             ],
         )?;
@@ -131,7 +134,19 @@ impl Transaction for Db<'_> {
                 integer(write.at.get())
             ],
         )?;
-        self.move_sum(write)
+        Ok(())
+    }
+
+    fn add_sum(&self, pair: &Pair, sum: RecordSum, live_count: i64) -> StoreResult<()> {
+        // SQLite turns an integer sum that overflows into a float: the wrapping sum is made here.
+        let total = RecordSum(self.sum(pair)?.0.wrapping_add(sum.0));
+        self.execute(
+            "INSERT INTO sums (scope, collection, sum, live_count) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (scope, collection) DO UPDATE SET
+                 sum = excluded.sum, live_count = live_count + excluded.live_count",
+            params![pair.0.as_str(), pair.1.as_str(), total.0.cast_signed(), live_count],
+        )?;
+        Ok(())
     }
 
     fn audit(&self, row: &AuditRow<'_>) -> StoreResult<()> {
@@ -198,29 +213,5 @@ impl Transaction for Db<'_> {
     }
     fn prune_idle(&self, retention: &Retention, now: UnixMillis, rows_max: u32) -> StoreResult<bool> {
         retention::prune_idle(self, retention, now, rows_max)
-    }
-}
-
-impl Db<'_> {
-    fn move_sum(&self, write: &RecordWrite<'_>) -> StoreResult<()> {
-        let (mut sum, mut live) = (RecordSum::default(), 0_i64);
-        if let Some(before) = write.live_before {
-            sum.remove(&write.key.id, before);
-            live -= 1;
-        }
-        if !write.stored.deleted {
-            sum.add(&write.key.id, write.stored.version);
-            live += 1;
-        }
-        // SQLite turns an integer sum that overflows into a float: the wrapping sum is made here.
-        let pair = write.key.pair();
-        let total = RecordSum(self.sum(&pair)?.0.wrapping_add(sum.0));
-        self.execute(
-            "INSERT INTO sums (scope, collection, sum, live_count) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (scope, collection) DO UPDATE SET
-                 sum = excluded.sum, live_count = live_count + excluded.live_count",
-            params![pair.0.as_str(), pair.1.as_str(), total.0.cast_signed(), live],
-        )?;
-        Ok(())
     }
 }

@@ -59,6 +59,8 @@ pub type StoreResult<T> = Result<T, StoreError>;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientRow {
     pub acked_through: Seq,
+    /// No mutation above it was ever decided.
+    pub last_seq: Seq,
     /// The device's name for people.
     pub device: String,
     /// The device cookie of the last push.
@@ -121,8 +123,6 @@ pub struct RecordWrite<'a> {
     pub part: u32,
     pub sub: &'a str,
     pub stored: &'a Stored,
-    /// Version of the record before, if it was live: what the checksum loses.
-    pub live_before: Option<Version>,
     pub at: UnixMillis,
 }
 
@@ -213,8 +213,10 @@ pub trait Transaction: Snapshot {
     ) -> StoreResult<()>;
     /// Forgets the outcomes up to `through`.
     fn prune_outcomes(&self, sub: &str, client: &ClientId, through: Seq) -> StoreResult<()>;
-    /// Writes the record, its change and its pair's checksum.
+    /// Writes the record and its change.
     fn write_record(&self, write: &RecordWrite<'_>) -> StoreResult<()>;
+    /// Moves a pair's checksum and count of live records.
+    fn add_sum(&self, pair: &Pair, sum: RecordSum, live_count: i64) -> StoreResult<()>;
     fn audit(&self, row: &AuditRow<'_>) -> StoreResult<()>;
     /// Keeps a mutation that lost, word for word (C2).
     fn keep_conflict(&self, row: &AuditRow<'_>, mutation: &str) -> StoreResult<()>;

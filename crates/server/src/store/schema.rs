@@ -40,7 +40,7 @@ CREATE TABLE sums (
 ) WITHOUT ROWID;
 CREATE TABLE clients (
     sub TEXT NOT NULL, client_id TEXT NOT NULL,
-    acked_through INTEGER NOT NULL, device TEXT NOT NULL, device_key TEXT NOT NULL,
+    acked_through INTEGER NOT NULL, last_seq INTEGER NOT NULL, device TEXT NOT NULL, device_key TEXT NOT NULL,
     pending_count INTEGER NOT NULL, last_seen INTEGER NOT NULL, schema_version INTEGER NOT NULL,
     PRIMARY KEY (sub, client_id)
 ) WITHOUT ROWID;

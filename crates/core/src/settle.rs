@@ -69,7 +69,9 @@ pub fn plan_settle(
         // Another context settled it meanwhile; what it stored stands.
         return SettlePlan::Commit { txn: Box::new(OutboxTxn::new("settle", state)), events: Vec::new() };
     };
-    let open: BTreeSet<Seq> = descriptor.mutations.iter().map(|mutation| mutation.seq).collect();
+    // The same seq with other bytes is another mutation: of a client that forked meanwhile.
+    let same = |mutation: &&InFlight| sent.iter().any(|sent| sent.seq == mutation.seq && sent.text == mutation.text);
+    let open: BTreeSet<Seq> = descriptor.mutations.iter().filter(same).map(|mutation| mutation.seq).collect();
     if results.iter().any(|result| {
         open.contains(&result.seq) && matches!(result.status, ResultStatus::AlreadySettled | ResultStatus::KeyReused)
     }) {

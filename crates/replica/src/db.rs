@@ -7,7 +7,8 @@ use landfall_core::plan::OutboxTxn;
 use landfall_core::plant::{Plant, planted};
 use landfall_core::pull::{BaseTxn, Manifest, Segment};
 use landfall_core::rows::{ClientRow, ConflictRow, Descriptor, LogRow, ParkedRow, SettledRow};
-use landfall_protocol::{CollectionName, Pair, RecordKey, UnixMillis};
+use landfall_core::settle::Event;
+use landfall_protocol::{CollectionName, EntryId, Outcome, Pair, RecordKey, UnixMillis};
 use landfall_storage::{
     CommitError, Durability, Key, ReadError, RowError, RowKind, RowOp, RowStore, StoreName, Txn, decode, encode,
 };
@@ -45,6 +46,8 @@ pub struct Db {
 pub struct Touched {
     pub collections: BTreeSet<CollectionName>,
     pub outbox: bool,
+    /// What other contexts settled: their listeners may be gone, a service worker has none.
+    pub events: Vec<Event>,
 }
 
 impl Touched {
@@ -54,9 +57,10 @@ impl Touched {
     pub fn merge(&mut self, other: Self) {
         self.collections.extend(other.collections);
         self.outbox |= other.outbox;
+        self.events.extend(other.events);
     }
     pub fn is_empty(&self) -> bool {
-        self.collections.is_empty() && !self.outbox
+        self.collections.is_empty() && !self.outbox && self.events.is_empty()
     }
 }
 
@@ -102,10 +106,19 @@ impl Db {
     /// Applies what was read. The order matters: decisions before log rows, so that no ended entry comes back.
     fn apply(&mut self, news: News) -> Touched {
         let mut touched = Touched::default();
+        // What was there when the database was opened is no news.
+        let is_open = self.client_text.is_some();
+        let mut applied = Vec::new();
         for (key, row) in news.outbox {
             touched.outbox = true;
+            if is_open {
+                self.hear(&key, row.as_deref(), &mut applied, &mut touched.events);
+            }
             let keys = self.apply_outbox_row(&key, row.as_deref());
             touched.keys(keys);
+        }
+        if !applied.is_empty() {
+            touched.events.insert(0, Event::Applied { entries: applied });
         }
         if let Some(text) = news.client {
             if let Some(client) = text.as_deref().and_then(|text| decode::<ClientRow>(RowKind::Client, text).ok()) {
@@ -144,6 +157,29 @@ impl Db {
             self.manifest_text = text;
         }
         touched
+    }
+
+    /// What a row of another context says to this one's listeners, before it is taken in.
+    fn hear(&self, key: &str, text: Option<&str>, applied: &mut Vec<EntryId>, events: &mut Vec<Event>) {
+        let Some(text) = text else { return };
+        let row = key.to_owned();
+        match key.split('/').next().unwrap_or_default() {
+            "acked" => {
+                let Ok(settled) = decode::<SettledRow>(RowKind::Acked, text) else { return };
+                let mutations = settled.mutations.iter();
+                let took_effect = mutations.filter(|it| it.outcome.as_ref().is_some_and(Outcome::took_effect));
+                let entries = took_effect.flat_map(|mutation| &mutation.entries);
+                applied.extend(entries.filter(|id| self.state.entries.contains_key(id)));
+            }
+            "conflict" if !self.conflicts.contains_key(key) => events.push(Event::Conflict { row }),
+            "parked" => {
+                let parked = decode::<ParkedRow>(RowKind::Parked, text);
+                if parked.is_ok_and(|parked| self.state.parked.get(key) != Some(&parked)) {
+                    events.push(Event::Parked { row });
+                }
+            }
+            _ => {}
+        }
     }
 
     fn apply_outbox_row(&mut self, key: &str, text: Option<&str>) -> Vec<RecordKey> {
@@ -245,8 +281,9 @@ pub async fn refresh<H: Host>(host: &H, db: &std::cell::RefCell<Db>) -> Result<T
 
 async fn try_refresh<H: Host>(host: &H, db: &std::cell::RefCell<Db>) -> Result<Option<Touched>, ReadError> {
     let rows = host.rows();
-    let client = rows.get(StoreName::Meta, &Key::text(CLIENT)).await?;
-    let manifest = rows.get(StoreName::Meta, &Key::text(MANIFEST)).await?;
+    let ordering = [(StoreName::Meta, Key::text(CLIENT)), (StoreName::Meta, Key::text(MANIFEST))];
+    let mut found = rows.get_many(&ordering).await?.into_iter();
+    let (client, manifest) = (found.next().flatten(), found.next().flatten());
     let (known_client, known_manifest, known_rev, log_from) = {
         let db = db.borrow();
         (db.client_text.clone(), db.manifest_text.clone(), db.state.client.rev, db.log_key + 1)
@@ -257,10 +294,10 @@ async fn try_refresh<H: Host>(host: &H, db: &std::cell::RefCell<Db>) -> Result<O
         let recent = fresh.as_ref().and_then(|row| recent_rows(row, known_rev)).filter(|_| known_client.is_some());
         match recent {
             Some(keys) => {
-                for key in keys {
-                    let row = rows.get(StoreName::Meta, &Key::text(key.clone())).await?;
-                    news.outbox.insert(key, row);
-                }
+                let wanted: Vec<(StoreName, Key)> =
+                    keys.iter().map(|key| (StoreName::Meta, Key::text(key.clone()))).collect();
+                let found = rows.get_many(&wanted).await?;
+                news.outbox.extend(keys.into_iter().zip(found));
             }
             None => {
                 for key in outbox_keys(&db.borrow()) {

@@ -204,9 +204,12 @@ impl<H: Host> Replica<H> {
         self.host.wake();
     }
 
-    pub(crate) fn changed(&self, touched: Touched) {
+    pub(crate) fn changed(&self, mut touched: Touched) {
         if touched.is_empty() {
             return;
+        }
+        for event in std::mem::take(&mut touched.events) {
+            self.push_change(Change::Event(event));
         }
         self.touched.borrow_mut().merge(touched);
         self.host.changed();

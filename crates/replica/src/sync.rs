@@ -16,7 +16,7 @@ use landfall_core::rows::InFlight;
 use landfall_core::schedule::{Answer, Facts, Next, Request, Trigger};
 use landfall_core::settle::{Event, SettlePlan, plan_settle};
 use landfall_protocol::{
-    CollectionName, Epoch, ErrorBody, ErrorCode, ErrorEnvelope, Json, Ledger, Outcome, PROTOCOL, PullRequest,
+    ClientId, CollectionName, Epoch, ErrorBody, ErrorCode, ErrorEnvelope, Json, Ledger, Outcome, PROTOCOL, PullRequest,
     PushRequest, PushResponse, RecordId, RecordKey, Scope, UnixMillis, Version, limits,
 };
 use landfall_storage::{Key, RowKind, RowStore, StoreName, decode, encode};
@@ -149,6 +149,7 @@ impl<H: Host> Replica<H> {
             Some(descriptor) => descriptor.sending().to_vec(),
             None => return Answer::Stale,
         };
+        let client_id = self.db.borrow().state.client.client_id.clone();
         let body = self.push_body(&sent);
         self.push_change(Change::Progress { phase: "push", done: 0, total: sent.len() as u64 });
         let response = match self.send("POST", "/push", Some(body)).await {
@@ -156,14 +157,14 @@ impl<H: Host> Replica<H> {
             Err(NetworkError) => return Answer::Lost,
         };
         if response.status == 200 {
-            return self.settle(&row_key, &sent, &response).await;
+            return self.settle(&client_id, &row_key, &sent, &response).await;
         }
         let error = error_of(&response);
         if response.status == 409 && error.code == ErrorCode::CLIENT_FORK {
-            return self.fork().await;
+            return self.fork(&client_id).await;
         }
         if response.status == 409 && error.code == ErrorCode::RESET_REQUIRED {
-            return self.reset(error).await;
+            return self.reset(&client_id, error).await;
         }
         if response.status == 413 {
             let now = self.host.now();
@@ -217,7 +218,7 @@ impl<H: Host> Replica<H> {
         serde_json::to_string(&request).unwrap_or_default()
     }
 
-    async fn settle(&self, row_key: &str, sent: &[InFlight], response: &HttpResponse) -> Answer {
+    async fn settle(&self, client_id: &ClientId, row_key: &str, sent: &[InFlight], response: &HttpResponse) -> Answer {
         let Ok(answer) = serde_json::from_str::<PushResponse>(&response.body) else { return self.malformed("push") };
         let results: Option<Vec<Outcome>> =
             answer.results.iter().map(|text| serde_json::from_str(text.text()).ok()).collect();
@@ -225,11 +226,15 @@ impl<H: Host> Replica<H> {
         for _ in 0..STALE_MAX {
             let plan = {
                 let db = self.db.borrow();
+                if db.state.client.client_id != *client_id {
+                    // Another context forked while this push was under way: its answer is about a client that was.
+                    return Answer::Stale;
+                }
                 plan_settle(&db.state, &db.base, row_key, sent, &results, &answer.epoch, self.host.now())
             };
             let (txn, events) = match plan {
                 SettlePlan::Commit { txn, events } => (*txn, events),
-                SettlePlan::Fork => return self.fork().await,
+                SettlePlan::Fork => return self.fork(client_id).await,
                 SettlePlan::Malformed => return self.malformed("push"),
             };
             if txn.descriptors.is_empty() {
@@ -263,11 +268,15 @@ impl<H: Host> Replica<H> {
         !db.state.descriptors.is_empty() || self.sendable(&db)
     }
 
-    async fn fork(&self) -> Answer {
+    /// Goes on as a new client, unless another context has done so meanwhile.
+    async fn fork(&self, old: &ClientId) -> Answer {
         let client_id = self.new_client_id();
         let now = self.host.now();
         let plan = |replica: &Self| {
             let db = replica.db.borrow();
+            if db.state.client.client_id != *old {
+                return None;
+            }
             Some(plan_fork(&db.state, &db.base, client_id.clone(), now))
         };
         match self.commit(plan).await {
@@ -278,13 +287,17 @@ impl<H: Host> Replica<H> {
 
     /// The server is of another epoch: first the outbox takes its ledger's word, then the base starts cold. In this order
     /// a crash in between only repeats the first step.
-    async fn reset(&self, error: ErrorBody) -> Answer {
+    async fn reset(&self, old: &ClientId, error: ErrorBody) -> Answer {
         let Some(epoch) = error.epoch else { return self.malformed("push") };
         let ledger = error.ledger.unwrap_or(Ledger { known: false, ..Ledger::default() });
         let client_id = self.new_client_id();
         let now = self.host.now();
         let plan = |replica: &Self| {
             let db = replica.db.borrow();
+            if db.state.client.client_id != *old || db.base.manifest.epoch.as_ref() == Some(&epoch) {
+                // Another context has heard the same and done it.
+                return None;
+            }
             Some(plan_reset(&db.state, &db.base, &ledger, &epoch, client_id.clone(), now))
         };
         if let Err(answer) = self.commit(plan).await {
@@ -384,6 +397,11 @@ impl<H: Host> Replica<H> {
             return self.refusal(&response, &error).await;
         }
         let Ok(page) = serde_json::from_str::<Page>(&response.body) else { return self.malformed("pull") };
+        let own = self.db.borrow().base.epoch().cloned();
+        if own.is_some_and(|own| own != page.epoch) {
+            let error = ErrorBody { epoch: Some(page.epoch.clone()), ..ErrorBody::default() };
+            return self.pull_reset(error).await;
+        }
         {
             let mut db = self.db.borrow_mut();
             for stamp in pull::stamps(&page) {
@@ -522,15 +540,16 @@ impl<H: Host> Replica<H> {
         if !other_epoch {
             return self.cold(error.epoch).await;
         }
+        let client_id = self.db.borrow().state.client.client_id.clone();
         let body = self.push_body(&[]);
         match self.send("POST", "/push", Some(body)).await {
             Err(NetworkError) => Answer::Lost,
             Ok(response) => {
                 let error = error_of(&response);
                 if response.status == 409 && error.code == ErrorCode::RESET_REQUIRED {
-                    self.reset(error).await
+                    self.reset(&client_id, error).await
                 } else if response.status == 409 && error.code == ErrorCode::CLIENT_FORK {
-                    let answer = self.fork().await;
+                    let answer = self.fork(&client_id).await;
                     if matches!(answer, Answer::Done { .. }) { self.cold(error.epoch).await } else { answer }
                 } else {
                     self.refusal(&response, &error).await

@@ -4,6 +4,7 @@
 //! always granted.
 
 use crate::error::ServerError;
+use crate::service::now;
 use hmac::{Hmac, Mac};
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::ErrorKind;
@@ -13,10 +14,13 @@ use landfall_protocol::limits::SCOPES_MAX;
 use landfall_protocol::{Scope, UnixMillis};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
 
 /// 256 bit, as RFC 7518 section 3.2 asks of HS256.
 const SECRET_BYTES_MIN: usize = 32;
+/// Verified tokens that are remembered.
+const VERIFIED_MAX: usize = 4096;
 const ISSUER: &str = "landfall";
 const AUDIENCE: &str = "landfall-sync";
 
@@ -110,6 +114,8 @@ pub struct Tokens {
     decoding: DecodingKey,
     validation: Validation,
     ttl_seconds: u64,
+    /// Tokens that were verified before, word for word.
+    verified: Mutex<HashMap<String, Identity>>,
 }
 
 impl Tokens {
@@ -131,6 +137,7 @@ impl Tokens {
             decoding: DecodingKey::from_secret(secret),
             validation,
             ttl_seconds,
+            verified: Mutex::default(),
         })
     }
 
@@ -153,6 +160,21 @@ impl Tokens {
 
     /// The user of a token, or `unauthorized`/`token_expired`.
     pub fn verify(&self, token: &str) -> Result<Identity, ServerError> {
+        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(identity) = verified.get(token)
+            && now() < self.last_moment(identity.expires_at)
+        {
+            return Ok(identity.clone());
+        }
+        let identity = self.check(token)?;
+        if verified.len() >= VERIFIED_MAX {
+            verified.clear();
+        }
+        verified.insert(token.to_owned(), identity.clone());
+        Ok(identity)
+    }
+
+    fn check(&self, token: &str) -> Result<Identity, ServerError> {
         let found = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation);
         match found {
             Ok(data) if !data.claims.sub.is_empty() && data.claims.sub.len() <= 128 => Ok(data.claims.into()),

@@ -25,6 +25,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use tokio::sync::watch;
+use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 
@@ -69,6 +70,7 @@ pub fn router(app: App, www: Option<&Path>) -> Router {
     routes
         .layer(
             CompressionLayer::new()
+                .quality(CompressionLevel::Fastest)
                 .gzip(true)
                 .compress_when(SizeAbove::new(GZIP_ABOVE_BYTES).and(NotForContentType::IMAGES)),
         )

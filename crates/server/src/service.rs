@@ -7,7 +7,7 @@ use crate::mutation::Element;
 use crate::pull::{self, Pull};
 use crate::push::{self, Push};
 use crate::store::{Retention, Store, StoreError, prune};
-use landfall_protocol::limits::BATCH_COUNT_MAX;
+use landfall_protocol::limits::{BATCH_COUNT_MAX, NUMBER_MAX};
 use landfall_protocol::{
     ClientId, DeviceStatus, Epoch, PROTOCOL, Position, PullRequest, PullResponse, PushRequest, PushResponse, Scope,
     StatusResponse, UnixMillis,
@@ -48,6 +48,9 @@ impl<S: Store> Service<S> {
         check_envelope(&identity, &request.user, &request.client_id)?;
         if request.mutations.len() > BATCH_COUNT_MAX {
             return Err(ServerError::TooLarge(format!("a push has at most {BATCH_COUNT_MAX} mutations")));
+        }
+        if request.acked_through.get() > NUMBER_MAX || request.pending_count > NUMBER_MAX {
+            return Err(ServerError::Malformed("a number is past 2^53-1".to_owned()));
         }
         let elements = request.mutations.iter().map(Element::read).collect::<Result<Vec<_>, _>>()?;
         let push = Push { identity, request, elements, device_key, now: now() };

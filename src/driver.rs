@@ -12,12 +12,11 @@ use crate::{convert, error};
 use js_sys::Function;
 use landfall_core::schedule::Trigger;
 use landfall_core::settle::Event;
-use landfall_protocol::CollectionName;
+use landfall_protocol::{CollectionName, Map, Set};
 use landfall_replica::{Change, Host, Query, Replica, SyncError};
 use landfall_storage::{Durability, Key, RowKind, RowStore, StoreName, Txn};
 use serde_json::json;
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
@@ -34,7 +33,7 @@ struct Watch {
 /// One replica with its loop and listeners.
 pub(crate) struct Driver {
     pub(crate) replica: Rc<Replica<BrowserHost>>,
-    watches: RefCell<BTreeMap<u32, Watch>>,
+    watches: RefCell<Map<u32, Watch>>,
     next_watch: Cell<u32>,
     draining: Cell<bool>,
     pub(crate) progress: RefCell<Vec<Function>>,
@@ -231,7 +230,7 @@ impl Driver {
             }
         }
         if !touched.collections.is_empty() {
-            let collections: BTreeSet<CollectionName> = touched.collections;
+            let collections: Set<CollectionName> = touched.collections;
             self.answer(|_, query| collections.contains(&query.collection));
             hooks.event(&json!({"type": "change", "collections": collections}).to_string());
         } else if touched.outbox {

@@ -5,9 +5,9 @@
 
 use crate::{clock, timer};
 use js_sys::{Function, Object, Promise, Reflect};
+use landfall_protocol::Map;
 use landfall_replica::LockWait;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
 
@@ -50,7 +50,7 @@ impl Drop for Lock {
 /// The locks of one context.
 #[derive(Default)]
 pub(crate) struct Locks {
-    refused_since: RefCell<BTreeMap<String, u64>>,
+    refused_since: RefCell<Map<String, u64>>,
 }
 
 impl Locks {

@@ -1,10 +1,9 @@
 //! The options of `open()`, as the page gives them and as the worker finds them in the database.
 
 use landfall_core::{CollectionConfig, Config};
-use landfall_protocol::{CollectionName, limits};
+use landfall_protocol::{CollectionName, Map, limits};
 use landfall_replica::Settings;
 use serde::Deserialize;
-use std::collections::BTreeMap;
 
 /// `auth`: tokens (from the page, or by a refresh address), or cookies only.
 #[derive(Clone, Debug, Deserialize)]
@@ -47,7 +46,7 @@ pub(crate) struct Options {
     pub(crate) user: String,
     pub(crate) url: String,
     pub(crate) auth: Auth,
-    pub(crate) collections: BTreeMap<String, Collection>,
+    pub(crate) collections: Map<String, Collection>,
     #[serde(default)]
     pub(crate) device: Option<String>,
     #[serde(default)]

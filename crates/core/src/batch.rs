@@ -5,8 +5,9 @@ use crate::plan::OutboxTxn;
 use crate::plant::{Plant, planted};
 use crate::rows::{Descriptor, InFlight, LocalEnd};
 use crate::state::{Base, Config, State};
-use landfall_protocol::{EntryId, Fields, GroupId, Json, Mutation, Op, RecordKey, Seq, UnixMillis, Version, limits};
-use std::collections::{BTreeMap, BTreeSet};
+use landfall_protocol::{
+    EntryId, Fields, GroupId, Json, Map, Mutation, Op, RecordKey, Seq, Set, UnixMillis, Version, limits,
+};
 
 /// Plans the transaction that stores the next in-flight descriptor. `None`: nothing can be sent now.
 ///
@@ -88,8 +89,8 @@ pub(crate) fn exact(mutation: &Mutation) -> Json {
 }
 
 /// For each record, the last mutation without an outcome.
-pub(crate) fn travelling(state: &State) -> BTreeMap<RecordKey, (Seq, Version)> {
-    let mut travelling = BTreeMap::new();
+pub(crate) fn travelling(state: &State) -> Map<RecordKey, (Seq, Version)> {
+    let mut travelling = Map::new();
     for descriptor in state.descriptors.values() {
         for sent in &descriptor.mutations {
             if let Some(mutation) = sent.mutation() {
@@ -140,7 +141,7 @@ fn mutation(
 
 /// What can be sent, in sending order: higher priority first, then oldest; a lane's order and groups kept.
 pub fn units(state: &State, config: &Config) -> Vec<Unit> {
-    let mut taken: BTreeSet<EntryId> = state.sent.keys().copied().collect();
+    let mut taken: Set<EntryId> = state.sent.keys().copied().collect();
     let mut units: Vec<Unit> = Vec::new();
     let held = held_lanes(state);
     // By place: an entry queued again after a restored backup goes where it first was.
@@ -189,7 +190,7 @@ pub fn units(state: &State, config: &Config) -> Vec<Unit> {
         units.push(Unit { group: entry.group.clone(), members, priority });
     }
     // Predecessors in a lane inherit what follows them.
-    let mut lane_priority: BTreeMap<RecordKey, i32> = BTreeMap::new();
+    let mut lane_priority: Map<RecordKey, i32> = Map::new();
     for unit in units.iter_mut().rev() {
         for member in &unit.members {
             if let Some(priority) = lane_priority.get(&member.key) {
@@ -205,8 +206,8 @@ pub fn units(state: &State, config: &Config) -> Vec<Unit> {
 }
 
 /// Lanes that wait for a person: their unit used up its attempts (`failed`), or a create of theirs is parked.
-fn held_lanes(state: &State) -> BTreeSet<RecordKey> {
-    let mut held = BTreeSet::new();
+fn held_lanes(state: &State) -> Set<RecordKey> {
+    let mut held = Set::new();
     for row in state.parked.values() {
         if row.failed {
             held.extend(row.changes.iter().map(|change| change.entry.key()));
@@ -215,7 +216,7 @@ fn held_lanes(state: &State) -> BTreeSet<RecordKey> {
     // A group waits with its slowest lane, and so do the lanes behind it.
     loop {
         let mut grown = false;
-        let groups: BTreeSet<&GroupId> = held
+        let groups: Set<&GroupId> = held
             .iter()
             .flat_map(|key| state.lanes.get(key).into_iter().flatten())
             .filter_map(|id| state.entries.get(id)?.group.as_ref())
@@ -247,7 +248,7 @@ fn group_members(state: &State, group: &GroupId, first: EntryId) -> Vec<Coalesce
 }
 
 /// Unsent neighbours of a lane, from `first` on, that may be one mutation.
-fn run_of(state: &State, key: &RecordKey, first: EntryId, taken: &BTreeSet<EntryId>) -> Vec<EntryId> {
+fn run_of(state: &State, key: &RecordKey, first: EntryId, taken: &Set<EntryId>) -> Vec<EntryId> {
     let Some(lane) = state.lanes.get(key) else { return Vec::new() };
     let mut run: Vec<EntryId> = Vec::new();
     for id in lane.iter().skip_while(|id| **id != first) {

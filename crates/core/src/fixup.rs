@@ -4,8 +4,7 @@ use crate::plan::OutboxTxn;
 use crate::rows::{Entry, LocalEnd, ParkedRow};
 use crate::state::{Base, State};
 use crate::view;
-use landfall_protocol::{EntryId, Fields, Op, RecordKey, RejectCode, Stamp, UnixMillis, Version};
-use std::collections::{BTreeMap, BTreeSet};
+use landfall_protocol::{EntryId, Fields, Map, Op, RecordKey, RejectCode, Set, Stamp, UnixMillis, Version};
 
 /// Why a fix-up can't be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +44,7 @@ pub fn plan_retry(
     }
     txn.parked.insert(row_key.clone(), None);
     // Followers that were blocked by it go again behind it, in order, in the same row.
-    let keys: BTreeSet<RecordKey> = entries.iter().map(Entry::key).collect();
+    let keys: Set<RecordKey> = entries.iter().map(Entry::key).collect();
     let was_create = row.changes.iter().any(|change| change.entry.op == Op::Create);
     if was_create || row.changes.len() > 1 {
         for (other_key, other) in &state.parked {
@@ -79,7 +78,7 @@ fn again(
     if entry.op == Op::Update {
         let last = change.entries.last().copied().unwrap_or_default();
         let later = state.lanes.get(&key).into_iter().flatten().filter(|id| **id > last);
-        let newer: BTreeSet<&String> = later
+        let newer: Set<&String> = later
             .filter_map(|id| state.entries.get(id))
             .flat_map(|later| later.set.keys().chain(&later.unset))
             .collect();
@@ -111,7 +110,7 @@ pub fn plan_discard(
     let mut txn = OutboxTxn::new("discard", state);
     txn.parked.insert(row_key.clone(), None);
     let mut count = row.changes.len() as u64;
-    let creates: BTreeSet<RecordKey> = row
+    let creates: Set<RecordKey> = row
         .changes
         .iter()
         .filter(|change| change.entry.op == Op::Create)
@@ -126,7 +125,7 @@ pub fn plan_discard(
             count += other.changes.len() as u64;
         }
     }
-    let mut ends: BTreeMap<RecordKey, Vec<EntryId>> = BTreeMap::new();
+    let mut ends: Map<RecordKey, Vec<EntryId>> = Map::new();
     for key in &creates {
         for entry_id in state.lanes.get(key).into_iter().flatten() {
             if !state.sent.contains_key(entry_id) {

@@ -3,8 +3,7 @@
 use crate::plant::{Plant, planted};
 use crate::rows::Entry;
 use crate::state::State;
-use landfall_protocol::{EntryId, Fields, GroupId, Op, RecordKey, ResultStatus, Seq, Version};
-use std::collections::BTreeMap;
+use landfall_protocol::{EntryId, Fields, GroupId, Map, Op, RecordKey, ResultStatus, Seq, Version};
 
 /// One or more entries of one record that travel as one mutation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,7 +128,7 @@ pub fn stand(
     state: &State,
     epoch: Option<&landfall_protocol::Epoch>,
     member: &Coalesced,
-    travelling: &BTreeMap<RecordKey, (Seq, Version)>,
+    travelling: &Map<RecordKey, (Seq, Version)>,
 ) -> Stand {
     if planted(Plant::FollowerWithoutAfter) {
         return Stand::Base(member.on);

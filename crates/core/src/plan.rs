@@ -2,18 +2,17 @@
 
 use crate::rows::{ClientRow, ConflictRow, Descriptor, Entry, LocalEnd, ParkedRow, SettledMutation, SettledRow};
 use crate::state::{Base, State};
-use landfall_protocol::{EntryId, UnixMillis, limits};
-use std::collections::{BTreeMap, BTreeSet};
+use landfall_protocol::{EntryId, Map, Set, UnixMillis, limits};
 
 /// One transaction of the outbox. The replica encodes it; it commits only if the client row is still at `client.rev − 1`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutboxTxn {
     pub name: &'static str,
     pub client: ClientRow,
-    pub descriptors: BTreeMap<String, Option<Descriptor>>,
-    pub settled: BTreeMap<String, Option<SettledRow>>,
-    pub parked: BTreeMap<String, Option<ParkedRow>>,
-    pub conflicts: BTreeMap<String, Option<ConflictRow>>,
+    pub descriptors: Map<String, Option<Descriptor>>,
+    pub settled: Map<String, Option<SettledRow>>,
+    pub parked: Map<String, Option<ParkedRow>>,
+    pub conflicts: Map<String, Option<ConflictRow>>,
     /// New log rows, one a group of entries that belong together.
     pub append: Vec<Vec<Entry>>,
     pub delete_log: Vec<u64>,
@@ -29,10 +28,10 @@ impl OutboxTxn {
         Self {
             name,
             client,
-            descriptors: BTreeMap::new(),
-            settled: BTreeMap::new(),
-            parked: BTreeMap::new(),
-            conflicts: BTreeMap::new(),
+            descriptors: Map::new(),
+            settled: Map::new(),
+            parked: Map::new(),
+            conflicts: Map::new(),
             append: Vec::new(),
             delete_log: Vec::new(),
         }
@@ -73,13 +72,13 @@ impl OutboxTxn {
     /// Completes the plan: deletes log rows whose last entry ended with it, trims old decisions, remembers what changed.
     #[must_use]
     pub fn finish(mut self, state: &State, base: &dyn Base, now: UnixMillis) -> Self {
-        let ended: BTreeSet<EntryId> = self
+        let ended: Set<EntryId> = self
             .settled
             .values()
             .flatten()
             .flat_map(|row| row.mutations.iter().flat_map(|mutation| mutation.entries.iter().copied()))
             .collect();
-        let rows: BTreeSet<u64> = ended.iter().map(|id| id.log_key()).collect();
+        let rows: Set<u64> = ended.iter().map(|id| id.log_key()).collect();
         let mut gone = Vec::new();
         for log_key in rows {
             let Some((commit_id, count)) = state.log_rows.get(&log_key) else { continue };

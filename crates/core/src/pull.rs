@@ -5,11 +5,10 @@
 
 use crate::plant::{Plant, planted};
 use landfall_protocol::{
-    Change, CollectionName, Epoch, Json, Pair, Position, PullResponse as Response, RecordId, Scope, Stamp, Tombstone,
-    UnixMillis, Version,
+    Change, CollectionName, Epoch, Json, Map, Pair, Position, PullResponse as Response, RecordId, Scope, Set, Stamp,
+    Tombstone, UnixMillis, Version,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
 
 /// A page with its records as opaque text: the base never looks inside them.
 pub type Page = Response<Json>;
@@ -147,7 +146,7 @@ pub fn plan_page(manifest: &Manifest, response: &Page, now: UnixMillis) -> BaseT
         let row = txn.manifest.pairs.remove(at);
         txn.delete.extend(row.live.iter().chain(&row.staged).map(|segment| segment.id));
     }
-    let mut covered: BTreeMap<Pair, Position> = BTreeMap::new();
+    let mut covered: Map<Pair, Position> = Map::new();
     for (scope, collections) in &response.covered {
         for (collection, position) in collections {
             covered.insert(Pair(scope.clone(), collection.clone()), *position);
@@ -240,7 +239,7 @@ pub fn compactable(manifest: &Manifest) -> Option<(Pair, Vec<SegmentRef>)> {
 
 /// Plans one compaction step: `inputs` (oldest first, as [`compactable`] named them) become few full segments.
 pub fn plan_compaction(manifest: &Manifest, pair: &Pair, inputs: &[(SegmentRef, Segment)]) -> BaseTxn {
-    let mut newest: BTreeMap<RecordId, SegmentRecord> = BTreeMap::new();
+    let mut newest: Map<RecordId, SegmentRecord> = Map::new();
     for (_, segment) in inputs {
         for record in &segment.records {
             newest.insert(record.id.clone(), record.clone());
@@ -254,7 +253,7 @@ pub fn plan_compaction(manifest: &Manifest, pair: &Pair, inputs: &[(SegmentRef, 
         removed: Vec::new(),
     };
     txn.manifest.rev += 1;
-    let gone: BTreeSet<u64> = inputs.iter().map(|(reference, _)| reference.id).collect();
+    let gone: Set<u64> = inputs.iter().map(|(reference, _)| reference.id).collect();
     txn.delete.extend(&gone);
     let mut fresh = Vec::new();
     for segment in pack(pair, newest.into_values().collect()) {
@@ -271,8 +270,8 @@ pub fn plan_compaction(manifest: &Manifest, pair: &Pair, inputs: &[(SegmentRef, 
 }
 
 /// The newest state of each record of a page, by pair, in id order.
-fn by_pair(response: &Page) -> BTreeMap<Pair, Vec<SegmentRecord>> {
-    let mut newest: BTreeMap<Pair, BTreeMap<RecordId, (Position, SegmentRecord)>> = BTreeMap::new();
+fn by_pair(response: &Page) -> Map<Pair, Vec<SegmentRecord>> {
+    let mut newest: Map<Pair, Map<RecordId, (Position, SegmentRecord)>> = Map::new();
     let mut add = |pair: Pair, position: Position, record: SegmentRecord| {
         let records = newest.entry(pair).or_default();
         if records.get(&record.id).is_none_or(|(old, _)| *old <= position) {

@@ -7,8 +7,9 @@ use crate::plant::{Plant, planted};
 use crate::rows::{Entry, LocalEnd, ParkedChange, ParkedRow, Reason};
 use crate::settle::Event;
 use crate::state::{Base, State};
-use landfall_protocol::{ClientId, EntryId, Epoch, Ledger, Mutation, Pair, RecordKey, RejectCode, Seq, UnixMillis};
-use std::collections::{BTreeMap, BTreeSet};
+use landfall_protocol::{
+    ClientId, EntryId, Epoch, Ledger, Map, Mutation, Pair, RecordKey, RejectCode, Seq, Set, UnixMillis,
+};
 
 /// A cloned or rolled-back profile goes on under a new client id: everything undecided becomes unsent again, with its
 /// original stamp; its base follows from its lane as always. The next push waits for a pull to head.
@@ -40,7 +41,7 @@ pub fn plan_reset(
     now: UnixMillis,
 ) -> (OutboxTxn, Vec<Event>) {
     let mut txn = OutboxTxn::new("reset", state);
-    let known: BTreeSet<Seq> = ledger.entries.iter().map(|entry| entry.seq).collect();
+    let known: Set<Seq> = ledger.entries.iter().map(|entry| entry.seq).collect();
     let mut lost: Vec<Entry> = Vec::new();
     for (row_key, row) in &state.settled {
         if row.client_id != state.client.client_id || row.epoch.as_ref() == Some(epoch) {
@@ -122,7 +123,7 @@ pub fn plan_no_access(
 ) -> Option<(OutboxTxn, Vec<Event>)> {
     let mut txn = OutboxTxn::new("no_access", state);
     let mut events = Vec::new();
-    let mut units: BTreeMap<String, Vec<(EntryId, Entry)>> = BTreeMap::new();
+    let mut units: Map<String, Vec<(EntryId, Entry)>> = Map::new();
     for (id, entry) in &state.entries {
         if state.sent.contains_key(id) {
             continue;
@@ -143,7 +144,7 @@ pub fn plan_no_access(
         let reason = Reason {
             code: RejectCode::NO_ACCESS.to_owned(),
             message: "You no longer have access to this data. Your change is kept on this device.".to_owned(),
-            fields: BTreeMap::new(),
+            fields: Map::new(),
         };
         let row = State::parked_key(id);
         txn.parked.insert(row.clone(), Some(ParkedRow { id, at: now, reason, changes, failed: false }));

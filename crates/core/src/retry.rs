@@ -7,8 +7,7 @@ use crate::plan::OutboxTxn;
 use crate::rows::{InFlight, Window};
 use crate::settle::plan_void;
 use crate::state::{Base, Config, State};
-use landfall_protocol::{Seq, UnixMillis};
-use std::collections::BTreeSet;
+use landfall_protocol::{Seq, Set, UnixMillis};
 
 /// Counted answers to the whole batch before it is cut.
 pub const WHOLE_ATTEMPTS: u32 = 3;
@@ -24,7 +23,7 @@ pub fn plan_counted(state: &State, base: &dyn Base, config: &Config, row_key: &s
         descriptor.attempts += 1;
         descriptor.window = None;
         if descriptor.attempts >= config.attempts_max && !descriptor.mutations.iter().all(|mutation| mutation.void) {
-            let seqs: BTreeSet<Seq> = descriptor.mutations.iter().map(|mutation| mutation.seq).collect();
+            let seqs: Set<Seq> = descriptor.mutations.iter().map(|mutation| mutation.seq).collect();
             return plan_void(state, base, row_key, &seqs, now);
         }
         txn.descriptors.insert(row_key.to_owned(), Some(descriptor));
@@ -67,7 +66,7 @@ pub fn plan_too_large(state: &State, base: &dyn Base, row_key: &str, now: UnixMi
     };
     let sending = unit_ends(descriptor.sending());
     if sending.len() <= 1 {
-        let seqs: BTreeSet<Seq> = descriptor.sending().iter().map(|mutation| mutation.seq).collect();
+        let seqs: Set<Seq> = descriptor.sending().iter().map(|mutation| mutation.seq).collect();
         return plan_void(state, base, row_key, &seqs, now);
     }
     let from = descriptor.window.map_or(0, |window| window.from);
@@ -88,7 +87,7 @@ pub fn unit_ends(mutations: &[InFlight]) -> Vec<usize> {
 
 /// The end of the run from `from` on in which nothing stands on a mutation before `from`.
 fn second_half(mutations: &[InFlight], from: usize) -> usize {
-    let mut before: BTreeSet<Seq> = mutations[..from].iter().map(|mutation| mutation.seq).collect();
+    let mut before: Set<Seq> = mutations[..from].iter().map(|mutation| mutation.seq).collect();
     for (index, sent) in mutations.iter().enumerate().skip(from) {
         if sent.mutation().and_then(|mutation| mutation.after).is_some_and(|after| before.contains(&after)) {
             return unit_ends(mutations).into_iter().filter(|end| *end <= index).max().unwrap_or(from).max(from);

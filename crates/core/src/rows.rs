@@ -5,11 +5,10 @@
 //! whose row changed under it writes nothing and starts again.
 
 use landfall_protocol::{
-    ClientId, CollectionName, EntryId, Epoch, Fields, GroupId, Json, Mutation, Op, Outcome, PushMutation, RecordId,
-    RecordKey, Scope, Seq, Stamp, UnixMillis, Version,
+    ClientId, CollectionName, EntryId, Epoch, Fields, GroupId, Json, Map, Mutation, Op, Outcome, PushMutation,
+    RecordId, RecordKey, Scope, Seq, Stamp, UnixMillis, Version,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 fn is_false(flag: &bool) -> bool {
     !*flag
@@ -73,8 +72,8 @@ pub struct ClientRow {
     #[serde(default, skip_serializing_if = "is_false")]
     pub pull_first: bool,
     /// How often an entry was queued again by the engine itself.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub requeues: BTreeMap<EntryId, u32>,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub requeues: Map<EntryId, u32>,
     /// No request before this time (Retry-After), for all contexts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_until: Option<UnixMillis>,
@@ -189,8 +188,8 @@ pub struct SettledRow {
 pub struct Reason {
     pub code: String,
     pub message: String,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub fields: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub fields: Map<String, String>,
 }
 
 /// One change inside a parked unit, with the values a person compares.

@@ -11,9 +11,8 @@ use crate::rows::{
 use crate::state::{Base, State};
 use crate::{retry, view};
 use landfall_protocol::{
-    EntryId, Epoch, Fields, Mutation, Op, Outcome, RecordKey, RejectCode, ResultStatus, Seq, UnixMillis,
+    EntryId, Epoch, Fields, Map, Mutation, Op, Outcome, RecordKey, RejectCode, ResultStatus, Seq, Set, UnixMillis,
 };
-use std::collections::{BTreeMap, BTreeSet};
 
 /// How often the engine itself queues an entry again before a person must look.
 pub const REQUEUES_MAX: u32 = 5;
@@ -71,7 +70,7 @@ pub fn plan_settle(
     };
     // The same seq with other bytes is another mutation: of a client that forked meanwhile.
     let same = |mutation: &&InFlight| sent.iter().any(|sent| sent.seq == mutation.seq && sent.text == mutation.text);
-    let open: BTreeSet<Seq> = descriptor.mutations.iter().filter(same).map(|mutation| mutation.seq).collect();
+    let open: Set<Seq> = descriptor.mutations.iter().filter(same).map(|mutation| mutation.seq).collect();
     if results.iter().any(|result| {
         open.contains(&result.seq) && matches!(result.status, ResultStatus::AlreadySettled | ResultStatus::KeyReused)
     }) {
@@ -84,8 +83,8 @@ pub fn plan_settle(
         txn: OutboxTxn::new("settle", state),
         events: Vec::new(),
         applied: Vec::new(),
-        gone_creates: BTreeMap::new(),
-        parked_entries: BTreeSet::new(),
+        gone_creates: Map::new(),
+        parked_entries: Set::new(),
     };
     settle.txn.client.first_push = false;
     let mut index = 0;
@@ -107,7 +106,7 @@ pub fn plan_settle(
     }
     settle.follow_parked_creates();
     settle.txn.settled_row(base, now).epoch = Some(epoch.clone());
-    let done: BTreeSet<Seq> = sent.iter().map(|mutation| mutation.seq).collect();
+    let done: Set<Seq> = sent.iter().map(|mutation| mutation.seq).collect();
     let left: Vec<InFlight> =
         descriptor.mutations.iter().filter(|mutation| !done.contains(&mutation.seq)).cloned().collect();
     let mut through = state.settled_through(&done, &[]);
@@ -136,8 +135,8 @@ struct Settle<'a> {
     events: Vec<Event>,
     applied: Vec<EntryId>,
     /// Records whose create was parked in this step.
-    gone_creates: BTreeMap<RecordKey, Seq>,
-    parked_entries: BTreeSet<EntryId>,
+    gone_creates: Map<RecordKey, Seq>,
+    parked_entries: Set<EntryId>,
 }
 
 impl Settle<'_> {
@@ -289,7 +288,7 @@ impl Settle<'_> {
     /// What stands on a parked create can't go on: it parks behind it as `blocked`, with its whole groups.
     fn follow_parked_creates(&mut self) {
         let mut queue: Vec<(RecordKey, Seq)> = self.gone_creates.clone().into_iter().collect();
-        let mut seen: BTreeSet<EntryId> = self.parked_entries.clone();
+        let mut seen: Set<EntryId> = self.parked_entries.clone();
         while let Some((key, by)) = queue.pop() {
             if view::server_view(self.state, self.base, &key).is_some_and(|seen| !seen.deleted) {
                 continue;
@@ -322,7 +321,7 @@ impl Settle<'_> {
                 let reason = Reason {
                     code: RejectCode::BLOCKED.to_owned(),
                     message: "It builds on a record that was not accepted.".to_owned(),
-                    fields: BTreeMap::new(),
+                    fields: Map::new(),
                 };
                 self.park_row(reason, changes, false);
             }
@@ -335,7 +334,7 @@ fn reason(outcome: &Outcome) -> Reason {
         return Reason {
             code: "failed".to_owned(),
             message: "The server failed on this change again and again. It is kept; try again later.".to_owned(),
-            fields: BTreeMap::new(),
+            fields: Map::new(),
         };
     }
     let conflict = outcome.status == ResultStatus::Conflict;
@@ -346,7 +345,7 @@ fn reason(outcome: &Outcome) -> Reason {
 }
 
 /// Plans that these seqs are given up: from now on their void is sent, and its outcome decides (DESIGN section 5, Void).
-pub fn plan_void(state: &State, base: &dyn Base, row_key: &str, seqs: &BTreeSet<Seq>, now: UnixMillis) -> OutboxTxn {
+pub fn plan_void(state: &State, base: &dyn Base, row_key: &str, seqs: &Set<Seq>, now: UnixMillis) -> OutboxTxn {
     let mut txn = OutboxTxn::new("void", state);
     if let Some(descriptor) = state.descriptors.get(row_key) {
         let mut descriptor = descriptor.clone();

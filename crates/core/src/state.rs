@@ -2,9 +2,8 @@
 
 use crate::rows::{ClientRow, Descriptor, Entry, ParkedRow, SettledMutation, SettledRow};
 use landfall_protocol::{
-    ClientId, CollectionName, EntryId, Epoch, Fields, Hlc, Pair, Position, RecordKey, Scope, Seq, Version,
+    ClientId, CollectionName, EntryId, Epoch, Fields, Hlc, Map, Pair, Position, RecordKey, Scope, Seq, Set, Version,
 };
-use std::collections::{BTreeMap, BTreeSet};
 
 /// The last server state of a record that this client pulled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +36,7 @@ pub struct Config {
     pub user: String,
     pub device: String,
     pub schema_version: u32,
-    pub collections: BTreeMap<CollectionName, CollectionConfig>,
+    pub collections: Map<CollectionName, CollectionConfig>,
     pub batch_count: usize,
     pub batch_bytes: usize,
     /// Answers that can be a unit's own fault before it is `failed`.
@@ -53,7 +52,7 @@ impl Config {
             user: user.into(),
             device: String::new(),
             schema_version: 1,
-            collections: BTreeMap::new(),
+            collections: Map::new(),
             batch_count: landfall_protocol::limits::BATCH_COUNT_DEFAULT,
             batch_bytes: landfall_protocol::limits::BATCH_BYTES_MAX - 16 * 1024,
             attempts_max: 10,
@@ -99,24 +98,24 @@ pub struct SettledRef<'a> {
 pub struct State {
     pub client: ClientRow,
     /// Undecided entries, by log position.
-    pub entries: BTreeMap<EntryId, Entry>,
+    pub entries: Map<EntryId, Entry>,
     /// Undecided entries of each record, in lane order.
-    pub lanes: BTreeMap<RecordKey, Vec<EntryId>>,
+    pub lanes: Map<RecordKey, Vec<EntryId>>,
     /// In-flight batches by row key.
-    pub descriptors: BTreeMap<String, Descriptor>,
+    pub descriptors: Map<String, Descriptor>,
     /// Which seq an undecided entry travels under.
-    pub sent: BTreeMap<EntryId, Seq>,
+    pub sent: Map<EntryId, Seq>,
     /// Settled mutations by row key.
-    pub settled: BTreeMap<String, SettledRow>,
+    pub settled: Map<String, SettledRow>,
     /// Which settled rows know a record, newest last: (row key, index).
-    pub settled_by_key: BTreeMap<RecordKey, Vec<(String, usize)>>,
+    pub settled_by_key: Map<RecordKey, Vec<(String, usize)>>,
     /// Entries that ended, as long as their log row may still be read.
-    pub decided: BTreeSet<EntryId>,
-    pub parked: BTreeMap<String, ParkedRow>,
+    pub decided: Set<EntryId>,
+    pub parked: Map<String, ParkedRow>,
     /// Parked changes of each record: row keys.
-    pub parked_by_key: BTreeMap<RecordKey, BTreeSet<String>>,
+    pub parked_by_key: Map<RecordKey, Set<String>>,
     /// Live log rows: commit id and number of entries.
-    pub log_rows: BTreeMap<u64, (String, usize)>,
+    pub log_rows: Map<u64, (String, usize)>,
     pub hlc: Hlc,
     /// Undecided entries whose place in their lane is not their place in the log.
     pub placed: usize,
@@ -126,16 +125,16 @@ impl State {
     pub fn new(client: ClientRow) -> Self {
         Self {
             client,
-            entries: BTreeMap::new(),
-            lanes: BTreeMap::new(),
-            descriptors: BTreeMap::new(),
-            sent: BTreeMap::new(),
-            settled: BTreeMap::new(),
-            settled_by_key: BTreeMap::new(),
-            decided: BTreeSet::new(),
-            parked: BTreeMap::new(),
-            parked_by_key: BTreeMap::new(),
-            log_rows: BTreeMap::new(),
+            entries: Map::new(),
+            lanes: Map::new(),
+            descriptors: Map::new(),
+            sent: Map::new(),
+            settled: Map::new(),
+            settled_by_key: Map::new(),
+            decided: Set::new(),
+            parked: Map::new(),
+            parked_by_key: Map::new(),
+            log_rows: Map::new(),
             hlc: Hlc::default(),
             placed: 0,
         }
@@ -151,7 +150,7 @@ impl State {
             acked_through: Seq::ZERO,
             first_push: true,
             pull_first: false,
-            requeues: BTreeMap::new(),
+            requeues: Map::new(),
             hold_until: None,
             recent: Vec::new(),
         }
@@ -260,7 +259,7 @@ impl State {
             }
             if !new.gone.is_empty() {
                 let ended = new.mutations.iter().flat_map(|mutation| &mutation.entries);
-                let keys: BTreeSet<u64> = ended.map(|id| id.log_key()).collect();
+                let keys: Set<u64> = ended.map(|id| id.log_key()).collect();
                 for key in keys {
                     if self.log_rows.get(&key).is_some_and(|(commit_id, _)| new.gone.contains(commit_id)) {
                         self.drop_log_row(key);
@@ -313,7 +312,7 @@ impl State {
     }
 
     /// The lowest seq whose outcome is open, minus one.
-    pub fn settled_through(&self, without: &BTreeSet<Seq>, extra: &[Seq]) -> Seq {
+    pub fn settled_through(&self, without: &Set<Seq>, extra: &[Seq]) -> Seq {
         let open = self
             .descriptors
             .values()

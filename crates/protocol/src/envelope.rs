@@ -1,8 +1,7 @@
 //! The error envelope of every answer that is not 2xx.
 
-use crate::{Epoch, Json, Seq};
+use crate::{Epoch, Json, Map, Seq};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// `{"error":{…}}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,8 +15,8 @@ pub struct ErrorBody {
     /// One of [`ErrorCode`]'s names.
     pub code: String,
     pub message: String,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub fields: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub fields: Map<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "String::is_empty")]

@@ -1,13 +1,13 @@
 //! Opaque JSON values: the text of a field, compared by meaning, never rewritten.
 
+use crate::Map;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
 
 /// The fields of a record or of a change, by name.
-pub type Fields = BTreeMap<String, Json>;
+pub type Fields = Map<String, Json>;
 
 /// One JSON value as the text it arrived with. Equal when the values are equal, not when the texts are.
 #[derive(Clone)]

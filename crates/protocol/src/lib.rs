@@ -11,6 +11,7 @@ mod hash;
 mod id;
 mod json;
 pub mod limits;
+pub mod map;
 mod message;
 mod stamp;
 
@@ -21,6 +22,7 @@ pub use id::{
     Version,
 };
 pub use json::{Fields, Json, JsonError, check_depth};
+pub use map::{Map, Set};
 pub use message::{
     Access, Change, ClientLiveMessage, DeviceStatus, LiveMessage, Mutation, Op, Outcome, PullRequest, PullResponse,
     PushMutation, PushRequest, PushResponse, RejectCode, ResultMutation, ResultStatus, StatusResponse, Tombstone,

@@ -1,11 +1,10 @@
 //! The messages: push, pull, status and the live channel (docs/protocol.md).
 
 use crate::{
-    ClientId, CollectionName, EntryId, Epoch, Fields, GroupId, Json, Pair, Position, RecordId, RecordKey, RecordSum,
-    Scope, Seq, Stamp, UnixMillis, Version,
+    ClientId, CollectionName, EntryId, Epoch, Fields, GroupId, Json, Map, Pair, Position, RecordId, RecordKey,
+    RecordSum, Scope, Seq, Stamp, UnixMillis, Version,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 fn is_false(flag: &bool) -> bool {
     !*flag
@@ -164,8 +163,8 @@ pub struct Outcome {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// Of a rejection: words by field.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub fields: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub fields: Map<String, String>,
     /// Of `blocked` and `group_refused`: the mutation it failed with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Seq>,
@@ -189,7 +188,7 @@ impl Outcome {
             record: None,
             code: None,
             message: None,
-            fields: BTreeMap::new(),
+            fields: Map::new(),
             by: None,
             to: None,
         }
@@ -250,7 +249,7 @@ pub struct PushResponse {
     pub server_time: UnixMillis,
     pub epoch: Epoch,
     /// Where each touched scope's counter stands now.
-    pub head: BTreeMap<Scope, Position>,
+    pub head: Map<Scope, Position>,
     pub results: Vec<Json>,
 }
 
@@ -311,16 +310,16 @@ pub struct Access {
 pub struct PullResponse<F = Fields> {
     pub server_time: UnixMillis,
     pub epoch: Epoch,
-    pub changes: BTreeMap<CollectionName, Vec<Change<F>>>,
-    pub tombstones: BTreeMap<CollectionName, Vec<Tombstone>>,
+    pub changes: Map<CollectionName, Vec<Change<F>>>,
+    pub tombstones: Map<CollectionName, Vec<Tombstone>>,
     pub cursor: String,
-    pub covered: BTreeMap<Scope, BTreeMap<CollectionName, Position>>,
+    pub covered: Map<Scope, Map<CollectionName, Position>>,
     #[serde(default)]
     pub access: Access,
     pub has_more: bool,
     /// At head only: sum over the live records of each covered pair.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub checksums: BTreeMap<Scope, BTreeMap<CollectionName, RecordSum>>,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub checksums: Map<Scope, Map<CollectionName, RecordSum>>,
 }
 
 /// `GET /v1/sync/status`.
@@ -331,7 +330,7 @@ pub struct StatusResponse {
     pub protocol_max: u32,
     pub epoch: Epoch,
     pub user: String,
-    pub scopes: BTreeMap<Scope, Position>,
+    pub scopes: Map<Scope, Position>,
     pub devices: Vec<DeviceStatus>,
 }
 

@@ -2,8 +2,7 @@
 
 use landfall_core::pull::{Manifest, Segment, SegmentRecord};
 use landfall_core::{Base, BaseRecord};
-use landfall_protocol::{Epoch, Fields, Json, Pair, Position, RecordId, RecordKey, RecordSum, Version};
-use std::collections::{BTreeMap, BTreeSet};
+use landfall_protocol::{Epoch, Fields, Json, Map, Pair, Position, RecordId, RecordKey, RecordSum, Set, Version};
 
 /// A record or tombstone as pulled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +15,7 @@ pub struct Held {
 /// One pair's records and the sum over its live ones.
 #[derive(Clone, Debug, Default)]
 pub struct PairBase {
-    pub records: BTreeMap<RecordId, Held>,
+    pub records: Map<RecordId, Held>,
     pub sum: RecordSum,
     /// Segments that are in `records`, in order.
     loaded: Vec<u64>,
@@ -40,7 +39,7 @@ impl PairBase {
 #[derive(Clone, Debug, Default)]
 pub struct MemoryBase {
     pub manifest: Manifest,
-    pub pairs: BTreeMap<Pair, PairBase>,
+    pub pairs: Map<Pair, PairBase>,
 }
 
 impl MemoryBase {
@@ -64,9 +63,9 @@ impl MemoryBase {
     /// Takes a new manifest and the segments that [`Self::missing`] named. Returns the pairs that changed.
     ///
     /// `compacted`: the records did not change, only where they are.
-    pub fn adopt(&mut self, manifest: Manifest, mut segments: BTreeMap<u64, Segment>) -> BTreeSet<Pair> {
-        let mut changed = BTreeSet::new();
-        let known: BTreeSet<&Pair> = manifest.pairs.iter().map(|row| &row.pair).collect();
+    pub fn adopt(&mut self, manifest: Manifest, mut segments: Map<u64, Segment>) -> Set<Pair> {
+        let mut changed = Set::new();
+        let known: Set<&Pair> = manifest.pairs.iter().map(|row| &row.pair).collect();
         let gone: Vec<Pair> = self.pairs.keys().filter(|pair| !known.contains(pair)).cloned().collect();
         for pair in gone {
             self.pairs.remove(&pair);

@@ -8,12 +8,11 @@ use landfall_core::plant::{Plant, planted};
 use landfall_core::pull::{BaseTxn, Manifest, Segment};
 use landfall_core::rows::{ClientRow, ConflictRow, Descriptor, LogRow, ParkedRow, SettledRow};
 use landfall_core::settle::Event;
-use landfall_protocol::{CollectionName, EntryId, Outcome, Pair, RecordKey, UnixMillis};
+use landfall_protocol::{CollectionName, EntryId, Map, Outcome, Pair, RecordKey, Set, UnixMillis};
 use landfall_storage::{
     CommitError, Durability, Key, ReadError, RowError, RowKind, RowOp, RowStore, StoreName, Txn, decode, encode,
 };
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
 
 pub const CLIENT: &str = "client";
 pub const MANIFEST: &str = "manifest";
@@ -32,19 +31,19 @@ pub struct Quarantined {
 pub struct Db {
     pub state: State,
     pub base: MemoryBase,
-    pub conflicts: BTreeMap<String, ConflictRow>,
+    pub conflicts: Map<String, ConflictRow>,
     /// Exact texts of the two ordering rows as last read.
     pub client_text: Option<String>,
     pub manifest_text: Option<String>,
     /// The last log key that was read.
     pub log_key: u64,
-    pub quarantined: BTreeMap<(StoreName, String), Quarantined>,
+    pub quarantined: Map<(StoreName, String), Quarantined>,
 }
 
 /// Which records a step may have changed in the view.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Touched {
-    pub collections: BTreeSet<CollectionName>,
+    pub collections: Set<CollectionName>,
     pub outbox: bool,
     /// What other contexts settled: their listeners may be gone, a service worker has none.
     pub events: Vec<Event>,
@@ -70,8 +69,8 @@ struct News {
     client: Option<Option<String>>,
     manifest: Option<Option<String>>,
     /// Changed rows of the outbox by key; `None` = gone.
-    outbox: BTreeMap<String, Option<String>>,
-    segments: BTreeMap<u64, String>,
+    outbox: Map<String, Option<String>>,
+    segments: Map<u64, String>,
     log: Vec<(u64, String)>,
 }
 
@@ -80,11 +79,11 @@ impl Db {
         Self {
             state: State::new(client),
             base: MemoryBase::default(),
-            conflicts: BTreeMap::new(),
+            conflicts: Map::new(),
             client_text: None,
             manifest_text: None,
             log_key: 0,
-            quarantined: BTreeMap::new(),
+            quarantined: Map::new(),
         }
     }
 
@@ -143,7 +142,7 @@ impl Db {
                 Some(Ok(manifest)) => manifest,
                 Some(Err(_)) | None => Manifest { next_segment: 1, ..Manifest::default() },
             };
-            let mut segments = BTreeMap::new();
+            let mut segments = Map::new();
             for (id, text) in news.segments {
                 match decode::<Segment>(RowKind::Segment, &text) {
                     Ok(segment) => {
@@ -227,7 +226,7 @@ impl Db {
             txn.expect(StoreName::Meta, Key::text(CLIENT), self.client_text.clone());
         }
         txn.put(StoreName::Meta, Key::text(CLIENT), client.clone());
-        fn rows<T: Serialize>(txn: &mut Txn, kind: RowKind, rows: &BTreeMap<String, Option<T>>) {
+        fn rows<T: Serialize>(txn: &mut Txn, kind: RowKind, rows: &Map<String, Option<T>>) {
             for (key, row) in rows {
                 match row {
                     Some(row) => txn.put(StoreName::Meta, Key::text(key.clone()), encode(kind, row)),
@@ -329,7 +328,7 @@ async fn try_refresh<H: Host>(host: &H, db: &std::cell::RefCell<Db>) -> Result<O
             None => Vec::new(),
         };
         let many = wanted.len() > 16;
-        let whole: BTreeMap<u64, String> = if many {
+        let whole: Map<u64, String> = if many {
             let low = wanted.iter().min().copied().unwrap_or(0);
             let high = wanted.iter().max().copied().unwrap_or(0);
             let rows = range(rows, StoreName::Seg, Key::Number(low), Key::Number(high)).await?;
@@ -337,7 +336,7 @@ async fn try_refresh<H: Host>(host: &H, db: &std::cell::RefCell<Db>) -> Result<O
                 .filter_map(|(key, row)| if let Key::Number(id) = key { Some((id, row)) } else { None })
                 .collect()
         } else {
-            BTreeMap::new()
+            Map::new()
         };
         for id in wanted {
             let row = match whole.get(&id) {
@@ -363,10 +362,10 @@ async fn try_refresh<H: Host>(host: &H, db: &std::cell::RefCell<Db>) -> Result<O
 }
 
 /// The rows that changed after `known_rev`, if the client row still remembers all of them.
-fn recent_rows(client: &ClientRow, known_rev: u64) -> Option<BTreeSet<String>> {
+fn recent_rows(client: &ClientRow, known_rev: u64) -> Option<Set<String>> {
     let from = known_rev + 1;
     (from..=client.rev).map(|rev| client.recent.iter().find(|(at, _)| *at == rev).map(|(_, keys)| keys)).try_fold(
-        BTreeSet::new(),
+        Set::new(),
         |mut all, keys| {
             all.extend(keys?.iter().cloned());
             Some(all)
@@ -457,7 +456,7 @@ pub async fn commit_base<H: Host>(host: &H, db: &std::cell::RefCell<Db>, plan: B
         Err(error) => return Committing::Failed(error),
     }
     let mut touched = Touched::default();
-    let fresh: BTreeSet<u64> = plan.put.iter().map(|(id, _)| *id).collect();
+    let fresh: Set<u64> = plan.put.iter().map(|(id, _)| *id).collect();
     let missing = db.borrow().base.missing(&plan.manifest);
     if plan.name == "compaction" {
         let mut db = db.borrow_mut();

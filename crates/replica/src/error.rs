@@ -1,8 +1,8 @@
 //! Errors that reach the app: a code, words, and whether trying again can help.
 
+use landfall_protocol::Map;
 use landfall_storage::{CommitError, OpenError, ReadError, StorageFault};
 use serde::Serialize;
-use std::collections::BTreeMap;
 
 /// What went wrong, for the app. The codes are listed in docs/errors.md and in js/errors.ts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -10,8 +10,8 @@ pub struct SyncError {
     pub code: &'static str,
     pub message: String,
     pub retryable: bool,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub details: BTreeMap<&'static str, String>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub details: Map<&'static str, String>,
 }
 
 /// All codes that Rust gives. A test compares them with the TypeScript list.
@@ -40,7 +40,7 @@ pub const CODES: [&str; 19] = [
 impl SyncError {
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
         debug_assert!(CODES.contains(&code), "BUG: unlisted code {code}");
-        Self { code, message: message.into(), retryable: false, details: BTreeMap::new() }
+        Self { code, message: message.into(), retryable: false, details: Map::new() }
     }
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {

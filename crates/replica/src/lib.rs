@@ -25,10 +25,10 @@ use db::{CLIENT, Db, MANIFEST, Touched, refresh};
 use landfall_core::rows::{ClientRow, Entry};
 use landfall_core::schedule::{Intervals, Schedule, Trigger};
 use landfall_core::{Config, State};
-use landfall_protocol::{ClientId, RecordKey, UnixMillis};
+use landfall_protocol::{ClientId, Map, RecordKey, UnixMillis};
 use landfall_storage::{CommitError, Durability, Key, RowKind, RowStore, StoreName, Txn, decode, encode};
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 /// What the app chose beside [`Config`].
@@ -55,7 +55,7 @@ pub struct Replica<H: Host> {
     pub(crate) schedule: RefCell<Schedule>,
     pub(crate) queue: RefCell<Vec<write::Pending>>,
     /// Entries on their way into the log, by record: not visible, but what is written now stands on them.
-    pub(crate) queued: RefCell<BTreeMap<RecordKey, Vec<Rc<Entry>>>>,
+    pub(crate) queued: RefCell<Map<RecordKey, Vec<Rc<Entry>>>>,
     pub(crate) queued_count: Cell<usize>,
     pub(crate) pumping: Cell<bool>,
     pub(crate) relaxed: bool,

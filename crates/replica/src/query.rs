@@ -7,11 +7,10 @@ use crate::db::Db;
 use crate::error::SyncError;
 use crate::host::Host;
 use landfall_core::view::{self, RecordState};
-use landfall_protocol::{CollectionName, Fields, Json, RecordId, RecordKey, Scope, Version};
+use landfall_protocol::{CollectionName, Fields, Json, Map, RecordId, RecordKey, Scope, Set, Version};
 use serde::Deserialize;
 use serde_json::Value;
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
 
 /// What a field must be. All given parts hold.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -77,7 +76,7 @@ impl Query {
             collection: CollectionName,
             scope: Option<Scope>,
             #[serde(default, rename = "where")]
-            conditions: BTreeMap<String, Value>,
+            conditions: Map<String, Value>,
             order_by: Option<Value>,
             limit: Option<usize>,
             offset: Option<usize>,
@@ -183,8 +182,8 @@ impl<H: Host> Replica<H> {
         self.queued.borrow().contains_key(key)
     }
 
-    fn scopes_of(&self, db: &Db, collection: &CollectionName) -> BTreeSet<Scope> {
-        let mut scopes: BTreeSet<Scope> = BTreeSet::new();
+    fn scopes_of(&self, db: &Db, collection: &CollectionName) -> Set<Scope> {
+        let mut scopes: Set<Scope> = Set::new();
         scopes.extend(self.config.scope_of(collection, &Fields::new()));
         scopes.extend(db.base.pairs.keys().filter(|pair| pair.1 == *collection).map(|pair| pair.0.clone()));
         scopes.extend(db.state.lanes.keys().filter(|key| key.collection == *collection).map(|key| key.scope.clone()));
@@ -237,7 +236,7 @@ impl<H: Host> Replica<H> {
             ));
         }
         let db = self.db.borrow();
-        let mut keys: BTreeSet<RecordKey> = BTreeSet::new();
+        let mut keys: Set<RecordKey> = Set::new();
         for (pair, base) in &db.base.pairs {
             if pair.1 == query.collection && query.scope.as_ref().is_none_or(|scope| *scope == pair.0) {
                 let live = base.records.iter().filter(|(_, held)| held.fields.is_some());
@@ -260,7 +259,7 @@ impl<H: Host> Replica<H> {
             let Some((version, text)) = seen_text(&db, &key) else { continue };
             let mut sort = Vec::new();
             if !query.conditions.is_empty() || !query.order.is_empty() {
-                let fields: BTreeMap<&str, Json> = match serde_json::from_str(&text) {
+                let fields: Map<&str, Json> = match serde_json::from_str(&text) {
                     Ok(fields) => fields,
                     // A field name with an escape can't be borrowed; read it the long way.
                     Err(_) => {

@@ -16,11 +16,10 @@ use landfall_core::rows::InFlight;
 use landfall_core::schedule::{Answer, Facts, Next, Request, Trigger};
 use landfall_core::settle::{Event, SettlePlan, plan_settle};
 use landfall_protocol::{
-    ClientId, CollectionName, Epoch, ErrorBody, ErrorCode, ErrorEnvelope, Json, Ledger, Outcome, PROTOCOL, PullRequest,
-    PushRequest, PushResponse, RecordId, RecordKey, Scope, UnixMillis, Version, limits,
+    ClientId, CollectionName, Epoch, ErrorBody, ErrorCode, ErrorEnvelope, Json, Ledger, Map, Outcome, PROTOCOL,
+    PullRequest, PushRequest, PushResponse, RecordId, RecordKey, Scope, UnixMillis, Version, limits,
 };
 use landfall_storage::{Key, RowKind, RowStore, StoreName, decode, encode};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 const TOKEN: &str = "token";
@@ -742,7 +741,7 @@ fn error_of(response: &HttpResponse) -> ErrorBody {
     serde_json::from_str::<ErrorEnvelope>(&response.body).map(|envelope| envelope.error).unwrap_or_else(|_| ErrorBody {
         code: format!("http_{}", response.status),
         message: "The server answered with an error.".to_owned(),
-        fields: BTreeMap::new(),
+        fields: Map::new(),
         ..ErrorBody::default()
     })
 }

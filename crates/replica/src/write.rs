@@ -13,13 +13,12 @@ use landfall_core::rows::{Entry, LogRow, SettledRow};
 use landfall_core::schedule::Trigger;
 use landfall_core::view::{self, Seen};
 use landfall_protocol::{
-    CollectionName, EntryId, Fields, GroupId, Json, Op, RecordId, RecordKey, Scope, Version, check_depth, limits,
+    CollectionName, EntryId, Fields, GroupId, Json, Map, Op, RecordId, RecordKey, Scope, Version, check_depth, limits,
 };
 use landfall_storage::{
     CommitError, Committed, Durability, Key, RowKind, RowOp, RowStore, StorageFault, StoreName, Txn, decode, encode,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// What the app asks for.
@@ -412,7 +411,7 @@ impl<H: Host> Replica<H> {
     /// Looks for commit groups of unknown fate: past the last key known before, and among the rows deleted since.
     /// `Ok(None)`: they are absent, for sure.
     async fn find_commits(&self, rows: &[LogRow], after: u64) -> Result<Option<Vec<u64>>, SyncError> {
-        let mut found: BTreeMap<String, u64> = BTreeMap::new();
+        let mut found: Map<String, u64> = Map::new();
         let mut from = after + 1;
         loop {
             let part =

@@ -11,10 +11,9 @@ use crate::push::ledger;
 use crate::store::{ChangeRow, Snapshot, StoreError, Walk};
 use landfall_protocol::limits::{PAGE_BYTES_MAX, PAGE_COUNT_MAX};
 use landfall_protocol::{
-    Access, Change, CollectionName, Epoch, Pair, Position, PullRequest, PullResponse, RecordId, Scope, Tombstone,
-    UnixMillis,
+    Access, Change, CollectionName, Epoch, Map, Pair, Position, PullRequest, PullResponse, RecordId, Scope, Set,
+    Tombstone, UnixMillis,
 };
-use std::collections::{BTreeMap, BTreeSet};
 
 /// Rows of the change log that one page looks at, wanted ones or not.
 const SCANNED_MAX: usize = 20_000;
@@ -40,7 +39,7 @@ pub fn page(db: &dyn Snapshot, pull: &Pull, collections: &Collections) -> Result
     if cursor.epoch != epoch {
         return Err(reset(db, pull, epoch)?);
     }
-    let mut pager = Pager { db, heads: BTreeMap::new(), cursor, access: Access::default(), rows: BTreeMap::new() };
+    let mut pager = Pager { db, heads: Map::new(), cursor, access: Access::default(), rows: Map::new() };
     if !pager.adopt(pull, collections)? {
         return Err(reset(db, pull, epoch)?);
     }
@@ -85,23 +84,22 @@ impl Budget {
 
 struct Pager<'a> {
     db: &'a dyn Snapshot,
-    heads: BTreeMap<Scope, Position>,
+    heads: Map<Scope, Position>,
     cursor: Cursor,
     access: Access,
     /// The newest state of each record that this page carries.
-    rows: BTreeMap<(CollectionName, Scope, RecordId), ChangeRow>,
+    rows: Map<(CollectionName, Scope, RecordId), ChangeRow>,
 }
 
 impl Pager<'_> {
     /// Brings the cursor in line with what this user may read and this client wants. False: below the pruning floor.
     fn adopt(&mut self, pull: &Pull, collections: &Collections) -> Result<bool, StoreError> {
         let mut before = std::mem::take(&mut self.cursor.scopes);
-        let resync: BTreeSet<&Pair> = pull.request.resync.iter().collect();
+        let resync: Set<&Pair> = pull.request.resync.iter().collect();
         for scope in &pull.identity.scopes {
             let roles = &pull.identity.roles;
             let names = pull.request.collections.iter();
-            let wanted: BTreeSet<&CollectionName> =
-                names.filter(|name| collections.readable(name, scope, roles)).collect();
+            let wanted: Set<&CollectionName> = names.filter(|name| collections.readable(name, scope, roles)).collect();
             let old = before.remove(scope).unwrap_or_default();
             for name in old.pairs.keys().filter(|name| !wanted.contains(name)) {
                 self.access.removed.push(Pair(scope.clone(), name.clone()));
@@ -112,7 +110,7 @@ impl Pager<'_> {
             let row = self.db.scope(scope)?;
             self.heads.insert(scope.clone(), row.position);
             let cold = || Stage::Cold { snapshot: row.position, after_id: RecordId::default() };
-            let mut next = ScopeCursor { position: row.position, pairs: BTreeMap::new() };
+            let mut next = ScopeCursor { position: row.position, pairs: Default::default() };
             for name in wanted {
                 let pair = Pair(scope.clone(), name.clone());
                 let stage = match old.pairs.get(name) {
@@ -261,7 +259,7 @@ impl Pager<'_> {
     }
 
     fn answer(self, now: UnixMillis) -> Result<PullResponse, ServerError> {
-        let mut covered: BTreeMap<Scope, BTreeMap<CollectionName, Position>> = BTreeMap::new();
+        let mut covered: Map<Scope, Map<CollectionName, Position>> = Map::new();
         let mut has_more = false;
         for (scope, state) in &self.cursor.scopes {
             has_more |= state.position < self.head(scope);
@@ -273,10 +271,10 @@ impl Pager<'_> {
                 }
             }
         }
-        let mut checksums = BTreeMap::new();
+        let mut checksums = Map::new();
         if !has_more {
             for (scope, pairs) in &covered {
-                let sums: &mut BTreeMap<_, _> = checksums.entry(scope.clone()).or_default();
+                let sums: &mut Map<_, _> = checksums.entry(scope.clone()).or_default();
                 for name in pairs.keys() {
                     sums.insert(name.clone(), self.db.sum(&Pair(scope.clone(), name.clone()))?);
                 }
@@ -297,12 +295,12 @@ impl Pager<'_> {
     }
 }
 
-type ByCollection<T> = BTreeMap<CollectionName, Vec<T>>;
+type ByCollection<T> = Map<CollectionName, Vec<T>>;
 
 fn split(
-    rows: BTreeMap<(CollectionName, Scope, RecordId), ChangeRow>,
+    rows: Map<(CollectionName, Scope, RecordId), ChangeRow>,
 ) -> Result<(ByCollection<Change>, ByCollection<Tombstone>), StoreError> {
-    let (mut changes, mut tombstones) = (BTreeMap::new(), BTreeMap::new());
+    let (mut changes, mut tombstones) = (Map::new(), Map::new());
     for ((collection, scope, id), row) in rows {
         let ChangeRow { position, version, deleted, fields, stamp, .. } = row;
         let stamp = Some(stamp);

@@ -12,10 +12,9 @@ use crate::store::{AuditRow, ClientRow, RecordWrite, ScopeRow, StoreError, Store
 use landfall_core::authority::{Policy, Situation, Stored, Verdict, decide, superseded};
 use landfall_protocol::limits::{HLC_AHEAD_MS_MAX, RECORD_BYTES_MAX};
 use landfall_protocol::{
-    ClientId, CollectionName, Epoch, Json, Ledger, Mutation, Op, Outcome, Pair, Position, PushRequest, PushResponse,
-    RecordKey, RecordSum, RejectCode, ResultStatus, Scope, Seq, UnixMillis, Version,
+    ClientId, CollectionName, Epoch, Json, Ledger, Map, Mutation, Op, Outcome, Pair, Position, PushRequest,
+    PushResponse, RecordKey, RecordSum, RejectCode, ResultStatus, Scope, Seq, UnixMillis, Version,
 };
-use std::collections::BTreeMap;
 
 /// A push that was read and belongs to a verified user.
 pub struct Push {
@@ -50,9 +49,9 @@ pub fn apply(db: &dyn Transaction, push: &Push, collections: &Collections) -> Re
         collections,
         acked_through,
         last_seq: known.last_seq,
-        decided: BTreeMap::new(),
+        decided: Map::new(),
         run: None,
-        heads: BTreeMap::new(),
+        heads: Map::new(),
         results: Vec::with_capacity(push.elements.len()),
     };
     for unit in units(&push.elements) {
@@ -101,7 +100,7 @@ struct Run {
     position: Option<Position>,
     part: u32,
     /// What the checksums and counts of live records gain, by collection.
-    sums: BTreeMap<CollectionName, (RecordSum, i64)>,
+    sums: Map<CollectionName, (RecordSum, i64)>,
 }
 
 impl Run {
@@ -121,9 +120,9 @@ struct Judge<'a> {
     /// No seq above it was decided before this push.
     last_seq: Seq,
     /// Outcomes given in this push, for `after`.
-    decided: BTreeMap<Seq, Outcome>,
+    decided: Map<Seq, Outcome>,
     run: Option<Run>,
-    heads: BTreeMap<Scope, Position>,
+    heads: Map<Scope, Position>,
     results: Vec<Json>,
 }
 
@@ -312,7 +311,8 @@ impl Judge<'_> {
             wrong if !wrong.is_empty() => (RejectCode::VALIDATION, "Some values are not valid.", wrong),
             _ => (RejectCode::VALIDATION, "Some values are not valid.", collection.validate(&stored.fields)),
         };
-        (!fields.is_empty()).then(|| Outcome { fields, ..Outcome::rejected(mutation.seq, code, message) })
+        (!fields.is_empty())
+            .then(|| Outcome { fields: fields.into_iter().collect(), ..Outcome::rejected(mutation.seq, code, message) })
     }
 
     /// Makes `scope` the scope of the current run, with its counter locked.
@@ -322,7 +322,7 @@ impl Judge<'_> {
         }
         self.end_run()?;
         let row = self.db.lock_scope(scope)?;
-        self.run = Some(Run { scope: scope.clone(), row, position: None, part: 0, sums: BTreeMap::new() });
+        self.run = Some(Run { scope: scope.clone(), row, position: None, part: 0, sums: Map::new() });
         Ok(())
     }
 

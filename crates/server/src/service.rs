@@ -9,10 +9,9 @@ use crate::push::{self, Push};
 use crate::store::{Retention, Store, StoreError, prune};
 use landfall_protocol::limits::{BATCH_COUNT_MAX, NUMBER_MAX};
 use landfall_protocol::{
-    ClientId, DeviceStatus, Epoch, PROTOCOL, Position, PullRequest, PullResponse, PushRequest, PushResponse, Scope,
-    StatusResponse, UnixMillis,
+    ClientId, DeviceStatus, Epoch, Map, PROTOCOL, Position, PullRequest, PullResponse, PushRequest, PushResponse,
+    Scope, StatusResponse, UnixMillis,
 };
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -92,7 +91,7 @@ impl<S: Store> Service<S> {
     }
 
     /// Where these scopes' counters stand.
-    pub async fn heads(&self, scopes: Vec<Scope>) -> Result<BTreeMap<Scope, Position>, ServerError> {
+    pub async fn heads(&self, scopes: Vec<Scope>) -> Result<Map<Scope, Position>, ServerError> {
         self.store.read(move |db| Ok(scope_heads(db, scopes.iter())?)).await
     }
 
@@ -110,7 +109,7 @@ impl<S: Store> Service<S> {
 fn scope_heads<'a>(
     db: &dyn crate::store::Snapshot,
     scopes: impl Iterator<Item = &'a Scope>,
-) -> Result<BTreeMap<Scope, Position>, StoreError> {
+) -> Result<Map<Scope, Position>, StoreError> {
     scopes.map(|scope| Ok((scope.clone(), db.scope(scope)?.position))).collect()
 }
 

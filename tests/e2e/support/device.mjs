@@ -1,0 +1,90 @@
+// A device: a browser with a profile of its own, which survives the browser.
+
+import { chromium } from '@playwright/test';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+const executablePath = process.env.LANDFALL_CHROMIUM ?? '/usr/bin/chromium';
+const args = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
+
+export const password = 'landfall';
+
+export class Device {
+  #profile;
+  #options;
+  /** Errors that no code of the page caught. */
+  errors = [];
+  context;
+
+  constructor(origin, options = {}) {
+    this.origin = origin;
+    this.#options = options;
+  }
+
+  async start() {
+    this.#profile ??= await mkdtemp(join(tmpdir(), 'landfall-e2e-profile-'));
+    this.context = await chromium.launchPersistentContext(this.#profile, { executablePath, headless: true, args, baseURL: this.origin, ...this.#options });
+    this.context.on('weberror', (error) => this.errors.push(error.error()));
+    return this;
+  }
+
+  /** The browser ends; the profile stays, and `start()` continues it. */
+  close() {
+    return this.context.close();
+  }
+
+  async remove() {
+    await this.context?.close();
+    if (this.#profile) await rm(this.#profile, { recursive: true, force: true, maxRetries: 5 });
+  }
+
+  async offline(offline = true) {
+    await this.context.setOffline(offline);
+  }
+
+  /** A tab with an open database, once the worker can flush it. Nobody is signed in unless `login`. */
+  async lab(user, { login = true, name = 'lab' } = {}) {
+    const page = await this.context.newPage();
+    await page.goto(labPath(user, name));
+    await ready(page);
+    if (login) await page.evaluate((credentials) => lab.login(...credentials), [user, password]);
+    return page;
+  }
+
+  /** The first tab of a context is there from the start; with it gone and no other, no page is open. */
+  async blank() {
+    for (const page of this.context.pages()) if (page.url() !== 'about:blank') await page.close();
+  }
+}
+
+const labPath = (user, name) => `/lab.html?user=${user}&name=${name}`;
+
+/** The database is open and a worker is active. */
+export const ready = (page) => page.evaluate(async () => {
+  await lab.ready;
+  await navigator.serviceWorker.ready;
+});
+
+/** Loads the page anew; what it held in memory is gone. */
+export async function reload(page) {
+  await page.reload();
+  await ready(page);
+}
+
+/** The records of a collection as the page sees them, `{[id]: {…fields, state}}` by id. */
+export const view = (page, collection) => page.evaluate(async (collection) => {
+  const rows = await lab.db.collection(collection).query().get();
+  return Object.fromEntries(rows.map((row) => [row.id, { ...row, state: lab.meta(row).state }]));
+}, collection);
+
+export const status = (page) => page.evaluate(() => lab.db.sync.status);
+export const outbox = (page) => page.evaluate(() => lab.db.outbox.list());
+export const conflicts = (page) => page.evaluate(() => lab.db.conflicts.list());
+export const syncNow = (page) => page.evaluate(() => lab.db.sync.now());
+export const put = (page, collection, record) => page.evaluate(([collection, record]) => lab.db.collection(collection).put(record), [collection, record]);
+export const update = (page, collection, id, changes) =>
+  page.evaluate(([collection, id, changes]) => lab.db.collection(collection).update(id, changes), [collection, id, changes]);
+/** All at once, without waiting for one another. */
+export const putAll = (page, collection, records) =>
+  page.evaluate(([collection, records]) => Promise.all(records.map((record) => lab.db.collection(collection).put(record))), [collection, records]);

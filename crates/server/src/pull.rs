@@ -7,7 +7,7 @@ use crate::auth::Identity;
 use crate::collections::Collections;
 use crate::cursor::{Cursor, ScopeCursor, Stage};
 use crate::error::ServerError;
-use crate::push::ledger;
+use crate::ledger::ledger;
 use crate::store::{ChangeRow, Snapshot, StoreError, Walk};
 use landfall_protocol::limits::{PAGE_BYTES_MAX, PAGE_COUNT_MAX};
 use landfall_protocol::{

@@ -7,13 +7,15 @@ use crate::auth::Identity;
 use crate::collections::Collections;
 use crate::error::ServerError;
 use crate::group::{Unit, units};
+use crate::ledger::ledger;
 use crate::mutation::{Content, Element, record_bytes};
-use crate::store::{AuditRow, ClientRow, RecordWrite, ScopeRow, StoreError, StoredOutcome, Transaction};
+use crate::run::Run;
+use crate::store::{AuditRow, ClientRow, StoreError, StoredOutcome, Transaction};
 use landfall_core::authority::{Policy, Situation, Stored, Verdict, decide, superseded};
 use landfall_protocol::limits::{HLC_AHEAD_MS_MAX, RECORD_BYTES_MAX};
 use landfall_protocol::{
-    ClientId, CollectionName, Epoch, Json, Ledger, Map, Mutation, Op, Outcome, Pair, Position, PushRequest,
-    PushResponse, RecordKey, RecordSum, RejectCode, ResultStatus, Scope, Seq, UnixMillis, Version,
+    ClientId, Epoch, Json, Map, Mutation, Op, Outcome, Position, PushRequest, PushResponse, RejectCode, ResultStatus,
+    Scope, Seq, UnixMillis, Version,
 };
 
 /// A push that was read and belongs to a verified user.
@@ -65,20 +67,6 @@ pub fn apply(db: &dyn Transaction, push: &Push, collections: &Collections) -> Re
     Ok(judge.answer(epoch))
 }
 
-/// What this server knows of a client.
-pub fn ledger(
-    db: &(impl crate::store::Snapshot + ?Sized),
-    sub: &str,
-    client: &ClientId,
-    known: Option<&ClientRow>,
-) -> Result<Ledger, StoreError> {
-    Ok(Ledger {
-        known: known.is_some(),
-        acked_through: known.map_or(Seq::ZERO, |row| row.acked_through),
-        entries: db.ledger(sub, client)?,
-    })
-}
-
 fn client_row(push: &Push, known: &ClientRow) -> ClientRow {
     ClientRow {
         acked_through: known.acked_through.max(push.request.acked_through),
@@ -88,27 +76,6 @@ fn client_row(push: &Push, known: &ClientRow) -> ClientRow {
         pending_count: push.request.pending_count,
         last_seen: push.now,
         schema_version: push.request.schema_version,
-    }
-}
-
-/// Consecutive mutations of one scope: one transaction of the protocol, at one position.
-#[derive(Clone)]
-struct Run {
-    scope: Scope,
-    row: ScopeRow,
-    /// Taken by the first effect.
-    position: Option<Position>,
-    part: u32,
-    /// What the checksums and counts of live records gain, by collection.
-    sums: Map<CollectionName, (RecordSum, i64)>,
-}
-
-impl Run {
-    fn current(&self) -> Position {
-        self.position.unwrap_or(self.row.position)
-    }
-    fn next(&self) -> Position {
-        self.position.unwrap_or_else(|| self.row.position.next())
     }
 }
 
@@ -276,7 +243,8 @@ impl Judge<'_> {
         if let Some(refused) = self.not_valid(mutation, &effect.stored) {
             return Ok(self.placed(mutation, refused));
         }
-        self.write(&mutation.key(), &effect.stored, live_before)?;
+        let Some(run) = &mut self.run else { return Err(StoreError::Corrupt("BUG: no scope was entered").into()) };
+        run.write(self.db, &mutation.key(), &effect.stored, live_before, &self.push.identity.sub, self.push.now)?;
         Ok(self.placed(mutation, verdict.outcome))
     }
 
@@ -321,20 +289,13 @@ impl Judge<'_> {
             return Ok(());
         }
         self.end_run()?;
-        let row = self.db.lock_scope(scope)?;
-        self.run = Some(Run { scope: scope.clone(), row, position: None, part: 0, sums: Map::new() });
+        self.run = Some(Run::start(self.db, scope)?);
         Ok(())
     }
 
     fn end_run(&mut self) -> Judged<()> {
         if let Some(run) = self.run.take() {
-            if let Some(position) = run.position {
-                self.db.set_position(&run.scope, position)?;
-                for (name, (sum, live_count)) in &run.sums {
-                    self.db.add_sum(&Pair(run.scope.clone(), name.clone()), *sum, *live_count)?;
-                }
-            }
-            self.heads.insert(run.scope.clone(), run.current());
+            self.heads.insert(run.scope.clone(), run.end(self.db)?);
         }
         Ok(())
     }
@@ -359,7 +320,7 @@ impl Judge<'_> {
         let verdict = ask(&Situation {
             policy: self.collections.get(&mutation.collection).map_or(Policy::default(), |known| known.policy),
             stored,
-            version_floor: run.map(|run| run.row.version_floor).unwrap_or_default(),
+            version_floor: run.map(|run| run.version_floor()).unwrap_or_default(),
             client: self.client(),
             after: after.as_ref(),
             position: run.map(Run::next).unwrap_or_default(),
@@ -384,26 +345,6 @@ impl Judge<'_> {
             outcome.version = Some(stored.version);
             outcome
         }))
-    }
-
-    fn write(&mut self, key: &RecordKey, stored: &Stored, live_before: Option<Version>) -> Judged<()> {
-        let (sub, at) = (self.push.identity.sub.as_str(), self.push.now);
-        let Some(run) = &mut self.run else { return Err(StoreError::Corrupt("BUG: no scope was entered").into()) };
-        let position = run.next();
-        run.position = Some(position);
-        run.part += 1;
-        let part = run.part;
-        let (sum, live_count) = run.sums.entry(key.collection.clone()).or_default();
-        if let Some(version) = live_before {
-            sum.remove(&key.id, version);
-            *live_count -= 1;
-        }
-        if !stored.deleted {
-            sum.add(&key.id, stored.version);
-            *live_count += 1;
-        }
-        self.db.write_record(&RecordWrite { key, position, part, sub, stored, at })?;
-        Ok(())
     }
 
     /// Says where the outcome was decided: at the counter as it stands after its effect.

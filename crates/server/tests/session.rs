@@ -153,7 +153,7 @@ async fn a_socket_ends_when_its_token_does() {
     let server = TestServer::start_in(tempfile::tempdir().unwrap(), &["--leeway-seconds", "0"]).await;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let mut socket = connect(server.address, None).await.unwrap();
-    say(&mut socket, "ada", &token(&claims("ada", &[], now + 1))).await;
+    say(&mut socket, "ada", &token(&claims("ada", &[], now + 2))).await;
     assert_eq!(hear(&mut socket).await, Some(LiveMessage::Ready));
     assert_eq!(hear(&mut socket).await, Some(LiveMessage::Bye { code: "token_expired".to_owned() }));
 }

@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use landfall_server::{Config, Server};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -38,7 +38,7 @@ fn start_log(json: bool) {
     if json {
         log.json().init();
     } else {
-        log.with_target(false).init();
+        log.with_target(false).with_ansi(std::io::stderr().is_terminal()).init();
     }
 }
 

@@ -48,12 +48,14 @@ impl Server {
         if config.restored {
             service.renew_epoch(new_epoch()?).await.map_err(|_| StoreError::Closed)?;
         }
+        if config.dev && !config.listen.ip().is_loopback() {
+            tracing::warn!(address = %config.listen, "--dev is reachable from other machines: its passwords are public");
+        }
         let (closing, closed) = watch::channel(false);
         let app = App {
             service: service.clone(),
             tokens: Arc::new(tokens),
             hub,
-            // Test controls never leave the machine.
             dev: config.dev,
             faults: Mutex::new(Faults::default()),
             closing: closed,

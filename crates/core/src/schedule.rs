@@ -1,7 +1,7 @@
 //! When to do what: triggers, back-off, authentication and connectivity, without a clock of its own.
 //!
-//! Contract: tell it what happened ([`Schedule::handle`]), ask what to do next ([`Schedule::next`]), do that, tell it
-//! the answer. Time and randomness come in with every call.
+//! Contract: tell it what happened ([`Schedule::handle`]), ask what to do next ([`Schedule::next`]), say that it begins
+//! ([`Schedule::begin`]), do that, tell it the answer. Time and randomness come in with every call.
 
 use landfall_protocol::{UnixMillis, limits};
 use std::collections::VecDeque;
@@ -131,6 +131,8 @@ pub struct Schedule {
     not_before: UnixMillis,
     push_at: Option<UnixMillis>,
     pull_at: Option<UnixMillis>,
+    /// The last poke: one that comes while a pull is under way asks for another.
+    poked_at: Option<UnixMillis>,
     last_request: UnixMillis,
     /// Of the last requests: time taken and whether an answer came.
     recent: VecDeque<(u64, bool)>,
@@ -151,6 +153,7 @@ impl Schedule {
             not_before: UnixMillis::ZERO,
             push_at: Some(now),
             pull_at: Some(now),
+            poked_at: None,
             last_request: now,
             recent: VecDeque::new(),
             suspect: false,
@@ -189,7 +192,10 @@ impl Schedule {
                 let at = UnixMillis(now.get() + 4 * self.intervals.debounce);
                 self.push_at = Some(self.push_at.map_or(at, |old| old.min(at)));
             }
-            Trigger::Poke => self.pull_at = Some(now),
+            Trigger::Poke => {
+                self.poked_at = Some(now);
+                self.pull_at = Some(now);
+            }
         }
     }
 
@@ -199,6 +205,14 @@ impl Schedule {
         self.refused = false;
         self.push_at = Some(now);
         self.pull_at = Some(now);
+    }
+
+    /// A request is about to go. A poke that comes while a pull is under way may speak of what that pull does not see
+    /// any more: it asks for another one.
+    pub fn begin(&mut self, request: Request) {
+        if request == Request::Pull {
+            self.pull_at = None;
+        }
     }
 
     /// Takes in how a request ended. `jitter` is uniform in 0..2³². Returns true when the push that failed now counts
@@ -219,6 +233,9 @@ impl Schedule {
             Answer::Done { .. } | Answer::Unauthorized | Answer::Busy { .. } | Answer::Faulty | Answer::Refused => {
                 self.note(took, true)
             }
+        }
+        if request == Request::Pull && !matches!(answer, Answer::Done { .. }) {
+            self.pull_at.get_or_insert(now);
         }
         match (request, answer) {
             (_, Answer::Lost) => self.back_off(now, None, jitter),
@@ -264,7 +281,8 @@ impl Schedule {
             }
             (Request::Pull, Answer::Done { more }) => {
                 self.well();
-                self.pull_at = more.then_some(now);
+                let poked = self.poked_at.take().is_some_and(|at| at >= started);
+                self.pull_at = (more || poked).then_some(now);
             }
         }
         false
@@ -432,6 +450,31 @@ mod tests {
         assert_eq!(schedule.next(now, WORK), Next::Wait(None));
         schedule.handle(now, Trigger::Login);
         assert_eq!(schedule.next(now, WORK), Next::Push);
+    }
+
+    #[test]
+    fn r1_a_poke_in_the_middle_of_a_pull_is_followed_by_another_pull() {
+        let idle = Facts { sendable: false, ..WORK };
+        let mut schedule = schedule();
+        let now = UnixMillis(1);
+        assert_eq!(schedule.next(now, idle), Next::Pull);
+        schedule.begin(Request::Pull);
+        schedule.handle(now, Trigger::Poke);
+        schedule.answered(now, Request::Pull, Answer::Done { more: false }, now, 0);
+        assert_eq!(schedule.next(now, idle), Next::Pull);
+        schedule.begin(Request::Pull);
+        schedule.answered(now, Request::Pull, Answer::Done { more: false }, now, 0);
+        assert_eq!(schedule.next(now, idle), Next::Wait(Some(UnixMillis(1 + HEARTBEAT_MS))));
+    }
+
+    #[test]
+    fn r1_a_pull_that_got_no_answer_stays_due() {
+        let idle = Facts { sendable: false, ..WORK };
+        let mut schedule = schedule();
+        let now = UnixMillis(1);
+        schedule.begin(Request::Pull);
+        schedule.answered(now, Request::Pull, Answer::Lost, now, 0);
+        assert_eq!(schedule.next(UnixMillis(BACKOFF_MAX_MS + 1), idle), Next::Pull);
     }
 
     #[test]

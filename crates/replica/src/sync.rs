@@ -78,6 +78,7 @@ impl<H: Host> Replica<H> {
             None => return Some(UnixMillis(started.get() + 500)),
         };
         self.set_phase(phase);
+        self.schedule.borrow_mut().begin(request);
         let answer = match self.refresh().await {
             Ok(()) => match request {
                 Request::Push => self.push().await,

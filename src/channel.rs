@@ -1,31 +1,53 @@
 //! The BroadcastChannel between the contexts of one database. Late and lost notices are harmless: readers look at the rows.
 
+use crate::timer;
 use landfall_replica::Notice;
+use std::cell::RefCell;
+use std::rc::Rc;
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::spawn_local;
 use web_sys::{BroadcastChannel, MessageEvent};
+
+/// How long a notice about the log waits for the next one, ms: it only says how far the log reaches.
+const GATHER_MS: u64 = 5;
 
 pub(crate) struct Channel {
     channel: Option<BroadcastChannel>,
+    gathered: Rc<RefCell<Option<Notice>>>,
     _listener: Option<Closure<dyn FnMut(MessageEvent)>>,
 }
 
 impl Channel {
     /// Without BroadcastChannel there is no channel: the contexts then meet in the rows only.
     pub(crate) fn open(name: &str, mut heard: impl FnMut(Notice) + 'static) -> Self {
-        let Ok(channel) = BroadcastChannel::new(name) else { return Self { channel: None, _listener: None } };
+        let Ok(channel) = BroadcastChannel::new(name) else {
+            return Self { channel: None, gathered: Rc::default(), _listener: None };
+        };
         let listener = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
             if let Some(notice) = event.data().as_string().and_then(|text| serde_json::from_str(&text).ok()) {
                 heard(notice);
             }
         });
         channel.set_onmessage(Some(listener.as_ref().unchecked_ref()));
-        Self { channel: Some(channel), _listener: Some(listener) }
+        Self { channel: Some(channel), gathered: Rc::default(), _listener: Some(listener) }
     }
 
     pub(crate) fn say(&self, notice: &Notice) {
-        if let (Some(channel), Ok(text)) = (&self.channel, serde_json::to_string(notice)) {
-            // A closed channel has nobody to tell.
-            let _ = channel.post_message(&JsValue::from_str(&text));
+        let Some(channel) = &self.channel else { return };
+        if !matches!(notice, Notice::Log { .. }) {
+            post(channel, notice);
+            return;
+        }
+        let waits = self.gathered.borrow_mut().replace(notice.clone()).is_some();
+        if !waits {
+            let (channel, gathered) = (channel.clone(), Rc::clone(&self.gathered));
+            spawn_local(async move {
+                timer::pause(GATHER_MS).await;
+                let notice = gathered.borrow_mut().take();
+                if let Some(notice) = notice {
+                    post(&channel, &notice);
+                }
+            });
         }
     }
 
@@ -34,5 +56,12 @@ impl Channel {
             channel.set_onmessage(None);
             channel.close();
         }
+    }
+}
+
+fn post(channel: &BroadcastChannel, notice: &Notice) {
+    if let Ok(text) = serde_json::to_string(notice) {
+        // A closed channel has nobody to tell.
+        let _ = channel.post_message(&JsValue::from_str(&text));
     }
 }

@@ -10,6 +10,7 @@ use landfall_replica::LockWait;
 use std::cell::RefCell;
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::{JsFuture, spawn_local};
 
 /// Refused for this long, ms: the holder is taken for frozen. A step lasts at most 40 s.
 const STEAL_AFTER_MS: u64 = 60_000;
@@ -51,6 +52,9 @@ impl Drop for Lock {
 #[derive(Default)]
 pub(crate) struct Locks {
     refused_since: RefCell<Map<String, u64>>,
+    /// This context's last request for each lock: settled when the browser has really freed it, which is some tasks
+    /// after it was released. Asking before that would be refused on its own account.
+    last: RefCell<Map<String, Promise>>,
 }
 
 impl Locks {
@@ -68,10 +72,16 @@ impl Locks {
             LockWait::Millis(ms) => clock::now().get() + ms,
         };
         loop {
+            let last = self.last.borrow_mut().remove(name);
+            if let Some(last) = last {
+                // Rejected when it was stolen: free as well.
+                let _ = JsFuture::from(last).await;
+            }
             let since = self.refused_since.borrow().get(name).copied();
             let steal = since.is_some_and(|since| clock::now().get().saturating_sub(since) > STEAL_AFTER_MS);
-            if let Some(lock) = ask(&locks, &request, name, steal).await {
+            if let Some((lock, request)) = ask(&locks, &request, name, steal).await {
                 self.refused_since.borrow_mut().remove(name);
+                self.last.borrow_mut().insert(name.to_owned(), request);
                 return Some(lock);
             }
             self.refused_since.borrow_mut().entry(name.to_owned()).or_insert_with(|| clock::now().get());
@@ -84,12 +94,14 @@ impl Locks {
 }
 
 /// One request with `ifAvailable` or `steal`; neither waits.
-async fn ask(locks: &JsValue, request: &Function, name: &str, steal: bool) -> Option<Lock> {
+async fn ask(locks: &JsValue, request: &Function, name: &str, steal: bool) -> Option<(Lock, Promise)> {
     let options = Object::new();
     let key = if steal { "steal" } else { "ifAvailable" };
     Reflect::set(&options, &key.into(), &JsValue::TRUE).ok()?;
     let granted: Rc<RefCell<Option<Function>>> = Rc::default();
     let slot = Rc::clone(&granted);
+    let requested: Rc<RefCell<Option<Promise>>> = Rc::default();
+    let requesting = Rc::clone(&requested);
     let answer = Promise::new(&mut |answered, _| {
         let slot = Rc::clone(&slot);
         let callback = Closure::once_into_js(move |lock: JsValue| -> JsValue {
@@ -102,14 +114,15 @@ async fn ask(locks: &JsValue, request: &Function, name: &str, steal: bool) -> Op
             result
         });
         let held = request.call3(locks, &name.into(), &options, &callback);
-        // A stolen lock rejects its holder's promise; the holder's step goes on, guarded by the rows.
-        if let Ok(promise) = held.and_then(|held| held.dyn_into::<Promise>()) {
-            wasm_bindgen_futures::spawn_local(async move {
-                let _ = wasm_bindgen_futures::JsFuture::from(promise).await;
-            });
-        }
+        *requesting.borrow_mut() = held.ok().and_then(|held| held.dyn_into::<Promise>().ok());
     });
-    wasm_bindgen_futures::JsFuture::from(answer).await.ok()?;
+    let request = requested.borrow_mut().take()?;
+    // A stolen lock rejects its holder's request; the holder's step goes on, guarded by the rows.
+    let watched = request.clone();
+    spawn_local(async move {
+        let _ = JsFuture::from(watched).await;
+    });
+    JsFuture::from(answer).await.ok()?;
     let release = granted.borrow_mut().take()?;
-    Some(Lock::held(release))
+    Some((Lock::held(release), request))
 }

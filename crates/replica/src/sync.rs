@@ -230,6 +230,10 @@ impl<H: Host> Replica<H> {
                     // Another context forked while this push was under way: its answer is about a client that was.
                     return Answer::Stale;
                 }
+                if db.base.epoch().is_some_and(|epoch| *epoch != answer.epoch) {
+                    // Decided by a server that a backup has replaced meanwhile: its successor must be asked.
+                    return Answer::Stale;
+                }
                 plan_settle(&db.state, &db.base, row_key, sent, &results, &answer.epoch, self.host.now())
             };
             let (txn, events) = match plan {
@@ -371,7 +375,7 @@ impl<H: Host> Replica<H> {
     // ---- pull ----
 
     async fn pull(self: &Rc<Self>) -> Answer {
-        let body = {
+        let (asked, body) = {
             let db = self.db.borrow();
             let manifest = &db.base.manifest;
             let request = PullRequest {
@@ -383,7 +387,8 @@ impl<H: Host> Replica<H> {
                 limit: limits::PAGE_COUNT_MAX as u32,
                 resync: manifest.resync.clone(),
             };
-            serde_json::to_string(&request).unwrap_or_default()
+            let body = serde_json::to_string(&request).unwrap_or_default();
+            ((request.cursor, request.resync), body)
         };
         let response = match self.send("POST", "/pull", Some(body)).await {
             Ok(response) => response,
@@ -397,6 +402,14 @@ impl<H: Host> Replica<H> {
             return self.refusal(&response, &error).await;
         }
         let Ok(page) = serde_json::from_str::<Page>(&response.body) else { return self.malformed("pull") };
+        {
+            // While the page was under way another context may have pulled further: on top of that, old rows would
+            // shadow newer ones.
+            let db = self.db.borrow();
+            if (&db.base.manifest.cursor, &db.base.manifest.resync) != (&asked.0, &asked.1) {
+                return Answer::Stale;
+            }
+        }
         let own = self.db.borrow().base.epoch().cloned();
         if own.is_some_and(|own| own != page.epoch) {
             let error = ErrorBody { epoch: Some(page.epoch.clone()), ..ErrorBody::default() };
@@ -544,6 +557,8 @@ impl<H: Host> Replica<H> {
         let body = self.push_body(&[]);
         match self.send("POST", "/push", Some(body)).await {
             Err(NetworkError) => Answer::Lost,
+            // Another context has gone over to the new epoch meanwhile.
+            Ok(response) if response.status == 200 => Answer::Stale,
             Ok(response) => {
                 let error = error_of(&response);
                 if response.status == 409 && error.code == ErrorCode::RESET_REQUIRED {
@@ -627,7 +642,7 @@ impl<H: Host> Replica<H> {
 
     /// The token row, which a page or another context wrote.
     async fn load_token(&self) {
-        if self.token_known.get() && !self.token_missing() {
+        if self.token_known.get() {
             return;
         }
         if let Ok(row) = self.host.rows().get(StoreName::Meta, &Key::text(TOKEN)).await {
@@ -642,6 +657,9 @@ impl<H: Host> Replica<H> {
 
     /// A token came from the app: stored for all contexts. Unless it is `None`, sync goes on.
     pub async fn set_token(&self, token: Option<Token>) -> Result<(), SyncError> {
+        // A new token that has expired by this clock says that the clock is wrong (I4): only a 401 can tell then.
+        let now = self.host.now();
+        let token = token.map(|token| Token { expires_at: token.expires_at.filter(|at| *at > now), ..token });
         let mut txn = landfall_storage::Txn::new("token", landfall_storage::Durability::Relaxed);
         match &token {
             Some(token) => txn.put(StoreName::Meta, Key::text(TOKEN), encode(RowKind::Token, token)),
@@ -659,49 +677,52 @@ impl<H: Host> Replica<H> {
     }
 
     async fn refresh_token(&self) -> Answer {
-        // Under the lock: another context may have done it.
         let before = self.token.borrow().clone();
+        // Another context may have done it; and at any moment a person may sign in. Either is as good as a refresh.
+        let came = |replica: &Self| *replica.token.borrow() != before && !replica.token_missing();
         self.token_known.set(false);
-        *self.token.borrow_mut() = None;
         self.load_token().await;
-        if !self.token_missing() && *self.token.borrow() != before {
+        if came(self) {
             return Answer::Done { more: false };
         }
-        if let Some(token) = self.host.ask_token().await
-            && Some(&token) != before.as_ref()
-        {
-            return match self.set_token(Some(token)).await {
-                Ok(()) => Answer::Done { more: false },
-                Err(error) => self.storage_failed(error),
-            };
+        let asked = self.host.ask_token().await.filter(|token| Some(token) != before.as_ref());
+        if let Some(token) = asked {
+            return self.take_token(token).await;
         }
-        let Some(url) = self.settings.refresh_url.clone() else {
-            *self.token.borrow_mut() = before;
-            return if self.settings.cookie_auth { Answer::Done { more: false } } else { Answer::Unauthorized };
+        let answer = match self.settings.refresh_url.clone() {
+            Some(url) => self.refresh_by_url(url).await,
+            None if self.settings.cookie_auth => Answer::Done { more: false },
+            None => Answer::Unauthorized,
         };
+        if came(self) { Answer::Done { more: false } } else { answer }
+    }
+
+    async fn refresh_by_url(&self, path: String) -> Answer {
         let body = format!("{{\"user\":{}}}", Json::string(&self.config.user).text());
-        let request = HttpRequest { method: "POST", path: url, token: None, body: Some(body) };
+        let request = HttpRequest { method: "POST", path, token: None, body: Some(body) };
         let response = match self.host.fetch(request).await {
             Ok(response) => response,
-            Err(NetworkError) => {
-                *self.token.borrow_mut() = before;
-                return Answer::Lost;
-            }
+            Err(NetworkError) => return Answer::Lost,
         };
         if response.status == 200 {
-            let Ok(token) = serde_json::from_str::<Token>(&response.body) else { return self.malformed("refresh") };
-            return match self.set_token(Some(token)).await {
-                Ok(()) => Answer::Done { more: false },
-                Err(error) => self.storage_failed(error),
+            return match serde_json::from_str::<Token>(&response.body) {
+                Ok(token) => self.take_token(token).await,
+                Err(_) => self.malformed("refresh"),
             };
         }
-        *self.token.borrow_mut() = before;
         let error = error_of(&response);
         self.note_error(&error.code, &error.message);
         match response.status {
             429 | 503 => Answer::Busy { retry_after_ms: response.retry_after_ms },
             500.. => Answer::Faulty,
             _ => Answer::Unauthorized,
+        }
+    }
+
+    async fn take_token(&self, token: Token) -> Answer {
+        match self.set_token(Some(token)).await {
+            Ok(()) => Answer::Done { more: false },
+            Err(error) => self.storage_failed(error),
         }
     }
 

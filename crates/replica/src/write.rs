@@ -255,7 +255,9 @@ impl<H: Host> Replica<H> {
                     }
                     self.changed(touched);
                     self.storage_ok();
-                    self.enqueued();
+                    if self.queue.borrow().is_empty() {
+                        self.enqueued();
+                    }
                 }
                 Err(error) => {
                     // Writes behind it may stand on what was not stored: none of them is visible, all of them say so.

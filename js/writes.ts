@@ -16,7 +16,7 @@ const text = (value: string): string => JSON.stringify(value);
 /** The JSON text of one operation. Errors: those of a bad record. */
 export function encodeOp(op: Op, collection: string, scope: string | undefined, id: string | undefined, record?: object): string {
   if (id !== undefined) checkId(id);
-  const encoded = record === undefined ? undefined : encodeRecord(record);
+  const encoded = op === 'delete' ? undefined : encodeRecord(record);
   if (id !== undefined && encoded?.id !== undefined && encoded.id !== id) {
     throw new SyncError('invalid_record', 'A record’s id cannot be changed.', { details: { path: 'id' } });
   }

@@ -230,7 +230,7 @@ impl<H: Host> Replica<H> {
                 message: storage.failed.as_ref().map(|(_, message)| message.clone()),
             },
             cold: db.base.manifest.is_cold(),
-            next_attempt_at: schedule.not_before().map(UnixMillis::get),
+            next_attempt_at: schedule.not_before().filter(|at| *at > self.host.now()).map(UnixMillis::get),
             needs_foreground: self.needs_foreground.get(),
         }
     }

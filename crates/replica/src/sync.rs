@@ -77,9 +77,14 @@ impl<H: Host> Replica<H> {
             // Its holder does the same work; look at what it did.
             None => return Some(UnixMillis(started.get() + 500)),
         };
+        let caught_up = self.refresh().await;
+        if caught_up.is_ok() && self.next() != next {
+            // While this context waited for the lock its holder did it, or was told to hold back.
+            return Some(self.host.now());
+        }
         self.set_phase(phase);
         self.schedule.borrow_mut().begin(request);
-        let answer = match self.refresh().await {
+        let answer = match caught_up {
             Ok(()) => match request {
                 Request::Push => self.push().await,
                 Request::Pull => self.pull().await,
@@ -443,6 +448,10 @@ impl<H: Host> Replica<H> {
         let count =
             page.changes.values().map(Vec::len).sum::<usize>() + page.tombstones.values().map(Vec::len).sum::<usize>();
         self.push_change(Change::Progress { phase: "pull", done: count as u64, total: count as u64 });
+        if !self.has_unsent() {
+            // Nothing is left that could have failed; it may be another context that sent it.
+            *self.last_error.borrow_mut() = None;
+        }
         if !page.has_more
             && let Err(answer) = self.at_head(&page).await
         {
@@ -469,6 +478,11 @@ impl<H: Host> Replica<H> {
             count += dead.iter().filter(|dead| !known(&dead.scope, collection, &dead.id, dead.version)).count();
         }
         count as u64
+    }
+
+    fn has_unsent(&self) -> bool {
+        let db = self.db.borrow();
+        !db.state.descriptors.is_empty() || db.state.unsent_count() > 0
     }
 
     /// At head: compare checksums, let a fork go on, keep the base tidy.

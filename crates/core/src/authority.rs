@@ -145,10 +145,13 @@ fn meets(situation: &Situation<'_>, mutation: &Mutation) -> Meets {
         };
     };
     let current = match (mutation.after, mutation.base) {
-        // Satisfied iff that mutation was the record's last writer, or the record still is at its outcome's version.
+        // Satisfied iff that mutation was the record's last writer, or the record still is at its outcome's version. One
+        // that lost carries the version it lost against: its follower did not know of that any more than itself.
         (Some(after), _) => {
             (stored.client == *situation.client && stored.seq == after)
-                || situation.after.is_some_and(|outcome| outcome.version == Some(stored.version))
+                || situation.after.is_some_and(|outcome| {
+                    outcome.took_effect() && outcome.version == Some(stored.version)
+                })
         }
         (None, Some(base)) => stored.version == base,
         (None, None) => false,

@@ -110,34 +110,52 @@ pub fn plan_discard(
     let mut txn = OutboxTxn::new("discard", state);
     txn.parked.insert(row_key.clone(), None);
     let mut count = row.changes.len() as u64;
-    let creates: Set<RecordKey> = row
-        .changes
-        .iter()
-        .filter(|change| change.entry.op == Op::Create)
-        .map(|change| change.entry.key())
-        .filter(|key| view::server_view(state, base, key).is_none_or(|seen| seen.deleted))
-        .collect();
-    for (other_key, other) in &state.parked {
-        let follows = other.reason.code == RejectCode::BLOCKED
-            && other.changes.iter().any(|change| creates.contains(&change.entry.key()));
-        if other_key != row_key && follows {
-            txn.parked.insert(other_key.clone(), None);
-            count += other.changes.len() as u64;
+    // What stands on a record that now will never be, with its whole groups, and what stands on those.
+    let is_there = |key: &RecordKey| view::server_view(state, base, key).is_some_and(|seen| !seen.deleted);
+    let creates = |changes: &[crate::rows::ParkedChange]| -> Vec<RecordKey> {
+        let created = changes.iter().filter(|change| change.entry.op == Op::Create);
+        created.map(|change| change.entry.key()).filter(|key| !is_there(key)).collect()
+    };
+    let mut queue: Vec<RecordKey> = creates(&row.changes);
+    let mut seen: Set<RecordKey> = Set::new();
+    let mut ends: Map<EntryId, RecordKey> = Map::new();
+    while let Some(key) = queue.pop() {
+        if !seen.insert(key.clone()) {
+            continue;
         }
-    }
-    let mut ends: Map<RecordKey, Vec<EntryId>> = Map::new();
-    for key in &creates {
-        for entry_id in state.lanes.get(key).into_iter().flatten() {
-            if !state.sent.contains_key(entry_id) {
-                ends.entry(key.clone()).or_default().push(*entry_id);
-                count += 1;
+        for (other_key, other) in &state.parked {
+            let follows = other.reason.code == RejectCode::BLOCKED
+                && other.changes.iter().any(|change| change.entry.key() == key);
+            if other_key != row_key && follows && txn.parked.insert(other_key.clone(), None).is_none() {
+                count += other.changes.len() as u64;
+                queue.extend(creates(&other.changes));
+            }
+        }
+        for id in state.lanes.get(&key).into_iter().flatten() {
+            let Some(entry) = state.entries.get(id).filter(|_| !state.sent.contains_key(id)) else { continue };
+            for (member, entry) in members(state, *id, entry) {
+                if ends.insert(member, entry.key()).is_none() {
+                    count += 1;
+                    queue.extend((entry.op == Op::Create && !is_there(&entry.key())).then(|| entry.key()));
+                }
             }
         }
     }
-    for (key, entries) in ends {
-        txn.end_locally(base, now, &key, entries, LocalEnd::Discarded);
+    for (entry_id, key) in &ends {
+        txn.end_locally(base, now, key, vec![*entry_id], LocalEnd::Discarded);
     }
     Ok((txn.finish(state, base, now), count))
+}
+
+/// An entry, or all of its group.
+fn members<'a>(state: &'a State, id: EntryId, entry: &'a Entry) -> Vec<(EntryId, &'a Entry)> {
+    match &entry.group {
+        None => vec![(id, entry)],
+        Some(group) => {
+            let same = state.entries.iter().filter(|(_, other)| other.group.as_ref() == Some(group));
+            same.map(|(id, entry)| (*id, entry)).collect()
+        }
+    }
 }
 
 /// Takes a unit that failed (attempts used up) out of the parked rows and queues it again, for all such units.

@@ -49,24 +49,31 @@ pub fn coalesce(state: &State, key: &RecordKey, ids: &[EntryId]) -> Option<Coale
         on: entry.on,
         origin: entry.origin.unwrap_or(first),
     };
+    // Only a record that nobody has heard of yet can be created and deleted without a word to the server. A blind create
+    // may stand on one that another context made.
+    let is_first = state.lanes.get(key).and_then(|lane| lane.first()) == Some(&first);
+    let is_unheard = is_first && entry.on == Version::ZERO && state.settled_of(key).next().is_none();
     for (id, entry) in entries {
         joined.entries.push(id);
         joined.stamp = joined.stamp.max(entry.stamp.clone());
-        join(&mut joined, entry);
+        join(&mut joined, entry, is_unheard);
     }
     Some(joined)
 }
 
-fn join(joined: &mut Coalesced, entry: &Entry) {
+fn join(joined: &mut Coalesced, entry: &Entry, is_unheard: bool) {
     joined.op = match (joined.op, entry.op) {
         (Some(Op::Create), Op::Delete) if planted(Plant::CoalesceDropsDelete) => return,
-        (Some(Op::Create), Op::Delete) => None,
+        (Some(Op::Create), Op::Delete) if is_unheard => None,
+        (Some(Op::Create), Op::Delete) => Some(Op::Delete),
         (Some(Op::Update | Op::Delete), Op::Delete) => Some(Op::Delete),
         (None, Op::Delete) => None,
         (Some(Op::Create) | None, Op::Create | Op::Update) => Some(Op::Create),
         // Deleted and made anew under one id: the server sees one update of everything.
         (Some(Op::Delete), Op::Create | Op::Update) => Some(Op::Create),
-        (Some(Op::Update), Op::Create | Op::Update) => Some(Op::Update),
+        // Another context saw no record and made one: of what was there before nothing stays.
+        (Some(Op::Update), Op::Create) => Some(Op::Create),
+        (Some(Op::Update), Op::Update) => Some(Op::Update),
     };
     match entry.op {
         Op::Delete => {
@@ -150,7 +157,10 @@ pub fn stand(
             ResultStatus::AlreadySettled | ResultStatus::KeyReused => None,
         };
         base = base.max(version.unwrap_or_default());
-        break;
+        // One without effect stood on what was before it; its own predecessor may have had one since.
+        if outcome.took_effect() {
+            break;
+        }
     }
     Stand::Base(base)
 }

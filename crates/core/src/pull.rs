@@ -271,10 +271,11 @@ pub fn plan_compaction(manifest: &Manifest, pair: &Pair, inputs: &[(SegmentRef, 
 
 /// The newest state of each record of a page, by pair, in id order.
 fn by_pair(response: &Page) -> Map<Pair, Vec<SegmentRecord>> {
+    // One push can change a record twice at one position: its version tells which came later.
     let mut newest: Map<Pair, Map<RecordId, (Position, SegmentRecord)>> = Map::new();
     let mut add = |pair: Pair, position: Position, record: SegmentRecord| {
         let records = newest.entry(pair).or_default();
-        if records.get(&record.id).is_none_or(|(old, _)| *old <= position) {
+        if records.get(&record.id).is_none_or(|(at, old)| (*at, old.version) <= (position, record.version)) {
             records.insert(record.id.clone(), (position, record));
         }
     };

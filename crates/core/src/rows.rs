@@ -77,9 +77,19 @@ pub struct ClientRow {
     /// No request before this time (Retry-After), for all contexts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_until: Option<UnixMillis>,
+    /// When that was said: a clock that went back since makes it void.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_at: Option<UnixMillis>,
     /// Rows touched by the last transactions, so that another context need not read them all.
     #[serde(default)]
     pub recent: Vec<(u64, Vec<String>)>,
+}
+
+impl ClientRow {
+    /// No request before this time, if the clock still says when that was said.
+    pub fn held_until(&self, now: UnixMillis) -> Option<UnixMillis> {
+        self.hold_until.filter(|_| self.held_at.is_none_or(|at| at <= now))
+    }
 }
 
 /// One mutation with the bytes that every retry sends.

@@ -129,6 +129,8 @@ pub struct Schedule {
     /// Consecutive answers that ask for patience.
     backoff: u32,
     not_before: UnixMillis,
+    /// When that was said.
+    backed_off_at: UnixMillis,
     push_at: Option<UnixMillis>,
     pull_at: Option<UnixMillis>,
     /// The last poke: one that comes while a pull is under way asks for another.
@@ -151,6 +153,7 @@ impl Schedule {
             refreshed: false,
             backoff: 0,
             not_before: UnixMillis::ZERO,
+            backed_off_at: UnixMillis::ZERO,
             push_at: Some(now),
             pull_at: Some(now),
             poked_at: None,
@@ -302,6 +305,7 @@ impl Schedule {
         let delay = (u64::from(jitter) * cap) >> 32;
         let asked = retry_after_ms.unwrap_or(0).min(limits::RETRY_AFTER_MS_MAX);
         self.not_before = UnixMillis(now.get() + asked.max(delay.max(50)));
+        self.backed_off_at = now;
     }
 
     fn note(&mut self, took_ms: u64, answered: bool) {
@@ -316,12 +320,15 @@ impl Schedule {
         if self.auth == Auth::Required {
             return Next::Wait(None);
         }
-        let held = facts.hold_until.unwrap_or_default().max(self.not_before);
-        // A clock that went back must not stretch a wait past the longest one there is.
+        // A clock that went back must not stretch a wait (I4).
+        let own = if self.backed_off_at > now { UnixMillis::ZERO } else { self.not_before };
+        let held = facts.hold_until.unwrap_or_default().max(own);
         let held = if held.get() > now.get() + limits::RETRY_AFTER_MS_MAX { UnixMillis::ZERO } else { held };
+        let last_request = self.last_request.min(now);
+        let sooner = |at: UnixMillis, interval: u64| if at.get() > now.get() + interval { now } else { at };
         if !self.hint {
             // The hint may be wrong: look now and then.
-            let probe = UnixMillis(self.last_request.get().min(now.get()) + HEARTBEAT_MS).max(held);
+            let probe = UnixMillis(last_request.get() + HEARTBEAT_MS).max(held);
             return if now >= probe { self.or_refresh(Next::Probe, facts) } else { Next::Wait(Some(probe)) };
         }
         if held > now {
@@ -341,11 +348,14 @@ impl Schedule {
             return self.or_refresh(Next::Pull, facts);
         }
         let push_due = match self.push_at {
-            Some(at) => Some(at),
-            None if work => Some(UnixMillis(self.last_request.get() + self.intervals.push)),
+            Some(at) => Some(sooner(at, self.intervals.push)),
+            None if work => Some(UnixMillis(last_request.get() + self.intervals.push)),
             None => None,
         };
-        let pull_due = self.pull_at.unwrap_or(UnixMillis(self.last_request.get() + self.intervals.pull));
+        let pull_due = match self.pull_at {
+            Some(at) => sooner(at, self.intervals.pull),
+            None => UnixMillis(last_request.get() + self.intervals.pull),
+        };
         if work && push_due.is_some_and(|at| at <= now) {
             return self.or_refresh(Next::Push, facts);
         }
@@ -353,7 +363,7 @@ impl Schedule {
             return self.or_refresh(Next::Pull, facts);
         }
         // Nothing was asked for a while: is the server still there?
-        let heartbeat = UnixMillis(self.last_request.get().min(now.get()) + HEARTBEAT_MS);
+        let heartbeat = UnixMillis(last_request.get() + HEARTBEAT_MS);
         if heartbeat <= now {
             return self.or_refresh(Next::Probe, facts);
         }

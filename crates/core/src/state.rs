@@ -152,6 +152,7 @@ impl State {
             pull_first: false,
             requeues: Map::new(),
             hold_until: None,
+            held_at: None,
             recent: Vec::new(),
         }
     }

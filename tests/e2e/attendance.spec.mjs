@@ -1,0 +1,207 @@
+// The attendance page, as a person uses it.
+
+import { readFileSync } from 'node:fs';
+import { password } from './support/device.mjs';
+import { eventually, expect, test } from './support/test.mjs';
+
+const axe = readFileSync(new URL('../../node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
+const offlineWords = "You are offline. Your changes have been saved and will be synced when you're back online.";
+const phone = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true, deviceScaleFactor: 2 };
+const desktop = { viewport: { width: 1280, height: 800 } };
+
+async function openApp(device) {
+  const page = await device.context.newPage();
+  await page.goto('/');
+  await page.evaluate(async () => void (await navigator.serviceWorker.ready));
+  return page;
+}
+
+async function signIn(page) {
+  await page.getByLabel('User name').fill('ada');
+  await page.getByLabel('Password', { exact: true }).fill(password);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await expect(page.getByTestId('sync-status')).toHaveText('All synced');
+}
+
+const attendance = async (server) => (await server.records('user:ada', 'attendance')).map(({ fields }) => fields);
+
+/** What axe-core says is wrong, in short; nothing is the right answer. */
+async function violations(page) {
+  // As an expression of the debugger: the page's own policy lets no foreign script in.
+  await page.evaluate(axe);
+  const found = await page.evaluate(async () => (await axe.run(document)).violations.map(({ id, nodes }) => [id, nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`)]));
+  return found;
+}
+
+/** The value that a `datetime-local` field shows for an instant, in the page's own time zone. */
+const local = (page, instant) => page.evaluate((instant) => {
+  const at = new Date(instant);
+  return new Date(at - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+}, instant);
+
+test('attendance: l1 l5: clocked in offline, reloaded offline, synced when the network returns, synced on demand', async ({ server, newDevice }) => {
+  const device = await newDevice(server.origin, phone);
+  const page = await openApp(device);
+  await signIn(page);
+  await expect(page.getByTestId('records-empty')).toBeVisible();
+
+  await device.offline();
+  await expect(page.getByTestId('offline-message')).toHaveText(offlineWords);
+  await page.getByTestId('note').fill('Early shift');
+  await page.getByRole('button', { name: 'Clock in' }).click();
+  const record = page.getByTestId('record');
+  await expect(record).toHaveCount(1);
+  await expect(record.getByTestId('record-state')).toHaveText('Waiting to sync');
+  await expect(record.getByTestId('record-note')).toHaveText('Early shift');
+  await expect(page.getByTestId('pending-count')).toHaveText('1 change waiting');
+  await expect(page.getByRole('button', { name: 'Clock out' })).toBeVisible();
+
+  await page.reload();
+  await expect(page.getByTestId('offline-message')).toHaveText(offlineWords);
+  await expect(record.getByTestId('record-state')).toHaveText('Waiting to sync');
+  await expect(page.getByTestId('sync-status')).toHaveText('You are offline');
+  await page.getByTestId('sync-now').click();
+  await expect(page.getByTestId('sync-result')).toHaveText(offlineWords);
+  await page.getByRole('button', { name: 'Clock out' }).click();
+  await expect(page.getByRole('button', { name: 'Clock in' })).toBeVisible();
+  expect(await attendance(server)).toEqual([]);
+
+  await device.offline(false);
+  await expect(record.getByTestId('record-state')).toHaveText('Synced');
+  await expect(page.getByTestId('offline-message')).toHaveCount(0);
+  await expect(page.getByTestId('sync-status')).toHaveText('All synced');
+  await expect(page.getByTestId('pending-count')).toHaveText('Nothing waiting');
+  const [stored] = await attendance(server);
+  expect(stored).toMatchObject({ note: 'Early shift', metadata: { app_version: '1.0.0' } });
+  expect(Date.parse(stored.clock_out)).toBeGreaterThan(Date.parse(stored.clock_in));
+
+  await page.getByTestId('sync-now').click();
+  await expect(page.getByTestId('sync-result')).toHaveText('Everything was up to date.');
+  await expect(page.getByTestId('last-sync')).toContainText('Synced');
+});
+
+test('attendance: c3: a shift that ends before it began is refused with the field and the reason, mended and synced', async ({ server, newDevice }) => {
+  const device = await newDevice(server.origin, desktop);
+  const page = await openApp(device);
+  await signIn(page);
+  await page.getByRole('button', { name: 'Clock in' }).click();
+  const record = page.getByTestId('record');
+  await expect(record.getByTestId('record-state')).toHaveText('Synced');
+
+  await record.getByTestId('record-edit').click();
+  await page.getByTestId('edit-clock-out').fill(await local(page, Date.now() - 3_600_000));
+  await expect(page.getByTestId('edit-hint')).toHaveText('Clock out is before clock in; the server will refuse it.');
+  await page.getByTestId('edit-save').click();
+  const item = page.getByTestId('attention-item');
+  await expect(item).toHaveCount(1);
+  await expect(item.getByTestId('attention-field')).toHaveText('Clock out');
+  await expect(item.getByTestId('attention-reason')).toHaveText('must be later than the clock-in');
+  await expect(page.getByTestId('sync-status')).toHaveText('1 needs attention');
+  // Rolled back: the shift still runs, here as at the server.
+  await expect(page.getByRole('button', { name: 'Clock out' })).toBeVisible();
+  expect(await violations(page)).toEqual([]);
+
+  await item.getByTestId('attention-edit').click();
+  await expect(page.getByTestId('edit-clock-out')).toHaveAttribute('aria-invalid', 'true');
+  expect(await violations(page)).toEqual([]);
+  await page.getByTestId('edit-clock-out').fill(await local(page, Date.now() + 120_000));
+  await page.getByTestId('edit-save').click();
+  await expect(item).toHaveCount(0);
+  await expect(record.getByTestId('record-state')).toHaveText('Synced');
+  await expect(page.getByTestId('sync-status')).toHaveText('All synced');
+  await eventually(async () => (await attendance(server)).map(({ clock_in, clock_out }) => Date.parse(clock_out) > Date.parse(clock_in))).toEqual([true]);
+});
+
+test('attendance: everything on the way can be reached and used with the keyboard alone', async ({ server, newDevice }) => {
+  const device = await newDevice(server.origin, desktop);
+  const page = await openApp(device);
+  const focused = () => page.evaluate(() => document.activeElement?.dataset?.testid ?? document.activeElement?.className ?? '');
+  const tabTo = async (name) => {
+    const passed = [];
+    while ((await focused()) !== name) {
+      await page.keyboard.press('Tab');
+      passed.push(await focused());
+      expect(passed.length, `${name} is not reached: ${passed.join(' ')}`).toBeLessThan(40);
+    }
+  };
+  await page.keyboard.press('Tab');
+  expect(await focused()).toBe('skip-link');
+  await tabTo('login-user');
+  await page.keyboard.type('ada');
+  await tabTo('login-password');
+  await page.keyboard.type('wrong');
+  await page.keyboard.press('Enter');
+  await expect(page.getByTestId('login-error')).toHaveText('User name or password is not right.');
+  await tabTo('login-password');
+  await page.keyboard.press('ControlOrMeta+A');
+  await page.keyboard.type(password);
+  await page.keyboard.press('Enter');
+  await expect(page.getByTestId('sync-status')).toHaveText('All synced');
+  await tabTo('clock-button');
+  await page.keyboard.press('Enter');
+  await expect(page.getByRole('button', { name: 'Clock out' })).toBeVisible();
+  await expect(page.locator('#announcer')).toContainText('Clocked in at');
+  await tabTo('record-edit');
+  await page.keyboard.press('Enter');
+  await expect(page.getByTestId('edit-dialog')).toBeVisible();
+  await tabTo('edit-note');
+  await page.keyboard.type('By keyboard');
+  await tabTo('edit-save');
+  await page.keyboard.press('Space');
+  await expect(page.getByTestId('edit-dialog')).toHaveCount(0);
+  await expect(page.getByTestId('record-note')).toHaveText('By keyboard');
+  expect(await focused()).toBe('record-edit');
+  await tabTo('sync-now');
+  await page.keyboard.press('Enter');
+  await expect(page.getByTestId('sync-result')).toBeVisible();
+  await eventually(async () => (await attendance(server)).map(({ note }) => note)).toEqual(['By keyboard']);
+});
+
+for (const [name, size] of Object.entries({ phone, desktop, 'dark phone': { ...phone, colorScheme: 'dark' } })) {
+  test(`attendance: axe-core finds nothing on a ${name}, signed out, online and offline`, async ({ server, newDevice }, testInfo) => {
+    const device = await newDevice(server.origin, size);
+    const page = await openApp(device);
+    await expect(page.getByTestId('login-screen')).toBeVisible();
+    expect(await violations(page)).toEqual([]);
+    await signIn(page);
+    await page.getByRole('button', { name: 'Clock in' }).click();
+    await expect(page.getByTestId('record-state')).toHaveText('Synced');
+    expect(await violations(page)).toEqual([]);
+    await device.offline();
+    await page.getByRole('button', { name: 'Clock out' }).click();
+    await page.getByRole('button', { name: 'Clock in' }).click();
+    await expect(page.getByTestId('record')).toHaveCount(2);
+    await expect(page.getByTestId('offline-message')).toBeVisible();
+    expect(await violations(page)).toEqual([]);
+    // Nothing sticks out at the side.
+    expect(await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)).toBe(0);
+    await page.screenshot({ path: testInfo.outputPath(`attendance-${name.replace(' ', '-')}.png`), fullPage: true });
+    await page.getByTestId('log-out').click();
+    await expect(page.getByTestId('logout-dialog')).toBeVisible();
+    expect(await violations(page)).toEqual([]);
+  });
+}
+
+test('attendance: e: c2: a record that somebody else changed first says so and keeps what was not taken', async ({ server, newDevice }) => {
+  const [first, second] = await Promise.all([newDevice(server.origin, desktop), newDevice(server.origin, phone)]);
+  const [here, there] = await Promise.all([openApp(first), openApp(second)]);
+  await Promise.all([signIn(here), signIn(there)]);
+  await here.getByRole('button', { name: 'Clock in' }).click();
+  await expect(there.getByTestId('record-state')).toHaveText('Synced');
+  await Promise.all([first.offline(), second.offline()]);
+  for (const [page, note] of [[here, 'From here'], [there, 'From there']]) {
+    await page.getByTestId('note').fill(note);
+    await page.getByTestId('note').blur();
+    await expect(page.getByTestId('record-note')).toHaveText(note);
+  }
+  await first.offline(false);
+  await eventually(async () => (await attendance(server))[0].note).toBe('From here');
+  await second.offline(false);
+  await expect(there.getByTestId('conflict-local')).toHaveText('From there');
+  await expect(there.getByTestId('conflict-server')).toHaveText('From here');
+  await expect(there.getByTestId('record-note')).toHaveText('From here');
+  expect(await violations(there)).toEqual([]);
+  await there.getByTestId('conflict-use-mine').click();
+  await expect(here.getByTestId('record-note')).toHaveText('From there');
+  await expect(there.getByTestId('conflict-item')).toHaveCount(0);
+});

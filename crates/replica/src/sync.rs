@@ -36,7 +36,7 @@ impl<H: Host> Replica<H> {
             in_flight: !db.state.descriptors.is_empty(),
             sendable: self.sendable(&db),
             pull_first: db.state.client.pull_first,
-            hold_until: db.state.client.hold_until,
+            hold_until: db.state.client.held_until(self.host.now()),
             token_missing: self.token_missing(),
         };
         self.schedule.borrow().next(self.host.now(), facts)
@@ -213,7 +213,7 @@ impl<H: Host> Replica<H> {
             user: self.config.user.clone(),
             client_id: client.client_id.clone(),
             first_push: client.first_push,
-            epoch: db.base.manifest.epoch.clone(),
+            epoch: known_epoch(&db).cloned(),
             device: self.config.device.clone(),
             schema_version: self.config.schema_version,
             acked_through: client.acked_through,
@@ -415,7 +415,7 @@ impl<H: Host> Replica<H> {
                 return Answer::Stale;
             }
         }
-        let own = self.db.borrow().base.epoch().cloned();
+        let own = known_epoch(&self.db.borrow()).cloned();
         if own.is_some_and(|own| own != page.epoch) {
             let error = ErrorBody { epoch: Some(page.epoch.clone()), ..ErrorBody::default() };
             return self.pull_reset(error).await;
@@ -562,7 +562,7 @@ impl<H: Host> Replica<H> {
     /// A pull was told to start over. Of another epoch, the push side must hear the ledger first, or acknowledged writes
     /// that the backup lost would be forgotten.
     async fn pull_reset(self: &Rc<Self>, error: ErrorBody) -> Answer {
-        let own = self.db.borrow().base.epoch().cloned();
+        let own = known_epoch(&self.db.borrow()).cloned();
         let other_epoch = own.is_some() && error.epoch.is_some() && own != error.epoch;
         if !other_epoch {
             return self.cold(error.epoch).await;
@@ -627,6 +627,7 @@ impl<H: Host> Replica<H> {
             let db = replica.db.borrow();
             let mut txn = OutboxTxn::new("hold", &db.state);
             txn.client.hold_until = Some(until);
+            txn.client.held_at = Some(now);
             Some((txn.finish(&db.state, &db.base, now), Vec::new()))
         };
         // This context holds back anyway; the others would at worst ask once more.
@@ -771,6 +772,12 @@ impl<H: Host> Replica<H> {
             }
         }
     }
+}
+
+/// The server's epoch as this client last heard it: by a pull, or before the first one by an answered push.
+fn known_epoch(db: &Db) -> Option<&Epoch> {
+    let settled = || db.state.settled.values().next_back().and_then(|row| row.epoch.as_ref());
+    db.base.epoch().or_else(settled)
 }
 
 fn error_of(response: &HttpResponse) -> ErrorBody {

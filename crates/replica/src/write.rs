@@ -401,7 +401,10 @@ impl<H: Host> Replica<H> {
         for (row, key) in rows.into_iter().zip(&log_keys) {
             if *key > db.log_key {
                 touched.keys(db.state.add_log_row(*key, &row.commit_id, row.entries));
-                db.log_key = *key;
+                // Over a gap that could not be read the mark does not jump, or others' rows in it were never seen.
+                if *key == db.log_key + 1 {
+                    db.log_key = *key;
+                }
             }
         }
         if let Some(last) = log_keys.last() {
@@ -420,9 +423,10 @@ impl<H: Host> Replica<H> {
                 self.host.rows().range(StoreName::Log, &Key::Number(from), &Key::Number(u64::MAX >> 11), 500).await?;
             let full = part.len() == 500;
             for (key, text) in part {
-                if let (Key::Number(key), Ok(row)) = (key, decode::<LogRow>(RowKind::Log, &text)) {
+                let Key::Number(key) = key else { continue };
+                from = key + 1;
+                if let Ok(row) = decode::<LogRow>(RowKind::Log, &text) {
                     found.insert(row.commit_id, key);
-                    from = key + 1;
                 }
             }
             if !full {

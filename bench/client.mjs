@@ -23,6 +23,9 @@ const workloads = {
   concurrent_writes_per_s: { contenders: ['landfall', 'raw_idb', 'raw_idb_batched', 'raw_idb_packed'] },
   ingest_100k_ms: { contenders: ['landfall', 'raw_idb', 'fetch_only'] },
   drain_1000_ms: { contenders: ['landfall', 'raw_idb'] },
+  drain_10k_ms: { contenders: ['landfall', 'raw_idb'] },
+  live_query_ms: { contenders: ['landfall', 'raw_idb'] },
+  open_10k_unsent_ms: { contenders: ['landfall', 'raw_idb'] },
 };
 /** Measured together, on one database with 10,000 records for each contender. */
 const readWorkloads = ['open_first_in_page_ms', 'open_ms', 'get_warm_us', 'query_100_ms', 'scan_10k_ms'];

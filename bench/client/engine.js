@@ -29,6 +29,9 @@ export const atRest = (db) => statusWhere(db, ({ auth }) => auth === 'auth_requi
 /** Resolves when nothing waits to be sent. */
 export const drained = (db) => statusWhere(db, ({ pending }) => pending === 0);
 
+/** Resolves when the first download is whole and visible. */
+export const pulled = (db) => statusWhere(db, ({ cold }) => !cold);
+
 const statusWhere = (db, holds) =>
   new Promise((resolve) => {
     if (holds(db.sync.status)) return void resolve();

@@ -12,7 +12,8 @@ const concurrentWrites = 1000;
 const readRecords = 10_000;
 const ingestRecords = 100_000;
 const warmGets = 1000;
-const drainWrites = 1000;
+const liveRecords = 1000;
+const liveWrites = 100;
 
 let fresh = 0;
 const freshName = () => `bench-${Date.now().toString(36)}-${fresh++}`;
@@ -48,30 +49,37 @@ async function withEngine(options, work) {
   }
 }
 
-/** The median of single writes, each awaited. */
-async function p50(put) {
-  const times = [];
-  for (let i = 0; i < singleWrites; i++) {
-    const record = recordOf(i);
-    times.push(await timed(() => put(record)));
-  }
-  return median(times);
+/** What `work` gives for 0, 1, 2, …, one after the other. */
+async function series(count, work) {
+  const values = [];
+  for (let i = 0; i < count; i++) values.push(await work(i));
+  return values;
 }
 
+/** The median of single writes, each awaited. */
+const p50 = async (put) =>
+  median(
+    await series(singleWrites, (i) => {
+      const record = recordOf(i);
+      return timed(() => put(record));
+    }),
+  );
+
 const perSecond = (count, ms) => (count / ms) * 1000;
-const concurrent = (put) => {
+/** A thousand records at once into a fresh database, three times: one commit is short, and so the median of three. */
+const concurrent = async (withDatabase, put) => {
   const records = recordsOf(0, concurrentWrites);
-  return timed(() => put(records)).then((ms) => perSecond(concurrentWrites, ms));
+  return median(await series(3, () => withDatabase(async (...given) => perSecond(concurrentWrites, await timed(() => put(records, ...given))))));
 };
 
 /** Databases with 10,000 pulled records, made once by each contender and read by several workloads. */
 const shelves = {
   async landfall() {
-    const { open, signedIn } = await engine();
+    const { open, signedIn, pulled } = await engine();
     const name = freshName();
     const options = signedIn(readRecords);
     const db = await open(name, options);
-    await db.sync.now();
+    await pulled(db);
     // What the timers of this context would do meanwhile is not what is measured.
     await db.close();
     return { name, options };
@@ -124,20 +132,20 @@ const writes = {
   },
   async concurrent_writes_per_s(contender) {
     switch (contender) {
-      case 'landfall': return withEngine({}, (_, notes) => concurrent((records) => Promise.all(records.map((record) => notes.put(record)))));
-      case 'raw_idb': return withRaw((db) => concurrent((records) => Promise.all(records.map((record) => raw.putOneRow(db, record, 'strict')))));
-      case 'raw_idb_batched': return withRaw((db) => concurrent((records) => raw.putBatch(db, records, 'strict')));
-      case 'raw_idb_packed': return withRaw((db) => concurrent((records) => raw.putPacked(db, records, 'strict')));
+      case 'landfall': return concurrent((work) => withEngine({}, work), (records, _, notes) => Promise.all(records.map((record) => notes.put(record))));
+      case 'raw_idb': return concurrent(withRaw, (records, db) => Promise.all(records.map((record) => raw.putOneRow(db, record, 'strict'))));
+      case 'raw_idb_batched': return concurrent(withRaw, (records, db) => raw.putBatch(db, records, 'strict'));
+      case 'raw_idb_packed': return concurrent(withRaw, (records, db) => raw.putPacked(db, records, 'strict'));
     }
   },
   async ingest_100k_ms(contender) {
     switch (contender) {
       case 'landfall':
         return withEngine({ url: `/instant/${ingestRecords}` }, async (db, notes) => {
-          const { token } = await engine();
+          const { token, pulled } = await engine();
           const ms = await timed(async () => {
             await db.token(token());
-            await db.sync.now();
+            await pulled(db);
           });
           must((await notes.get(idOf(ingestRecords - 1)))?.title === recordOf(ingestRecords - 1).title, 'the last record');
           return ms;
@@ -158,26 +166,98 @@ const writes = {
         });
     }
   },
-  async drain_1000_ms(contender) {
+  drain_1000_ms: (contender) => drain(contender, 1000),
+  drain_10k_ms: (contender) => drain(contender, 10_000),
+  /** From the call of `put` to the callback of a query that the record is in: the newest fifty of a thousand. */
+  async live_query_ms(contender) {
+    const shown = 50;
+    const before = recordsOf(0, liveRecords);
+    // Each one later than the last, so that it comes in at the end of the list.
+    const lateOne = (i) => ({ ...recordOf(liveRecords + i), date: new Date(Date.UTC(2030, 0, 1, 0, i)).toISOString() });
     switch (contender) {
       case 'landfall':
-        return withEngine({}, async (db, notes) => {
-          const { token, drained } = await engine();
-          await Promise.all(recordsOf(0, drainWrites).map((record) => notes.put(record)));
-          const done = drained(db);
-          return timed(async () => {
-            await db.token(token());
-            await done;
+        return withEngine({}, async (_, notes) => {
+          await Promise.all(before.map((record) => notes.put(record)));
+          let heard = () => {};
+          const stop = notes.query({ orderBy: [['date', 'desc']], limit: shown }).subscribe((rows) => heard(rows));
+          const times = await series(liveWrites, (i) => {
+            const record = lateOne(i);
+            return timed(async () => {
+              const seen = new Promise((resolve) => (heard = (rows) => rows[0]?.id === record.id && resolve()));
+              await Promise.all([notes.put(record), seen]);
+            });
           });
+          stop();
+          return median(times);
         });
       case 'raw_idb':
         return withRaw(async (db) => {
-          await raw.putBatch(db, recordsOf(0, drainWrites), 'strict');
-          return timed(() => raw.drain(db, '/instant/0'));
+          await raw.putRecords(db, before);
+          const times = await series(liveWrites, (i) => {
+            const record = lateOne(i);
+            return timed(async () => {
+              await raw.putTwoRows(db, record, 'strict');
+              must((await raw.lastByDate(db, shown))[0].id === record.id, 'the newest record');
+            });
+          });
+          return median(times);
         });
     }
   },
+  async open_10k_unsent_ms(contender) {
+    const records = recordsOf(0, readRecords);
+    const name = freshName();
+    switch (contender) {
+      case 'landfall': {
+        const { open, atRest, remove } = await engine();
+        const written = await open(name);
+        await atRest(written);
+        await Promise.all(records.map((record) => written.collection('notes').put(record)));
+        await written.close();
+        let db;
+        const ms = await timed(async () => {
+          db = await open(name);
+          must((await db.collection('notes').get(idOf(4321)))?.title === recordOf(4321).title, 'a record by id');
+        });
+        await remove(db);
+        return ms;
+      }
+      case 'raw_idb': {
+        const written = await raw.open(name);
+        await raw.putRecords(written, records);
+        written.close();
+        let db;
+        const ms = await timed(async () => {
+          db = await raw.open(name);
+          must((await raw.get(db, idOf(4321)))?.title === recordOf(4321).title, 'a record by id');
+        });
+        db.close();
+        await raw.remove(name);
+        return ms;
+      }
+    }
+  },
 };
+
+async function drain(contender, count) {
+  switch (contender) {
+    case 'landfall':
+      return withEngine({}, async (db, notes) => {
+        const { token, drained } = await engine();
+        await Promise.all(recordsOf(0, count).map((record) => notes.put(record)));
+        const done = drained(db);
+        return timed(async () => {
+          await db.token(token());
+          await done;
+        });
+      });
+    case 'raw_idb':
+      return withRaw(async (db) => {
+        await raw.putBatch(db, recordsOf(0, count), 'strict');
+        return timed(() => raw.drain(db, '/instant/0'));
+      });
+  }
+}
 
 /** Open, then everything that reads, on one shelf. */
 async function reads(contender, shelf) {

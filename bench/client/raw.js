@@ -57,6 +57,19 @@ export function putBatch(db, records, durability) {
   return done;
 }
 
+/** Both rows of each, all in one transaction. */
+export function putRecords(db, list) {
+  const transaction = db.transaction(['records', 'outbox'], 'readwrite', { durability: 'strict' });
+  const [records, outbox] = ['records', 'outbox'].map((name) => transaction.objectStore(name));
+  for (const record of list) {
+    records.put(record);
+    outbox.add(entryOf(record));
+  }
+  const done = completed(transaction);
+  transaction.commit();
+  return done;
+}
+
 /** All in one transaction, 150 to a row as JSON text: what a log that packs its rows could do at best. */
 export function putPacked(db, records, durability) {
   const rows = [];
@@ -109,4 +122,18 @@ const post = async (url, body) => (await fetch(url, { method: 'POST', headers: {
 
 export const get = (db, id) => request(db.transaction('records').objectStore('records').get(id));
 export const firstByDate = (db, count) => request(db.transaction('records').objectStore('records').index('date').getAll(null, count));
+/** The newest ones; an index gives them backwards only by a cursor. */
+export function lastByDate(db, count) {
+  const found = [];
+  return new Promise((resolve, reject) => {
+    const walking = db.transaction('records').objectStore('records').index('date').openCursor(null, 'prev');
+    walking.onerror = () => reject(walking.error);
+    walking.onsuccess = () => {
+      const cursor = walking.result;
+      if (cursor) found.push(cursor.value);
+      if (cursor && found.length < count) cursor.continue();
+      else resolve(found);
+    };
+  });
+}
 export const all = (db) => request(db.transaction('records').objectStore('records').getAll());

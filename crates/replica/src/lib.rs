@@ -71,6 +71,10 @@ pub struct Replica<H: Host> {
     pub(crate) rearm: Cell<bool>,
     /// Records that came in by pulls and were news to this context.
     pub(crate) pulled_count: Cell<u64>,
+    /// How often this context has pulled everything there was.
+    pub(crate) heads: Cell<u64>,
+    /// Requests of this context that are under way.
+    pub(crate) running: Cell<u32>,
     pub(crate) needs_foreground: Cell<bool>,
 }
 
@@ -102,6 +106,8 @@ impl<H: Host> Replica<H> {
             closed: Cell::new(false),
             rearm: Cell::new(true),
             pulled_count: Cell::new(0),
+            heads: Cell::new(0),
+            running: Cell::new(0),
             queued: RefCell::default(),
             queued_count: Cell::new(0),
             needs_foreground: Cell::new(false),

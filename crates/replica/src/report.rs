@@ -176,7 +176,7 @@ pub struct FlushReport {
 pub(crate) struct Counts {
     entries: usize,
     parked: usize,
-    last_pull: Option<UnixMillis>,
+    heads: u64,
     pulled: u64,
 }
 
@@ -310,7 +310,7 @@ impl<H: Host> Replica<H> {
         Counts {
             entries: db.state.entries.len(),
             parked: db.state.parked.len(),
-            last_pull: db.base.manifest.last_pull,
+            heads: self.heads.get(),
             pulled: self.pulled_count.get(),
         }
     }
@@ -321,7 +321,7 @@ impl<H: Host> Replica<H> {
         let status = self.status();
         let error = match status.auth {
             "auth_required" => Some("auth_required".to_owned()),
-            _ if now.last_pull == before.last_pull => error.or_else(|| Some("offline".to_owned())),
+            _ if now.heads == before.heads => error.or_else(|| Some("offline".to_owned())),
             _ => None,
         };
         SyncReport {

@@ -20,10 +20,29 @@ use landfall_protocol::{
     PullRequest, PushRequest, PushResponse, RecordId, RecordKey, Scope, UnixMillis, Version, limits,
 };
 use landfall_storage::{Key, RowKind, RowStore, StoreName, decode, encode};
+use std::cell::Cell;
 use std::rc::Rc;
 
 const TOKEN: &str = "token";
 const STALE_MAX: usize = 6;
+/// How often a call that waits for this context's loop looks again.
+const BUSY_LOOK_MS: u64 = 20;
+
+/// A request of this context that is under way.
+struct Running<'a>(&'a Cell<u32>);
+
+impl<'a> Running<'a> {
+    fn begin(count: &'a Cell<u32>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
 
 impl<H: Host> Replica<H> {
     /// What to do now.
@@ -82,6 +101,7 @@ impl<H: Host> Replica<H> {
             // While this context waited for the lock its holder did it, or was told to hold back.
             return Some(self.host.now());
         }
+        let _running = Running::begin(&self.running);
         self.set_phase(phase);
         self.schedule.borrow_mut().begin(request);
         let answer = match caught_up {
@@ -458,6 +478,9 @@ impl<H: Host> Replica<H> {
             return answer;
         }
         self.storage_ok();
+        if !page.has_more {
+            self.heads.set(self.heads.get() + 1);
+        }
         Answer::Done { more: page.has_more }
     }
 
@@ -768,6 +791,8 @@ impl<H: Host> Replica<H> {
                 Some(at) if at.get() < until && at.get() <= self.host.now().get() + 1_000 => {
                     self.host.pause(at.get() - self.host.now().get()).await;
                 }
+                // This context's own loop is at it.
+                _ if self.running.get() > 0 => self.host.pause(BUSY_LOOK_MS).await,
                 _ => return,
             }
         }

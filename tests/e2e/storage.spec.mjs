@@ -77,7 +77,7 @@ test('storage: i3 r1: a segment row with a flipped byte is set aside and reporte
   await eventually(async () => (await server.records('user:ada')).length).toBe(201);
 });
 
-test('storage: a database of a newer schema is a clear error and is not touched', async ({ server, newDevice }) => {
+test('storage: l1: a database of a newer schema is a clear error and is not touched', async ({ server, newDevice }) => {
   const device = await newDevice(server.origin);
   const plain = await plainPage(device);
   const make = async ([name]) => {

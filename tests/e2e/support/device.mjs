@@ -1,7 +1,7 @@
 // A device: a browser with a profile of its own, which survives the browser.
 
 import { chromium } from '@playwright/test';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -13,20 +13,29 @@ export const password = 'landfall';
 export class Device {
   #profile;
   #options;
+  #copied;
   /** Errors that no code of the page caught. */
   errors = [];
   context;
 
-  constructor(origin, options = {}) {
+  /** `profile`: a closed device whose profile is copied. Other options are Playwright's. */
+  constructor(origin, { profile, ...options } = {}) {
     this.origin = origin;
     this.#options = options;
+    this.#copied = profile;
   }
 
   async start() {
-    this.#profile ??= await mkdtemp(join(tmpdir(), 'landfall-e2e-profile-'));
+    this.#profile ??= await this.#newProfile();
     this.context = await chromium.launchPersistentContext(this.#profile, { executablePath, headless: true, args, baseURL: this.origin, ...this.#options });
     this.context.on('weberror', (error) => this.errors.push(error.error()));
     return this;
+  }
+
+  async #newProfile() {
+    const path = await mkdtemp(join(tmpdir(), 'landfall-e2e-profile-'));
+    if (this.#copied) await cp(this.#copied.#profile, path, { recursive: true, filter: (file) => !/Singleton/.test(file) });
+    return path;
   }
 
   /** The browser ends; the profile stays, and `start()` continues it. */

@@ -81,10 +81,8 @@ export class Proxy {
         if (accident === 'refuse') return end();
         losing ||= accident !== 'pass';
         if (!server.destroyed) server.write(bytes);
-        if (typeof accident === 'function') {
-          await accident();
-          end();
-        }
+        // Not waited for: the rest of the request follows meanwhile.
+        if (typeof accident === 'function') Promise.resolve(accident()).then(end, end);
       });
     });
     server.on('data', (bytes) => {

@@ -1,7 +1,7 @@
 // A real server process with a data directory of its own. It can be killed and started again on the same port and data.
 
 import { spawn } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -21,6 +21,10 @@ export class Server {
 
   constructor(args = []) {
     this.#args = args;
+  }
+
+  get #backup() {
+    return `${this.#data}-backup`;
   }
 
   get origin() {
@@ -56,9 +60,24 @@ export class Server {
     await this.#exited;
   }
 
+  /** A copy of its data, taken while it is down for a moment. */
+  async backUp() {
+    await this.kill();
+    await cp(this.#data, this.#backup, { recursive: true });
+    await this.start();
+  }
+
+  /** Puts the last backup in the place of its data, and says so to the server. */
+  async restore() {
+    await this.kill();
+    await rm(this.#data, { recursive: true });
+    await cp(this.#backup, this.#data, { recursive: true });
+    await this.start([...this.#args, '--restored']);
+  }
+
   async remove() {
     if (this.#process) await this.kill();
-    if (this.#data) await rm(this.#data, { recursive: true, force: true });
+    if (this.#data) for (const path of [this.#data, this.#backup]) await rm(path, { recursive: true, force: true });
   }
 
   /** From now on its tokens are others: those that it gave out are answered 401, refresh cookies stay good. */

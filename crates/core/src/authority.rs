@@ -149,9 +149,9 @@ fn meets(situation: &Situation<'_>, mutation: &Mutation) -> Meets {
         // that lost carries the version it lost against: its follower did not know of that any more than itself.
         (Some(after), _) => {
             (stored.client == *situation.client && stored.seq == after)
-                || situation.after.is_some_and(|outcome| {
-                    outcome.took_effect() && outcome.version == Some(stored.version)
-                })
+                || situation
+                    .after
+                    .is_some_and(|outcome| outcome.took_effect() && outcome.version == Some(stored.version))
         }
         (None, Some(base)) => stored.version == base,
         (None, None) => false,

@@ -190,6 +190,14 @@ pub fn plan_page(manifest: &Manifest, response: &Page, now: UnixMillis) -> BaseT
     txn.manifest.cursor = Some(response.cursor.clone());
     if !response.has_more {
         txn.manifest.last_pull = Some(now);
+        // A reset forgot what the server had granted, so it cannot say what it took away since: that is what a cold start
+        // has not named when it is at head.
+        let is_gone = |row: &PairRow| row.cold && row.covered.is_none();
+        for row in txn.manifest.pairs.iter().filter(|row| is_gone(row)) {
+            txn.delete.extend(row.live.iter().chain(&row.staged).map(|segment| segment.id));
+            txn.removed.push(row.pair.clone());
+        }
+        txn.manifest.pairs.retain(|row| !is_gone(row));
     }
     txn
 }

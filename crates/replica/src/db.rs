@@ -358,7 +358,12 @@ async fn try_refresh<H: Host>(host: &H, db: &std::cell::RefCell<Db>) -> Result<O
         }
         news.manifest = Some(manifest);
     }
-    Ok(Some(db.borrow_mut().apply(news)))
+    let mut db = db.borrow_mut();
+    if db.client_text != known_client || db.manifest_text != known_manifest {
+        // This context itself committed between the reads: a log row that they found may have ended with that.
+        return Ok(None);
+    }
+    Ok(Some(db.apply(news)))
 }
 
 /// The rows that changed after `known_rev`, if the client row still remembers all of them.

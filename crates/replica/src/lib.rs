@@ -31,6 +31,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+/// Prefix of rows that could not be used and were copied here.
+const QUARANTINE: &str = "quarantine/";
+
 /// What the app chose beside [`Config`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -113,6 +116,10 @@ impl<H: Host> Replica<H> {
             needs_foreground: Cell::new(false),
         });
         replica.ensure_rows(first).await?;
+        // Also what an earlier life of this context set aside: nobody may have heard of it then.
+        let (from, to) = (Key::text(QUARANTINE), Key::after_prefix(QUARANTINE));
+        let set_aside = replica.host.rows().range(StoreName::Meta, &from, &to, 1_000).await?;
+        replica.storage.borrow_mut().set_aside = set_aside.into_iter().map(|(key, _)| key.to_string()).collect();
         let touched = refresh(&replica.host, &replica.db).await?;
         replica.changed(touched);
         Ok(replica)
@@ -137,9 +144,8 @@ impl<H: Host> Replica<H> {
                 if let Some(broken) = client {
                     newer(&broken, RowKind::Client)?;
                     // Kept for whoever mends it. Going on as a new client is the rule for a profile that lost its place.
-                    let key = format!("quarantine/client/{:016x}", self.host.random());
-                    txn.put(StoreName::Meta, Key::text(key.clone()), broken);
-                    self.storage.borrow_mut().set_aside.push(key);
+                    let key = format!("{QUARANTINE}client/{:016x}", self.host.random());
+                    txn.put(StoreName::Meta, Key::text(key), broken);
                     for (key, _) in
                         rows.range(StoreName::Meta, &Key::text("desc/"), &Key::after_prefix("desc/"), 10_000).await?
                     {
@@ -151,9 +157,8 @@ impl<H: Host> Replica<H> {
             if !manifest_fine && let Some(broken) = manifest {
                 newer(&broken, RowKind::Manifest)?;
                 txn.expect(StoreName::Meta, Key::text(MANIFEST), Some(broken.clone()));
-                let key = format!("quarantine/manifest/{:016x}", self.host.random());
-                txn.put(StoreName::Meta, Key::text(key.clone()), broken);
-                self.storage.borrow_mut().set_aside.push(key);
+                let key = format!("{QUARANTINE}manifest/{:016x}", self.host.random());
+                txn.put(StoreName::Meta, Key::text(key), broken);
                 let last = rows.range(StoreName::Seg, &Key::Number(0), &Key::Number(u64::MAX >> 11), 1_000_000).await?;
                 let next_segment = match last.last() {
                     Some((Key::Number(id), _)) => id + 1,

@@ -337,7 +337,8 @@ impl<H: Host> Replica<H> {
         let now = self.host.now();
         let db = self.db.borrow();
         let schedule = self.schedule.borrow();
-        let held = db.state.client.held_until(now).into_iter().chain(schedule.not_before()).max().filter(|at| *at > now);
+        let held =
+            db.state.client.held_until(now).into_iter().chain(schedule.not_before()).max().filter(|at| *at > now);
         let auth_required = schedule.auth() == Auth::Required;
         let sendable = if auth_required { 0 } else { db.state.entries.len() as u64 };
         FlushReport {

@@ -9,6 +9,7 @@ use landfall_core::Base;
 use landfall_core::batch::{plan_batch, units};
 use landfall_core::fixup::failed_units;
 use landfall_core::plan::OutboxTxn;
+use landfall_core::plant::{Plant, planted};
 use landfall_core::pull::{self, BaseTxn, Page, Segment};
 use landfall_core::recover::{plan_fork, plan_no_access, plan_reset};
 use landfall_core::retry::{plan_counted, plan_too_large};
@@ -165,6 +166,18 @@ impl<H: Host> Replica<H> {
     // ---- push ----
 
     async fn push(self: &Rc<Self>) -> Answer {
+        if planted(Plant::RebuildOnRetry) && !self.db.borrow().state.descriptors.is_empty() {
+            let now = self.host.now();
+            let plan = |replica: &Self| {
+                let db = replica.db.borrow();
+                let mut txn = OutboxTxn::new("rebuild", &db.state);
+                txn.descriptors.extend(db.state.descriptors.keys().map(|key| (key.clone(), None)));
+                Some((txn.finish(&db.state, &db.base, now), Vec::new()))
+            };
+            if let Err(answer) = self.commit(plan).await {
+                return answer;
+            }
+        }
         let row_key = match self.next_descriptor().await {
             Ok(Some(row_key)) => row_key,
             Ok(None) => return Answer::Done { more: false },
@@ -481,7 +494,9 @@ impl<H: Host> Replica<H> {
         if !page.has_more {
             self.heads.set(self.heads.get() + 1);
         }
-        Answer::Done { more: page.has_more }
+        // A pair whose checksum did not match is asked for at once.
+        let resyncs = !self.db.borrow().base.manifest.resync.is_empty();
+        Answer::Done { more: page.has_more || resyncs }
     }
 
     /// Records of a page that this device did not know in that version.

@@ -1,0 +1,259 @@
+//! The promises, looked at from outside: a context's memory against the model.
+
+use crate::model::{Plain, at, patch, plain};
+use crate::world::{COLLECTIONS, SimReplica, World};
+use landfall_core::view;
+use landfall_protocol::{CollectionName, Pair, Position, RecordId, RecordKey, ResultStatus, Scope};
+use landfall_replica::Query;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// All checks of one context. `since`: the moment at which it began to read; what was true by then it must know.
+pub fn context(world: &World, profile: usize, replica: &SimReplica, since: u64) {
+    entries(world, profile, replica, since);
+    base(world, profile, replica);
+    views(world, profile, replica);
+    groups(world, profile, replica);
+}
+
+/// L5: every entry that was acknowledged is known here. L4: none that ended comes back.
+fn entries(world: &World, profile: usize, replica: &SimReplica, since: u64) {
+    let mut model = world.model.borrow_mut();
+    let known = &model.profiles[profile];
+    if known.is_torn {
+        return;
+    }
+    let db = replica.db.borrow();
+    let missing = known.acked.iter().find(|(id, tick)| {
+        **tick <= since
+            && !known.decided.contains_key(id)
+            && !db.state.entries.contains_key(&landfall_protocol::EntryId(**id))
+    });
+    let back = db
+        .state
+        .entries
+        .keys()
+        .find(|id| known.decided.get(&id.get()).is_some_and(|(_, tick)| *tick <= since))
+        .map(|id| id.get());
+    let missing = missing.map(|(id, _)| *id);
+    if let Some(id) = missing {
+        model.violate("L5", || format!("entry {id} of profile {profile} was acknowledged and is not seen"));
+    }
+    if let Some(id) = back {
+        model.violate("L4", || format!("entry {id} of profile {profile} ended and is seen as undecided"));
+    }
+}
+
+/// R2: at `covered` the base is the server's state. R3: it never goes back within an epoch.
+fn base(world: &World, profile: usize, replica: &SimReplica) {
+    let mut model = world.model.borrow_mut();
+    let db = replica.db.borrow();
+    let manifest = &db.base.manifest;
+    let epoch = manifest.epoch.as_ref().map(|epoch| epoch.0.clone());
+    let now: BTreeMap<Pair, u64> =
+        manifest.pairs.iter().filter_map(|row| Some((row.pair.clone(), row.covered?.get()))).collect();
+    if let Some((rev, then_epoch, then)) = &model.profiles[profile].seen_base
+        && *rev <= manifest.rev
+        && *then_epoch == epoch
+    {
+        let back = then.iter().find(|(pair, covered)| now.get(*pair).is_some_and(|now| now < covered));
+        if let Some((pair, covered)) = back.map(|(pair, covered)| (pair.clone(), *covered)) {
+            model.violate("R3", || format!("profile {profile} went back from {covered} in {pair:?}"));
+        }
+    }
+    if model.profiles[profile].seen_base.as_ref().is_none_or(|(rev, ..)| *rev <= manifest.rev) {
+        model.profiles[profile].seen_base = Some((manifest.rev, epoch.clone(), now.clone()));
+    }
+    if epoch != Some(world.server.borrow().epoch().0) || model.profiles[profile].is_torn {
+        return;
+    }
+    for (pair, covered) in &now {
+        if let Some(text) = base_differs(&model.truth, replica, pair, *covered) {
+            model.violate("R2", || format!("profile {profile} at {covered} of {pair:?}: {text}"));
+            return;
+        }
+    }
+}
+
+/// What the base of a pair says that the server at that position did not.
+fn base_differs(truth: &crate::model::Truth, replica: &SimReplica, pair: &Pair, covered: u64) -> Option<String> {
+    let db = replica.db.borrow();
+    let none = BTreeMap::new();
+    let states = truth.states.get(pair).unwrap_or(&none);
+    let held = db.base.pairs.get(pair);
+    for (id, states) in states {
+        let expected = at(states, covered).and_then(|state| Some((state.version, state.fields.clone()?)));
+        let found = held.and_then(|held| held.records.get(id)).and_then(|held| {
+            let fields: landfall_protocol::Fields = serde_json::from_str(held.fields.as_ref()?.text()).ok()?;
+            Some((held.version.get(), plain(&fields)))
+        });
+        if expected != found {
+            return Some(format!("{id} should be {expected:?} and is {found:?}"));
+        }
+    }
+    let extra = held.into_iter().flat_map(|held| &held.records).find(|(id, _)| !states.contains_key(*id));
+    extra.map(|(id, _)| format!("{id} is there and never was at the server"))
+}
+
+/// The record that a context must show: the server's as far as it knows, then its undecided entries.
+fn expected_view(truth: &crate::model::Truth, replica: &SimReplica, key: &RecordKey, covered: u64) -> Option<Plain> {
+    let db = replica.db.borrow();
+    let mut known = covered;
+    for settled in db.state.settled_of(key) {
+        if settled.epoch != db.base.manifest.epoch.as_ref() {
+            continue;
+        }
+        let Some(outcome) = &settled.mutation.outcome else { continue };
+        if matches!(outcome.status, ResultStatus::Applied | ResultStatus::Superseded) {
+            known = known.max(outcome.position.map_or(0, Position::get));
+        }
+    }
+    let mut record = truth.at(key, known).and_then(|state| state.fields.clone());
+    for id in db.state.lanes.get(key).into_iter().flatten() {
+        if let Some(entry) = db.state.entries.get(id) {
+            record = patch(record, entry.op, &entry.set, &entry.unset);
+        }
+    }
+    record
+}
+
+/// C3: every view is the server's state and the remaining entries. L3: nothing that was refused is ever seen.
+fn views(world: &World, profile: usize, replica: &SimReplica) {
+    let mut model = world.model.borrow_mut();
+    let db = replica.db.borrow();
+    let is_current = db.base.manifest.epoch.as_ref().is_some_and(|epoch| *epoch == world.server.borrow().epoch());
+    if !is_current || model.profiles[profile].is_torn {
+        return;
+    }
+    let mut keys: BTreeSet<RecordKey> = db.state.lanes.keys().cloned().collect();
+    for (pair, records) in &model.truth.states {
+        keys.extend(records.keys().map(|id| RecordKey {
+            scope: pair.0.clone(),
+            collection: pair.1.clone(),
+            id: id.clone(),
+        }));
+    }
+    let mut live: BTreeMap<CollectionName, BTreeSet<(Scope, RecordId)>> = BTreeMap::new();
+    let mut unsure: BTreeSet<CollectionName> = BTreeSet::new();
+    for key in keys {
+        let Some(covered) = db.base.manifest.pair(&key.pair()).and_then(|row| row.covered) else {
+            unsure.insert(key.collection.clone());
+            continue;
+        };
+        let expected = expected_view(&model.truth, replica, &key, covered.get());
+        let seen = view::view(&db.state, &db.base, &key).filter(|seen| !seen.deleted).map(|seen| plain(&seen.fields));
+        if expected.is_some() {
+            live.entry(key.collection.clone()).or_default().insert((key.scope.clone(), key.id.clone()));
+        }
+        if expected != seen {
+            model.violate("C3", || format!("profile {profile} should see {key:?} as {expected:?} and sees {seen:?}"));
+            return;
+        }
+        let refused =
+            seen.and_then(|seen| seen.into_values().find(|value| model.profiles[profile].rejected.contains(value)));
+        if let Some(value) = refused {
+            model.violate("L3", || format!("profile {profile} sees {value}, which was refused"));
+            return;
+        }
+    }
+    for name in COLLECTIONS {
+        let collection = CollectionName::from(name);
+        if unsure.contains(&collection) {
+            continue;
+        }
+        let wanted = live.get(&collection).map_or(0, BTreeSet::len);
+        let found = replica.query(&Query::all(name)).map_or(usize::MAX, |rows| rows.rows.len());
+        if found != wanted {
+            model.violate("C3", || {
+                format!("profile {profile} finds {found} records in {name} and should find {wanted}")
+            });
+        }
+    }
+}
+
+/// S5: of a group all entries are undecided or none.
+fn groups(world: &World, profile: usize, replica: &SimReplica) {
+    let mut model = world.model.borrow_mut();
+    if model.profiles[profile].is_torn {
+        return;
+    }
+    let db = replica.db.borrow();
+    let mut shown: BTreeMap<(String, u64), usize> = BTreeMap::new();
+    for (id, entry) in &db.state.entries {
+        if let Some(group) = &entry.group {
+            *shown.entry((group.0.clone(), id.log_key())).or_default() += 1;
+        }
+    }
+    let torn = shown.into_iter().find(|((group, log_key), count)| {
+        let from = log_key * landfall_protocol::EntryId::PER_ROW;
+        let row = model.profiles[profile].durable.range(from..from + landfall_protocol::EntryId::PER_ROW);
+        row.filter(|(_, entry)| entry.group.as_ref().is_some_and(|other| other.0 == *group)).count() != *count
+    });
+    if let Some(((group, _), count)) = torn {
+        model.violate("S5", || format!("profile {profile} sees {count} entries of group {group} and not the others"));
+    }
+}
+
+/// R1: why a context has not arrived at the server's state yet. `None`: it has.
+pub fn not_converged(world: &World, profile: usize, replica: &SimReplica) -> Option<String> {
+    let model = world.model.borrow();
+    let server = world.server.borrow();
+    let db = replica.db.borrow();
+    let user = &model.profiles[profile].user;
+    let held = held(replica);
+    if let Some((id, entry)) = db.state.entries.iter().find(|(_, entry)| !held.contains(&entry.key())) {
+        return Some(format!("entry {id} of {:?} is still undecided", entry.key()));
+    }
+    if db.base.manifest.epoch.as_ref() != Some(&server.epoch()) {
+        return Some(format!("its epoch is {:?}", db.base.manifest.epoch));
+    }
+    let scopes: Vec<&Scope> = server.grants.get(user).into_iter().flatten().collect();
+    for scope in &scopes {
+        for name in COLLECTIONS {
+            let pair = Pair((*scope).clone(), CollectionName::from(name));
+            if (name == "notes") != scope.as_str().starts_with("user:") {
+                continue;
+            }
+            let covered = db.base.manifest.pair(&pair).and_then(|row| row.covered).map(Position::get);
+            if covered != Some(server.head(scope)) {
+                return Some(format!("{pair:?} is covered to {covered:?} of {}", server.head(scope)));
+            }
+            if let Some(text) = base_differs(&model.truth, replica, &pair, u64::MAX) {
+                return Some(format!("{pair:?} differs: {text}"));
+            }
+            let sum = db.base.pairs.get(&pair).map(|held| held.sum).unwrap_or_default();
+            if sum != server.sum(&pair) {
+                return Some(format!("{pair:?} has another checksum"));
+            }
+        }
+    }
+    let stray = db.base.manifest.pairs.iter().find(|row| !scopes.contains(&&row.pair.0));
+    stray.map(|row| format!("{:?} was taken away and is still there", row.pair))
+}
+
+/// A pair whose rows were flipped twice within an hour is reported, not pulled a second time (DESIGN section 7).
+pub fn said_so(world: &World, profile: usize, replica: &SimReplica) -> bool {
+    let is_torn = world.model.borrow().profiles[profile].is_torn;
+    is_torn && replica.status().last_error.is_some_and(|error| error.code == "checksum")
+}
+
+/// Records whose entries wait for a person: a unit that failed for good, and what hangs on it through groups.
+fn held(replica: &SimReplica) -> BTreeSet<RecordKey> {
+    let db = replica.db.borrow();
+    let failed = db.state.parked.values().filter(|row| row.failed).flat_map(|row| &row.changes);
+    let mut held: BTreeSet<RecordKey> = failed.map(|change| change.entry.key()).collect();
+    loop {
+        let before = held.len();
+        let groups: BTreeSet<_> = db
+            .state
+            .entries
+            .values()
+            .filter(|entry| held.contains(&entry.key()))
+            .filter_map(|entry| entry.group.clone())
+            .collect();
+        let more = db.state.entries.values().filter(|entry| entry.group.as_ref().is_some_and(|g| groups.contains(g)));
+        held.extend(more.map(|entry| entry.key()).collect::<Vec<_>>());
+        if held.len() == before {
+            return held;
+        }
+    }
+}

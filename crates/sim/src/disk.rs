@@ -1,0 +1,143 @@
+//! A context's disk: memory, watched by the model, behind a plan of faults, each call at its own pace.
+
+use crate::exec::Exec;
+use crate::model::Model;
+use crate::rng::Rng;
+use landfall_core::rows::ParkedRow;
+use landfall_storage::faulty::{Call, Fault, FaultPlan, FaultyRowStore};
+use landfall_storage::memory::MemoryRowStore;
+use landfall_storage::{
+    CommitError, Committed, Key, ReadError, RowKind, RowOp, RowStore, StorageFault, StoreName, Txn, decode,
+};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+/// How often a disk fails, out of 1,000 calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskFaults {
+    pub abort: u32,
+    pub unknown_committed: u32,
+    pub unknown_not_committed: u32,
+    pub read: u32,
+}
+
+/// A plan that draws faults until `is_calm` is set.
+pub fn plan(faults: DiskFaults, rng: Rng, is_calm: Rc<Cell<bool>>) -> FaultPlan {
+    let plan = FaultPlan::new();
+    if faults == DiskFaults::default() {
+        return plan;
+    }
+    plan.decide_by(move |_, call| {
+        if is_calm.get() {
+            return Fault::None;
+        }
+        let draw = rng.below(1_000) as u32;
+        match call {
+            Call::Get { .. } | Call::Range { .. } if draw < faults.read => {
+                Fault::ReadFails(StorageFault::ConnectionLost)
+            }
+            Call::Get { .. } | Call::Range { .. } => Fault::None,
+            Call::Commit(_) => {
+                let faulty = [
+                    (faults.abort / 2, Fault::AbortBefore(StorageFault::ConnectionLost)),
+                    (faults.abort - faults.abort / 2, Fault::AbortBefore(StorageFault::Quota)),
+                    (faults.unknown_committed, Fault::UnknownButCommitted),
+                    (faults.unknown_not_committed, Fault::UnknownNotCommitted),
+                ];
+                let mut below = 0;
+                for (rate, fault) in faulty {
+                    below += rate;
+                    if draw < below {
+                        return fault;
+                    }
+                }
+                Fault::None
+            }
+        }
+    });
+    plan
+}
+
+/// Tells the model of every transaction that was written.
+#[derive(Clone)]
+pub struct Watched {
+    pub disk: MemoryRowStore,
+    pub model: Rc<RefCell<Model>>,
+    pub profile: usize,
+}
+
+impl RowStore for Watched {
+    async fn get(&self, store: StoreName, key: &Key) -> Result<Option<String>, ReadError> {
+        self.disk.get(store, key).await
+    }
+    async fn range(
+        &self,
+        store: StoreName,
+        from: &Key,
+        to: &Key,
+        limit: usize,
+    ) -> Result<Vec<(Key, String)>, ReadError> {
+        self.disk.range(store, from, to, limit).await
+    }
+    async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
+        let mut parked: Vec<ParkedRow> = Vec::new();
+        for op in &txn.ops {
+            let key = match op {
+                RowOp::Put { store: StoreName::Meta, key, .. } | RowOp::Delete { store: StoreName::Meta, key } => key,
+                _ => continue,
+            };
+            if matches!(key, Key::Text(text) if text.starts_with("parked/"))
+                && let Ok(Some(row)) = self.disk.get(StoreName::Meta, key).await
+            {
+                parked.extend(decode::<ParkedRow>(RowKind::Parked, &row).ok());
+            }
+        }
+        let (name, ops) = (txn.name, txn.ops.clone());
+        let committed = self.disk.commit(txn).await?;
+        self.model.borrow_mut().committed(self.profile, name, &ops, &committed.log_keys, &parked);
+        Ok(committed)
+    }
+}
+
+/// One context's handle.
+pub struct SimRows {
+    pub store: FaultyRowStore<Watched>,
+    pub exec: Exec,
+    pub rng: Rng,
+    /// Calls take up to so many milliseconds; 0: only the order is a matter of chance.
+    pub slow_ms: u64,
+}
+
+impl SimRows {
+    async fn pace(&self) {
+        if self.slow_ms > 0 && self.rng.chance(1, 4) {
+            self.exec.sleep(self.rng.between(1, self.slow_ms)).await;
+        } else {
+            self.exec.step_aside().await;
+        }
+    }
+}
+
+impl RowStore for SimRows {
+    async fn get(&self, store: StoreName, key: &Key) -> Result<Option<String>, ReadError> {
+        self.pace().await;
+        self.store.get(store, key).await
+    }
+    async fn range(
+        &self,
+        store: StoreName,
+        from: &Key,
+        to: &Key,
+        limit: usize,
+    ) -> Result<Vec<(Key, String)>, ReadError> {
+        self.pace().await;
+        self.store.range(store, from, to, limit).await
+    }
+    async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
+        self.pace().await;
+        let result = self.store.commit(txn).await;
+        // Between the commit and its caller's hearing of it anything may happen.
+        self.pace().await;
+        result
+    }
+}

@@ -1,0 +1,23 @@
+//! A whole world on one seed: real replicas in several contexts on faulty disks and links, a server with the real
+//! authority, and the promises of DESIGN section 2 as checks.
+//!
+//! Invariant: one seed gives one trace, natively and on wasm32. No clock, no threads, no hash maps, no floats.
+
+pub mod checks;
+pub mod disk;
+pub mod equality;
+pub mod exec;
+pub mod history;
+pub mod host;
+pub mod isolation;
+pub mod model;
+pub mod net;
+pub mod plants;
+pub mod rng;
+pub mod run;
+pub mod server;
+pub mod shrink;
+pub mod world;
+
+pub use history::History;
+pub use run::{Ended, run};

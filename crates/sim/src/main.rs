@@ -1,0 +1,137 @@
+//! `landfall-sim --histories N --seed S [--plant NAME] [--plants] [--trace] [--wasm-equality]`
+//!
+//! The last line is JSON. A broken promise prints its seed and a minimal trace, and the exit code is 1.
+
+use landfall_core::plant::Plant;
+use landfall_sim::model::Violation;
+use landfall_sim::{History, equality, isolation, plants, run, shrink};
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Every so many histories one is played for I1, too.
+const ISOLATION_EVERY: u64 = 25;
+
+struct Asked {
+    histories: u64,
+    seed: u64,
+    plant: Option<Plant>,
+    plants: bool,
+    trace: bool,
+    wasm_equality: bool,
+    keep_going: bool,
+}
+
+fn asked() -> Result<Asked, String> {
+    let mut asked = Asked {
+        histories: 1_000,
+        seed: 1,
+        plant: None,
+        plants: false,
+        trace: false,
+        wasm_equality: false,
+        keep_going: false,
+    };
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().ok_or(format!("{arg} needs a value"));
+        let number = |text: String| text.parse::<u64>().map_err(|_| format!("{text} is no number"));
+        match arg.as_str() {
+            "--histories" => asked.histories = number(value()?)?,
+            "--seed" => asked.seed = number(value()?)?,
+            "--plant" => {
+                let name = value()?;
+                asked.plant = Some(plants::named(&name).ok_or(format!("no plant is called {name}"))?);
+            }
+            "--plants" => asked.plants = true,
+            "--trace" => asked.trace = true,
+            "--wasm-equality" => asked.wasm_equality = true,
+            "--keep-going" => asked.keep_going = true,
+            _ => return Err(format!("unknown option {arg}")),
+        }
+    }
+    Ok(asked)
+}
+
+fn main() -> ExitCode {
+    let asked = match asked() {
+        Ok(asked) => asked,
+        Err(why) => {
+            eprintln!("{why}");
+            return ExitCode::from(2);
+        }
+    };
+    if asked.wasm_equality {
+        for seed in 0..equality::SEEDS {
+            println!("{{\"seed\":{seed},\"hash\":\"{:016x}\"}}", equality::hash_of(seed));
+        }
+        return ExitCode::SUCCESS;
+    }
+    if asked.plants { find_plants(&asked) } else { histories(&asked) }
+}
+
+fn histories(asked: &Asked) -> ExitCode {
+    let started = Instant::now();
+    let (mut faults, mut violations) = (0, 0u64);
+    for seed in asked.seed..asked.seed.saturating_add(asked.histories) {
+        let history = History::generate(seed);
+        let ended = run(&history, asked.plant, asked.trace && asked.histories == 1);
+        faults += ended.faults;
+        ended.trace.iter().for_each(|line| println!("{line}"));
+        let mut violation = ended.violation;
+        let is_isolation = violation.is_none() && seed % ISOLATION_EVERY == 0;
+        if is_isolation {
+            violation = isolation::check(seed, asked.plant);
+        }
+        let Some(violation) = violation else { continue };
+        violations += 1;
+        println!("seed {seed}: {} {}", violation.promise, violation.text);
+        if asked.keep_going {
+            continue;
+        }
+        if !is_isolation && !asked.trace {
+            print_minimal(&history, asked.plant, &violation);
+        }
+        break;
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    let per_history = faults as f64 / asked.histories.max(1) as f64;
+    println!(
+        "{{\"histories\":{},\"violations\":{violations},\"faults_per_history\":{per_history:.1},\"histories_per_second\":{:.0}}}",
+        asked.histories,
+        asked.histories as f64 / seconds
+    );
+    if violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn print_minimal(history: &History, bug: Option<Plant>, violation: &Violation) {
+    let (smallest, ended) = shrink::shrink(history, bug, violation.promise);
+    println!("{} of {} steps are enough:", smallest.steps.len(), history.steps.len());
+    println!("{:?}", smallest.setup);
+    for step in &smallest.steps {
+        println!("  +{} ms {:?}", step.wait_ms, step.what);
+    }
+    println!("trace:");
+    ended.trace.iter().for_each(|line| println!("{line}"));
+    if let Some(found) = ended.violation {
+        println!("{}: {}", found.promise, found.text);
+    }
+}
+
+fn find_plants(asked: &Asked) -> ExitCode {
+    let histories = plants::HISTORIES_MAX.min(asked.histories.max(1));
+    let all: Vec<Plant> = asked.plant.map_or(Plant::ALL.to_vec(), |plant| vec![plant]);
+    let (mut found, mut worst) = (0, 0);
+    for plant in &all {
+        let result = plants::find(*plant, asked.seed, histories);
+        match result.found {
+            Some((count, seed, promise)) => {
+                found += 1;
+                worst = worst.max(count);
+                println!("{plant:?}: {promise} after {count} histories (seed {seed})");
+            }
+            None => println!("{plant:?}: not found in {histories} histories"),
+        }
+    }
+    println!("{{\"plants\":{},\"found\":{found},\"worst_histories\":{worst}}}", all.len());
+    if found == all.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,463 @@
+//! Plays a history in a world: first with its faults, then healed, until every replica has arrived.
+
+use crate::checks;
+use crate::history::{History, Kind, Mend, Step, What, Write};
+use crate::model::{ProfileModel, Violation};
+use crate::net::Cut;
+use crate::world::{COLLECTIONS, SHARED, SPARE_PROFILES, START_MS, SimReplica, World, user_name};
+use landfall_core::plant::{self, Plant};
+use landfall_core::pull::Manifest;
+use landfall_core::schedule::Trigger;
+use landfall_protocol::{CollectionName, EntryId, Fields, Json, RecordId, Scope};
+use landfall_replica::{WriteKind, WriteOp};
+use landfall_storage::faulty::flip_byte;
+use landfall_storage::memory::Disk;
+use landfall_storage::{Key, RowKind, StoreName, decode};
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+/// How long a healed world may take until all replicas are at the server's state, ms (R1).
+pub const CONVERGE_MS: u64 = 60_000;
+
+/// How a history ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    pub violation: Option<Violation>,
+    /// Over everything that went over the wire and how it ended.
+    pub hash: u64,
+    pub faults: u64,
+    pub trace: Vec<String>,
+    /// What each profile sent and heard before the world was healed.
+    pub transcripts: Vec<u64>,
+}
+
+/// Plays a history, with a bug planted or none.
+pub fn run(history: &History, bug: Option<Plant>, traces: bool) -> Ended {
+    plant::plant(bug);
+    let world = World::new(&history.setup, traces);
+    let player = Player { world: Rc::clone(&world) };
+    for (index, _) in history.setup.profiles.iter().enumerate() {
+        world.open(index, 0);
+    }
+    player.go(20);
+    for step in &history.steps {
+        player.go(step.wait_ms);
+        if player.is_over() {
+            break;
+        }
+        player.play(step);
+    }
+    // How long the healing takes depends on the slowest of all.
+    let transcripts = (0..world.profile_count()).map(|index| world.profile(index).transcript.get()).collect();
+    if !player.is_over() {
+        player.heal(history.newcomers);
+    }
+    world.mix(
+        &(world.model.borrow().profiles.iter().map(|known| known.durable.len() as u64).sum::<u64>()).to_le_bytes(),
+    );
+    let violation = world.model.borrow_mut().violation.take();
+    let ended = Ended {
+        violation,
+        hash: world.hash.get(),
+        faults: world.fault_count(),
+        trace: world.trace.borrow_mut().take().unwrap_or_default(),
+        transcripts,
+    };
+    world.end();
+    plant::plant(None);
+    ended
+}
+
+struct Player {
+    world: Rc<World>,
+}
+
+impl Player {
+    fn is_over(&self) -> bool {
+        self.world.model.borrow().violation.is_some()
+    }
+
+    fn go(&self, ms: u64) {
+        if !self.world.exec.run_until(self.world.exec.now_ms() + ms) {
+            let at = self.world.exec.now_ms() - START_MS;
+            self.world.model.borrow_mut().violate("R1", || format!("something never rests at {at} ms"));
+        }
+    }
+
+    fn play(&self, step: &Step) {
+        let world = &self.world;
+        let count = world.setup.profiles.len();
+        match &step.what {
+            What::Write { profile, slot, writes, atomic } => {
+                world.note(*profile, || {
+                    format!("context {slot} writes {} {writes:?}", if *atomic { "as one" } else { "" })
+                });
+                let (writes, atomic) = (writes.clone(), *atomic);
+                self.with(*profile, *slot, async move |world, profile, replica| {
+                    write(&world, profile, &replica, &writes, atomic).await;
+                });
+            }
+            What::Mend { profile, slot, pick, how } => {
+                let (pick, how) = (*pick, *how);
+                self.with(*profile, *slot, async move |world, profile, replica| {
+                    mend(&world, profile, &replica, pick, how).await;
+                });
+            }
+            What::Read { profile, slot } => self.with(*profile, *slot, async |world, profile, replica| {
+                read(&world, profile, &replica).await;
+            }),
+            What::Sync { profile, slot } => {
+                let is_worker = *slot == 2;
+                self.with(*profile, *slot, async move |_, _, replica| {
+                    if is_worker {
+                        replica.flush(150_000).await;
+                    } else {
+                        replica.sync_now().await;
+                    }
+                });
+            }
+            What::Open { profile, slot } => world.open(*profile, *slot),
+            What::Kill { profile, slot } => world.kill(*profile, *slot),
+            What::PowerCut { profile } => world.power_cut(*profile),
+            What::Offline { profile, cut, hint } => {
+                world.fault(*profile, || format!("offline: {cut:?}"));
+                world.profile(*profile).cut.set(*cut);
+                if *hint {
+                    world.profile(*profile).hint_offline.set(true);
+                    world.trigger(*profile, Trigger::Offline);
+                }
+            }
+            What::Online { profile } => self.online(*profile),
+            What::ClockJump { profile, ms } => {
+                world.fault(*profile, || format!("clock jumps by {ms} ms"));
+                let clock = world.profile(*profile);
+                clock.clock_ahead_ms.set((clock.clock_ahead_ms.get() + ms).clamp(-43_200_000, 43_200_000));
+            }
+            What::Copy { profile } => {
+                let known = world.model.borrow().profiles[*profile].clone();
+                let kept = world.profile(*profile);
+                *kept.copy.borrow_mut() = Some((kept.disk.snapshot(), known));
+            }
+            What::Rollback { profile } => self.roll_back(*profile),
+            What::Clone { profile } => {
+                if world.profile_count() < count + SPARE_PROFILES {
+                    world.fault(*profile, || "profile is cloned".to_owned());
+                    world.model.borrow_mut().profiles[*profile].is_tainted = true;
+                    let known = world.model.borrow().profiles[*profile].clone();
+                    let (user, disk) = (known.user.clone(), world.profile(*profile).disk.snapshot());
+                    let index = world.add_profile(&user, disk, known);
+                    world.open(index, 0);
+                }
+            }
+            What::Flip { profile, pick } => self.flip(*profile, *pick),
+            What::ServerCrash { at, ms } => {
+                world.server.borrow_mut().crash = Some((*at, world.exec.now_ms() + ms));
+            }
+            What::ServerDown { ms } => {
+                world.fault(0, || format!("server down for {ms} ms"));
+                world.server.borrow_mut().down_until = world.exec.now_ms() + ms;
+            }
+            What::Burst { status, ms, retry_after_ms } => {
+                let until = world.exec.now_ms() + ms;
+                world.server.borrow_mut().burst = Some((until, *status, *retry_after_ms));
+            }
+            What::Backup => world.server.borrow_mut().backup(),
+            What::Restore => {
+                if world.server.borrow_mut().restore() {
+                    world.fault(0, || "server restored from its backup".to_owned());
+                }
+            }
+            What::Prune { keep } => world.server.borrow_mut().prune(*keep),
+            What::ExpireTokens { user } => {
+                world.fault(0, || format!("tokens of user {user} expire"));
+                *world.server.borrow_mut().generation.entry(user_name(*user)).or_default() += 1;
+            }
+            What::RefreshFails { user, fails } => {
+                world.fault(0, || format!("refresh of user {user} fails: {fails}"));
+                let mut server = world.server.borrow_mut();
+                if *fails {
+                    server.refresh_fails.insert(user_name(*user));
+                } else {
+                    server.refresh_fails.remove(&user_name(*user));
+                }
+            }
+            What::Revoke { user } => {
+                world.fault(0, || format!("user {user} loses the shared scope"));
+                if let Some(scopes) = world.server.borrow_mut().grants.get_mut(&user_name(*user)) {
+                    scopes.remove(&Scope::from(SHARED));
+                }
+            }
+            What::Grant { user } => {
+                if *user < world.setup.sharing
+                    && let Some(scopes) = world.server.borrow_mut().grants.get_mut(&user_name(*user))
+                {
+                    scopes.insert(Scope::from(SHARED));
+                }
+            }
+        }
+    }
+
+    /// Does something in a context, which opens for it if need be and takes it along when it dies.
+    fn with<F>(&self, profile: usize, slot: u32, work: F)
+    where
+        F: AsyncFnOnce(Rc<World>, usize, SimReplica) + 'static,
+    {
+        self.world.open(profile, slot);
+        let owner = self.world.profile(profile).contexts.borrow().get(&slot).map_or(0, |context| context.owner);
+        let world = Rc::clone(&self.world);
+        self.world.exec.spawn(owner, profile, async move {
+            let replica = loop {
+                match world.replica(profile, slot) {
+                    Some(replica) => break replica,
+                    None => world.exec.sleep(3).await,
+                }
+            };
+            work(Rc::clone(&world), profile, replica).await;
+        });
+    }
+
+    fn online(&self, profile: usize) {
+        let link = self.world.profile(profile);
+        link.cut.set(Cut::None);
+        link.hint_offline.set(false);
+        self.world.trigger(profile, Trigger::Online);
+    }
+
+    fn roll_back(&self, profile: usize) {
+        let world = &self.world;
+        let kept = world.profile(profile);
+        let Some((disk, before)) = kept.copy.borrow().clone() else { return };
+        world.kill_all(profile);
+        world.fault(profile, || "profile is rolled back".to_owned());
+        kept.disk.restore(disk);
+        let torn = world.model.borrow().profiles[profile].is_torn;
+        world.model.borrow_mut().profiles[profile] = before;
+        let known = &mut world.model.borrow_mut().profiles[profile];
+        known.is_tainted = true;
+        known.is_torn |= torn;
+        world.open(profile, 0);
+    }
+
+    /// Changes one byte of the medium; whoever opens the database next must say so (I3).
+    fn flip(&self, profile: usize, pick: u64) {
+        let world = &self.world;
+        world.kill_all(profile);
+        let at = world.profile(profile);
+        let disk = at.disk.snapshot();
+        let rows = flippable(&disk);
+        if rows.is_empty() {
+            return;
+        }
+        let (store, key) = rows[(pick % rows.len() as u64) as usize].clone();
+        let Some(mut row) = disk.row(store, &key).map(str::to_owned) else { return };
+        flip_byte(&mut row);
+        world.fault(profile, || format!("a byte of {}/{key} flips", store.as_str()));
+        world.model.borrow_mut().profiles[profile].is_torn = true;
+        at.disk.tamper(store, key.clone(), Some(row));
+        let said = Rc::new(Cell::new(false));
+        self.with(profile, 0, async move |world, profile, replica| {
+            // Storage may fail meanwhile; whoever reads the row in the end must say so.
+            for _ in 0..100 {
+                let _ = replica.refresh().await;
+                if world.replicas(profile).iter().any(|(_, replica)| replica.status().storage.quarantined > 0) {
+                    said.set(true);
+                    break;
+                }
+                world.exec.sleep(100).await;
+            }
+            if !said.get() {
+                let name = store.as_str();
+                world
+                    .model
+                    .borrow_mut()
+                    .violate("I3", || format!("profile {profile}: a flipped byte in {name}/{key} is not reported"));
+            }
+        });
+    }
+
+    fn heal(&self, newcomers: bool) {
+        let world = &self.world;
+        world.note(0, || "healed".to_owned());
+        world.is_calm.set(true);
+        {
+            let mut server = world.server.borrow_mut();
+            server.burst = None;
+            server.crash = None;
+            server.down_until = 0;
+            server.refresh_fails.clear();
+            server.body_bytes_max = usize::MAX;
+        }
+        if newcomers {
+            for user in 0..world.setup.users {
+                if world.profile_count() < world.setup.profiles.len() + SPARE_PROFILES {
+                    world.add_profile(&user_name(user), Disk::default(), ProfileModel::default());
+                }
+            }
+        }
+        for profile in 0..world.profile_count() {
+            if world.profile(profile).contexts.borrow().is_empty() {
+                world.open(profile, 0);
+            }
+            self.online(profile);
+        }
+        let until = world.exec.now_ms() + CONVERGE_MS;
+        let mut left = self.not_converged();
+        while left.is_some() && world.exec.now_ms() < until && !self.is_over() {
+            self.go(500);
+            self.sign_in();
+            left = self.not_converged();
+        }
+        if let Some((profile, slot, text)) = left {
+            let (next, status) = match world.replica(profile, slot) {
+                Some(replica) => (format!("{:?}", replica.next()), format!("{:?}", replica.status())),
+                None => Default::default(),
+            };
+            world.note(profile, || {
+                format!("context {slot} is left with {next} at {}: {status}", world.clock_ms(profile))
+            });
+            world.model.borrow_mut().violate("R1", || format!("profile {profile} context {slot}: {text}"));
+        }
+        if self.is_over() {
+            return;
+        }
+        for profile in 0..world.profile_count() {
+            world.open(profile, 9);
+        }
+        self.go(1_000);
+        for profile in 0..world.profile_count() {
+            let since = world.model.borrow_mut().tick();
+            for (_, replica) in world.replicas(profile) {
+                checks::context(world, profile, &replica, since);
+            }
+            if world.replica(profile, 9).is_none() {
+                world.model.borrow_mut().violate("L1", || format!("profile {profile} does not open"));
+            }
+        }
+        world.model.borrow_mut().check_requeued();
+    }
+
+    /// A person signs in where nothing else helps.
+    fn sign_in(&self) {
+        let world = &self.world;
+        for profile in 0..world.profile_count() {
+            for (slot, replica) in world.replicas(profile) {
+                if replica.status().auth == "auth_required" {
+                    let token = world.server.borrow().token(world.exec.now_ms(), &world.profile(profile).user);
+                    self.with(profile, slot, async move |_, _, replica| {
+                        let _ = replica.set_token(Some(token)).await;
+                    });
+                }
+            }
+        }
+    }
+
+    fn not_converged(&self) -> Option<(usize, u32, String)> {
+        let world = &self.world;
+        for profile in 0..world.profile_count() {
+            let replicas = world.replicas(profile);
+            if replicas.is_empty() {
+                return Some((profile, 0, "no context is open".to_owned()));
+            }
+            for (slot, replica) in replicas {
+                if let Some(text) = checks::not_converged(world, profile, &replica)
+                    && !checks::said_so(world, profile, &replica)
+                {
+                    return Some((profile, slot, text));
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Rows that somebody will read again.
+fn flippable(disk: &Disk) -> Vec<(StoreName, Key)> {
+    let mut rows: Vec<(StoreName, Key)> =
+        disk.rows(StoreName::Log).map(|(key, _)| (StoreName::Log, key.clone())).collect();
+    for (key, row) in disk.rows(StoreName::Meta) {
+        let text = key.to_string();
+        if text != "token" && !text.starts_with("quarantine/") {
+            rows.push((StoreName::Meta, key.clone()));
+        }
+        if text == "manifest"
+            && let Ok(manifest) = decode::<Manifest>(RowKind::Manifest, row)
+        {
+            let live: BTreeSet<u64> = manifest.pairs.iter().flat_map(|pair| &pair.live).map(|live| live.id).collect();
+            rows.extend(live.into_iter().map(|id| (StoreName::Seg, Key::Number(id))));
+        }
+    }
+    rows
+}
+
+fn value_text(value: u64) -> String {
+    if value == 0 { "\"same\"".to_owned() } else { value.to_string() }
+}
+
+fn op_of(write: &Write) -> WriteOp {
+    let mut fields: Vec<String> =
+        write.fields.iter().map(|(name, value)| format!("\"{name}\":{}", value_text(*value))).collect();
+    if write.bad {
+        fields.push("\"bad\":true".to_owned());
+    }
+    let op = match write.kind {
+        Kind::Put => WriteKind::Put,
+        Kind::Create => WriteKind::Create,
+        Kind::Update => WriteKind::Update,
+        Kind::Delete => WriteKind::Delete,
+    };
+    WriteOp {
+        op,
+        collection: CollectionName::from(COLLECTIONS[write.collection]),
+        scope: None,
+        id: Some(RecordId(format!("r{}", write.record))),
+        fields: Json::parse(&format!("{{{}}}", fields.join(","))).ok(),
+    }
+}
+
+async fn write(world: &Rc<World>, profile: usize, replica: &SimReplica, writes: &[Write], atomic: bool) {
+    let ops = writes.iter().map(op_of).collect();
+    match replica.write(ops, atomic).await {
+        Ok(written) => {
+            let mut model = world.model.borrow_mut();
+            for entry in written.iter().filter_map(|written| written.entry) {
+                model.acknowledged(profile, entry.get());
+            }
+            let ids: Vec<u64> = written.iter().filter_map(|written| written.entry).map(EntryId::get).collect();
+            drop(model);
+            world.note(profile, || format!("written as {ids:?}"));
+        }
+        // Its context closed while the fate was open: neither resolved nor known to be absent.
+        Err(error) if error.code == "closed" => {}
+        Err(error) => {
+            world.note(profile, || format!("refused: {} {}", error.code, error.message));
+            let values = writes.iter().flat_map(|write| &write.fields).filter(|(_, value)| *value > 0);
+            world.model.borrow_mut().refused(profile, values.map(|(_, value)| value_text(*value)));
+        }
+    }
+}
+
+async fn mend(world: &Rc<World>, profile: usize, replica: &SimReplica, pick: u64, how: Mend) {
+    let items: Vec<EntryId> =
+        replica.outbox().iter().filter(|item| item.reason.is_some()).map(|item| item.id).collect();
+    if items.is_empty() {
+        return;
+    }
+    let id = items[(pick % items.len() as u64) as usize];
+    world.note(profile, || format!("{how:?} of entry {id}"));
+    match how {
+        Mend::Retry => drop(replica.retry(id, None).await),
+        Mend::Edit => {
+            let fine = Fields::from([("bad".to_owned(), Json::from(serde_json::Value::Bool(false)))]);
+            drop(replica.retry(id, Some(fine)).await);
+        }
+        Mend::Discard => drop(replica.discard(id).await),
+    }
+}
+
+async fn read(world: &Rc<World>, profile: usize, replica: &SimReplica) {
+    let since = world.model.borrow_mut().tick();
+    if replica.refresh().await.is_ok() {
+        checks::context(world, profile, replica, since);
+    }
+}

@@ -18,7 +18,7 @@ use landfall_core::schedule::{Answer, Facts, Next, Request, Trigger};
 use landfall_core::settle::{Event, SettlePlan, plan_settle};
 use landfall_protocol::{
     ClientId, CollectionName, Epoch, ErrorBody, ErrorCode, ErrorEnvelope, Json, Ledger, Map, Outcome, PROTOCOL,
-    PullRequest, PushRequest, PushResponse, RecordId, RecordKey, Scope, UnixMillis, Version, limits,
+    PullRequest, PushRequest, PushResponse, RecordId, RecordKey, Scope, Set, UnixMillis, Version, limits,
 };
 use landfall_storage::{Key, RowKind, RowStore, StoreName, decode, encode};
 use std::cell::Cell;
@@ -421,7 +421,7 @@ impl<H: Host> Replica<H> {
                 user: self.config.user.clone(),
                 client_id: db.state.client.client_id.clone(),
                 cursor: manifest.cursor.clone(),
-                collections: self.config.collections.keys().cloned().collect(),
+                collections: self.wanted(manifest),
                 limit: limits::PAGE_COUNT_MAX as u32,
                 resync: manifest.resync.clone(),
             };
@@ -497,6 +497,14 @@ impl<H: Host> Replica<H> {
         // A pair whose checksum did not match is asked for at once.
         let resyncs = !self.db.borrow().base.manifest.resync.is_empty();
         Answer::Done { more: page.has_more || resyncs }
+    }
+
+    /// The collections to ask for: those of this context, and those that another one has pulled. A tab of an older version
+    /// of the app knows fewer, and the server would take what is not asked for as given up, for all tabs.
+    fn wanted(&self, manifest: &pull::Manifest) -> Vec<CollectionName> {
+        let pulled = manifest.pairs.iter().map(|row| &row.pair.1);
+        let all: Set<&CollectionName> = self.config.collections.keys().chain(pulled).collect();
+        all.into_iter().cloned().collect()
     }
 
     /// Records of a page that this device did not know in that version.

@@ -219,3 +219,23 @@ test('profile: r4: a live query over a large first pull ends with all of it and 
   const counts = await page.evaluate(() => counts);
   expect(counts).toEqual([...counts].sort((a, b) => a - b));
 });
+
+test('profile: r2 r3: two tabs of two versions of an app, one of which knows a collection more, lose nothing to one another', async ({ server, newDevice }) => {
+  const [device, other] = await Promise.all([newDevice(server.origin), newDevice(server.origin)]);
+  const writer = await other.lab('ada');
+  const old = await device.lab('ada');
+  const fresh = await device.lab('ada', { login: false });
+  await old.evaluate(() => lab.openAs('ada', { collections: { notes: {} } }).then(() => undefined));
+  for (let round = 0; round < 5; round++) {
+    await put(writer, 'movies', { id: `m${round}`, round });
+    await put(writer, 'notes', { id: `n${round}`, title: 'x' });
+    await put(fresh, 'movies', { id: `own${round}`, round });
+    await put(old, 'notes', { id: `old${round}`, title: 'x' });
+    await eventually(async () => Object.keys(await view(old, 'notes')).length).toBe(2 * (round + 1));
+    await eventually(async () => Object.keys(await view(fresh, 'movies')).length).toBe(2 * (round + 1));
+    await eventually(() => atRest(fresh)).toEqual(resting);
+  }
+  expect(await server.records('user:ada', 'movies')).toHaveLength(10);
+  expect(await outbox(fresh)).toEqual([]);
+  expect(await status(fresh)).toMatchObject({ parked: 0, failed: 0, conflicts: 0, storage: { quarantined: 0 } });
+});

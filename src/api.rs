@@ -6,9 +6,9 @@ use crate::idb::{self, IdbRowStore, OPEN_TIMEOUT_MS};
 use crate::{convert, error, lock};
 use js_sys::Function;
 use landfall_core::schedule::Trigger;
+use landfall_protocol::codec::{from_json, to_json};
 use landfall_protocol::{EntryId, Fields, Json, UnixMillis};
 use landfall_replica::{Host, Notice, Query, SyncError, Token, WriteOp};
-use serde_json::json;
 use std::cell::RefCell;
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
@@ -21,7 +21,7 @@ thread_local! {
 #[wasm_bindgen(start)]
 pub fn start() {
     std::panic::set_hook(Box::new(|info| {
-        let text = json!({"type": "panic", "message": info.to_string()}).to_string();
+        let text = convert::object(&[("type", &"panic"), ("message", &info.to_string())]);
         // Before the listeners: they replace this instance, and then nobody would let go of what it holds.
         idb::close_all();
         lock::release_all();
@@ -40,6 +40,10 @@ fn listener(hooks: &JsValue) -> Rc<Hooks> {
         listeners.push(Rc::downgrade(&hooks));
     });
     hooks
+}
+
+fn no_write() -> SyncError {
+    SyncError::new("invalid_record", "This is no write: {op, collection, scope, id, fields}.")
 }
 
 /// One open database in this context.
@@ -66,16 +70,14 @@ impl Replica {
 
     pub async fn write(&self, ops_json: String, atomic: bool) -> Result<String, JsValue> {
         let replica = Rc::clone(&self.driver.replica);
-        let invalid = |cause: serde_json::Error| SyncError::new("invalid_record", cause.to_string());
-        let texts: Vec<Json> = serde_json::from_str(&ops_json).map_err(|cause| error::thrown(invalid(cause)))?;
-        let ops = texts.iter().map(|text| serde_json::from_str::<WriteOp>(text.text()).map_err(invalid));
-        let writes = if atomic {
+        let texts: Vec<Json> = from_json(&ops_json).ok_or_else(|| error::thrown(no_write()))?;
+        let ops = texts.iter().map(|text| from_json::<WriteOp>(text.text()).ok_or_else(no_write));
+        if atomic {
             let ops: Vec<WriteOp> = ops.collect::<Result<_, _>>().map_err(error::thrown)?;
-            convert::json(&replica.write(ops, true).await.map_err(error::thrown)?)
-        } else {
-            convert::json(&replica.write_each(ops.collect()).await)
-        };
-        Ok(format!("{{\"writes\":{writes}}}"))
+            let written = replica.write(ops, true).await.map_err(error::thrown)?;
+            return Ok(convert::object(&[("writes", &written)]));
+        }
+        Ok(convert::object(&[("writes", &replica.write_each(ops.collect()).await)]))
     }
 
     pub async fn get(&self, collection: String, scope: Option<String>, id: String) -> Result<Option<String>, JsValue> {
@@ -109,7 +111,7 @@ impl Replica {
         if let Some(progress) = progress {
             driver.progress.borrow_mut().retain(|other| *other != progress);
         }
-        Ok(convert::json(&report))
+        Ok(to_json(&report))
     }
 
     /// The service worker's flush.
@@ -119,11 +121,11 @@ impl Replica {
         if last_chance && report.sendable > 0 {
             driver.foreground_row(Some(true)).await;
         }
-        Ok(convert::json(&report))
+        Ok(to_json(&report))
     }
 
     pub async fn outbox(&self) -> String {
-        convert::json(&self.driver.replica.outbox())
+        to_json(&self.driver.replica.outbox())
     }
     pub async fn outbox_retry(&self, entry: f64) -> Result<(), JsValue> {
         let replica = Rc::clone(&self.driver.replica);
@@ -131,17 +133,17 @@ impl Replica {
     }
     pub async fn outbox_edit(&self, entry: f64, fields_json: String) -> Result<(), JsValue> {
         let replica = Rc::clone(&self.driver.replica);
-        let fields: Fields = serde_json::from_str(&fields_json)
-            .map_err(|cause| error::thrown(SyncError::new("invalid_record", cause.to_string())))?;
+        let fields: Fields = from_json(&fields_json)
+            .ok_or_else(|| error::thrown(SyncError::new("invalid_record", "A record is a JSON object.")))?;
         replica.retry(EntryId(entry as u64), Some(fields)).await.map_err(error::thrown)
     }
     pub async fn outbox_discard(&self, entry: f64) -> Result<String, JsValue> {
         let replica = Rc::clone(&self.driver.replica);
         let discarded = replica.discard(EntryId(entry as u64)).await.map_err(error::thrown)?;
-        Ok(json!({"discarded": discarded}).to_string())
+        Ok(convert::object(&[("discarded", &discarded)]))
     }
     pub async fn conflicts(&self) -> String {
-        convert::json(&self.driver.replica.conflicts())
+        to_json(&self.driver.replica.conflicts())
     }
 
     pub async fn set_token(&self, token: Option<String>, expires_at_ms: Option<f64>) -> Result<(), JsValue> {
@@ -181,7 +183,7 @@ impl Replica {
     }
 
     pub async fn inspect(&self) -> String {
-        convert::json(&self.driver.replica.inspect())
+        to_json(&self.driver.replica.inspect())
     }
 
     pub async fn close(&self) {

@@ -24,7 +24,7 @@ impl Channel {
             return Self { channel: None, gathered: Rc::default(), _listener: None };
         };
         let listener = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
-            if let Some(notice) = event.data().as_string().and_then(|text| serde_json::from_str(&text).ok()) {
+            if let Some(notice) = event.data().as_string().and_then(|text| Notice::parse(&text)) {
                 heard(notice);
             }
         });
@@ -60,8 +60,6 @@ impl Channel {
 }
 
 fn post(channel: &BroadcastChannel, notice: &Notice) {
-    if let Ok(text) = serde_json::to_string(notice) {
-        // A closed channel has nobody to tell.
-        let _ = channel.post_message(&JsValue::from_str(&text));
-    }
+    // A closed channel has nobody to tell.
+    let _ = channel.post_message(&JsValue::from_str(&notice.to_text()));
 }

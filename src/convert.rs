@@ -1,5 +1,6 @@
 //! Core types ⇄ JavaScript: small structures become plain objects, records and lists go as JSON text.
 
+use landfall_protocol::codec::{ToJson, write_string};
 use serde::Serialize;
 use wasm_bindgen::JsValue;
 
@@ -8,6 +9,17 @@ pub(crate) fn plain<T: Serialize>(value: &T) -> JsValue {
     value.serialize(&serde_wasm_bindgen::Serializer::json_compatible()).unwrap_or(JsValue::NULL)
 }
 
-pub(crate) fn json<T: Serialize>(value: &T) -> String {
-    serde_json::to_string(value).unwrap_or_default()
+/// An object with these fields.
+pub(crate) fn object(fields: &[(&str, &dyn ToJson)]) -> String {
+    let mut json = String::from("{");
+    for (name, value) in fields {
+        if json.len() > 1 {
+            json.push(',');
+        }
+        write_string(&mut json, name);
+        json.push(':');
+        value.write(&mut json);
+    }
+    json.push('}');
+    json
 }

@@ -12,10 +12,10 @@ use crate::{convert, error};
 use js_sys::Function;
 use landfall_core::schedule::Trigger;
 use landfall_core::settle::Event;
+use landfall_protocol::codec::{ToJson, from_json};
 use landfall_protocol::{CollectionName, Map, Set};
 use landfall_replica::{Change, Host, Query, Replica, SyncError};
 use landfall_storage::{Durability, Key, RowKind, RowStore, StoreName, Txn};
-use serde_json::json;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
@@ -220,7 +220,9 @@ impl Driver {
                 Change::Status => status = true,
                 Change::Enqueued => hooks.event("{\"type\":\"enqueued\"}"),
                 Change::Progress { phase, done, total } => {
-                    let text = json!({"type": "progress", "phase": phase, "done": done, "total": total}).to_string();
+                    let fields: [(&str, &dyn ToJson); 4] =
+                        [("type", &"progress"), ("phase", &phase), ("done", &done), ("total", &total)];
+                    let text = convert::object(&fields);
                     for listener in self.progress.borrow().iter() {
                         let _ = listener.call1(&JsValue::UNDEFINED, &JsValue::from_str(&text));
                     }
@@ -232,32 +234,32 @@ impl Driver {
         if !touched.collections.is_empty() {
             let collections: Set<CollectionName> = touched.collections;
             self.answer(|_, query| collections.contains(&query.collection));
-            hooks.event(&json!({"type": "change", "collections": collections}).to_string());
+            hooks.event(&convert::object(&[("type", &"change"), ("collections", &collections)]));
         } else if touched.outbox {
             self.answer(|_, _| true);
         }
         if status {
-            hooks.event(&format!("{{\"type\":\"status\",\"status\":{}}}", convert::json(&self.replica.status())));
+            hooks.event(&convert::object(&[("type", &"status"), ("status", &self.replica.status())]));
         }
     }
 
     fn event(&self, event: &Event) {
         let hooks = &self.replica.host.hooks;
         match event {
-            Event::Applied { entries } => hooks.event(&json!({"type": "applied", "entries": entries}).to_string()),
+            Event::Applied { entries } => hooks.event(&convert::object(&[("type", &"applied"), ("entries", entries)])),
             Event::Conflict { row } => {
                 if let Some(conflict) = self.replica.conflict(row) {
-                    hooks.event(&format!("{{\"type\":\"conflict\",\"conflict\":{}}}", convert::json(&conflict)));
+                    hooks.event(&convert::object(&[("type", &"conflict"), ("conflict", &conflict)]));
                 }
             }
             Event::Parked { row } => {
                 for entry in self.replica.parked(row) {
-                    hooks.event(&format!("{{\"type\":\"rejected\",\"entry\":{}}}", convert::json(&entry)));
+                    hooks.event(&convert::object(&[("type", &"rejected"), ("entry", &entry)]));
                 }
             }
             Event::ClientFork => hooks.event("{\"type\":\"storage\",\"code\":\"client_fork\"}"),
             Event::Requeued { count } => {
-                hooks.event(&json!({"type": "storage", "code": "requeued", "count": count}).to_string());
+                hooks.event(&convert::object(&[("type", &"storage"), ("code", &"requeued"), ("count", count)]));
             }
         }
     }
@@ -298,5 +300,5 @@ async fn store_options(rows: &IdbRowStore, text: &str) -> Result<(), SyncError> 
 }
 
 pub(crate) fn parse_options(text: &str) -> Result<Options, JsValue> {
-    serde_json::from_str(text).map_err(|cause| error::invalid(&format!("open(): {cause}")))
+    from_json(text).ok_or_else(|| error::invalid("open(): these options can't be read"))
 }

@@ -4,6 +4,7 @@
 //! the timer pulls, and the first thing after every connect is a pull.
 
 use crate::{clock, timer};
+use landfall_protocol::codec::to_json;
 use landfall_protocol::{ClientLiveMessage, LiveMessage};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -55,7 +56,7 @@ impl Live {
         self.retry_ms.set((wait * 2).min(RETRY_MS_MAX));
         let Ok(socket) = WebSocket::new(&self.url) else { return };
         let hello = ClientLiveMessage::Auth { token: token.to_owned(), user: self.user.clone() };
-        let hello = serde_json::to_string(&hello).unwrap_or_default();
+        let hello = to_json(&hello);
         let opening = socket.clone();
         let open = Closure::<dyn FnMut()>::new(move || {
             // A socket that closed meanwhile says so by its close event.
@@ -64,9 +65,9 @@ impl Live {
         let this = Rc::downgrade(self);
         let message = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
             let text = event.data().as_string().unwrap_or_default();
-            match serde_json::from_str(&text) {
-                Ok(LiveMessage::Poke { .. }) => poked(),
-                Ok(LiveMessage::Ready) => {
+            match LiveMessage::parse(&text) {
+                Some(LiveMessage::Poke { .. }) => poked(),
+                Some(LiveMessage::Ready) => {
                     if let Some(live) = this.upgrade() {
                         live.retry_ms.set(RETRY_MS_MIN);
                     }
@@ -74,7 +75,7 @@ impl Live {
                     poked();
                 }
                 // The close event follows.
-                Ok(LiveMessage::Bye { .. }) | Err(_) => {}
+                Some(LiveMessage::Bye { .. }) | None => {}
             }
         });
         let this = Rc::downgrade(self);

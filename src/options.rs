@@ -1,61 +1,89 @@
 //! The options of `open()`, as the page gives them and as the worker finds them in the database.
 
 use landfall_core::{CollectionConfig, Config};
+use landfall_protocol::codec::{FromJson, Reader};
 use landfall_protocol::{CollectionName, Map, limits};
 use landfall_replica::Settings;
-use serde::Deserialize;
 
 /// `auth`: tokens (from the page, or by a refresh address), or cookies only.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
+#[derive(Clone, Debug)]
 pub(crate) enum Auth {
-    Token {
-        #[serde(default)]
-        refresh: Option<Refresh>,
-    },
-    Cookie(#[allow(dead_code)] String), // Its only value is 'cookie', checked by the facade.
+    Token(Tokens),
+    Cookie,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug)]
+pub(crate) struct Tokens {
+    refresh: Option<Refresh>,
+}
+
+landfall_protocol::wire_in!(Tokens { refresh: Keep });
+
+impl FromJson for Auth {
+    fn blank() -> Self {
+        Self::Cookie
+    }
+    fn fill(&mut self, from: &mut Reader<'_>) -> bool {
+        if from.peek() == b'"' {
+            // Its only value is 'cookie', checked by the facade.
+            return from.string().is_some();
+        }
+        let mut tokens = Tokens::blank();
+        let read = tokens.fill(from);
+        *self = Self::Token(tokens);
+        read
+    }
+}
+
+#[derive(Clone, Debug)]
 pub(crate) struct Refresh {
     pub(crate) url: String,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+landfall_protocol::wire_in!(Refresh { url: Need });
+
+#[derive(Clone, Debug)]
 pub(crate) struct Collection {
-    #[serde(default)]
     scope: Option<String>,
-    #[serde(default)]
     priority: i32,
-    #[serde(default)]
     batch: Option<usize>,
-    #[serde(default)]
     immediate: bool,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+landfall_protocol::wire_in!(Collection { scope: Keep, priority: Keep, batch: Keep, immediate: Keep });
+
+#[derive(Clone, Debug)]
 pub(crate) struct Retry {
-    #[serde(default)]
     attempts: Option<u32>,
 }
 
+landfall_protocol::wire_in!(Retry { attempts: Keep });
+
 /// What js/options.ts writes.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) name: String,
     pub(crate) user: String,
     pub(crate) url: String,
     pub(crate) auth: Auth,
     pub(crate) collections: Map<String, Collection>,
-    #[serde(default)]
     pub(crate) device: Option<String>,
-    #[serde(default)]
     pub(crate) schema_version: Option<u32>,
-    #[serde(default)]
     pub(crate) durability: Option<String>,
-    #[serde(default)]
     pub(crate) retry: Option<Retry>,
 }
+
+landfall_protocol::wire_in!(Options {
+    name: Need,
+    user: Need,
+    url: Need,
+    auth: Need,
+    collections: Need,
+    device: Keep,
+    schema_version: Keep,
+    durability: Keep,
+    retry: Keep
+});
 
 impl Options {
     pub(crate) fn database(&self) -> String {
@@ -85,8 +113,8 @@ impl Options {
 
     pub(crate) fn settings(&self, patient: bool) -> Settings {
         let (refresh_url, cookie_auth) = match &self.auth {
-            Auth::Token { refresh } => (refresh.as_ref().map(|refresh| refresh.url.clone()), false),
-            Auth::Cookie(_) => (None, true),
+            Auth::Token(tokens) => (tokens.refresh.as_ref().map(|refresh| refresh.url.clone()), false),
+            Auth::Cookie => (None, true),
         };
         Settings {
             database: self.database(),

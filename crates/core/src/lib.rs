@@ -21,5 +21,6 @@ pub mod schedule;
 pub mod settle;
 pub mod state;
 pub mod view;
+mod wire;
 
 pub use state::{Base, BaseRecord, CollectionConfig, Config, State};

@@ -28,6 +28,8 @@ pub struct SegmentRecord {
     pub fields: Option<Json>,
 }
 
+landfall_protocol::wire!(SegmentRecord { id: Need, version: Need, fields: Skip });
+
 /// One immutable row of the base.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
@@ -36,6 +38,8 @@ pub struct Segment {
     pub records: Vec<SegmentRecord>,
 }
 
+landfall_protocol::wire!(Segment { scope: Need, collection: Need, records: Need });
+
 /// Where a segment is and how full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SegmentRef {
@@ -43,6 +47,8 @@ pub struct SegmentRef {
     pub count: u32,
     pub bytes: u32,
 }
+
+landfall_protocol::wire!(SegmentRef { id: Need, count: Need, bytes: Need });
 
 impl SegmentRef {
     fn is_small(&self) -> bool {
@@ -69,6 +75,8 @@ pub struct PairRow {
     pub resync_at: Option<UnixMillis>,
 }
 
+landfall_protocol::wire!(PairRow { pair: Need, covered: Skip, live: Need, staged: Skip, cold: Skip, resync_at: Skip });
+
 /// The row that orders all transactions of the base.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -88,6 +96,17 @@ pub struct Manifest {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resync: Vec<Pair>,
 }
+
+landfall_protocol::wire!(Manifest {
+    rev: Need,
+    epoch: Keep,
+    cursor: Keep,
+    pairs: Need,
+    next_segment: Need,
+    folded_through: Keep,
+    last_pull: Skip,
+    resync: Skip
+});
 
 impl Manifest {
     pub fn pair(&self, pair: &Pair) -> Option<&PairRow> {

@@ -9,6 +9,8 @@ pub struct ErrorEnvelope {
     pub error: ErrorBody,
 }
 
+crate::wire!(ErrorEnvelope { error: Need });
+
 /// What went wrong with a request as a whole. The cause goes to the server's log, not here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {
@@ -29,6 +31,16 @@ pub struct ErrorBody {
     pub epoch: Option<Epoch>,
 }
 
+crate::wire!(ErrorBody {
+    code: Need,
+    message: Need,
+    fields: Skip,
+    retry_after_ms: Skip,
+    request_id: Skip,
+    ledger: Skip,
+    epoch: Skip
+});
+
 /// A client's ledger at the server: everything up to `acked_through`, and the outcomes above it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
@@ -38,12 +50,16 @@ pub struct Ledger {
     pub entries: Vec<LedgerEntry>,
 }
 
+crate::wire!(Ledger { known: Need, acked_through: Need, entries: Need });
+
 /// One outcome that the server still keeps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerEntry {
     pub seq: Seq,
     pub outcome: Json,
 }
+
+crate::wire!(LedgerEntry { seq: Need, outcome: Need });
 
 /// Codes of the envelope and the HTTP status that carries them. docs/errors.md is written from this list.
 pub struct ErrorCode;

@@ -1,5 +1,6 @@
 //! The two hashes of the protocol: SHA-256 of a mutation's bytes (S3) and the running sum over a pair's records.
 
+use crate::codec::{FromJson, Reader, ToJson, write_hex};
 use crate::{RecordId, Version};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
@@ -32,6 +33,22 @@ impl RecordSum {
     }
 }
 
+impl ToJson for RecordSum {
+    fn write(&self, out: &mut String) {
+        out.push('"');
+        write_hex(out, self.0, 16);
+        out.push('"');
+    }
+}
+impl FromJson for RecordSum {
+    fn blank() -> Self {
+        Self(0)
+    }
+    fn fill(&mut self, from: &mut Reader<'_>) -> bool {
+        let sum = from.string().and_then(|text| u64::from_str_radix(&text, 16).ok());
+        sum.map(|sum| self.0 = sum).is_some()
+    }
+}
 impl Serialize for RecordSum {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&format!("{:016x}", self.0))

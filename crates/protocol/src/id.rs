@@ -1,7 +1,30 @@
 //! Newtypes of the protocol: a bare string or number never crosses a public signature.
 
+use crate::codec::{FromJson, FromKey, Reader, ToJson, ToKey, fill_pair, whole};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+
+macro_rules! transparent {
+    ($name:ident) => {
+        impl ToJson for $name {
+            fn write(&self, out: &mut String) {
+                self.0.write(out);
+            }
+            fn is_blank(&self) -> bool {
+                self.0.is_blank()
+            }
+        }
+        impl FromJson for $name {
+            fn blank() -> Self {
+                Self(FromJson::blank())
+            }
+            fn fill(&mut self, from: &mut Reader<'_>) -> bool {
+                self.0.fill(from)
+            }
+        }
+    };
+}
+pub(crate) use transparent;
 
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -16,6 +39,17 @@ macro_rules! text_id {
             }
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+        }
+        transparent!($name);
+        impl FromKey for $name {
+            fn from_key(text: &str) -> Option<Self> {
+                Some(Self(text.to_owned()))
+            }
+        }
+        impl ToKey for $name {
+            fn write_key(&self, out: &mut String) {
+                self.0.write(out);
             }
         }
         impl fmt::Display for $name {
@@ -48,6 +82,19 @@ macro_rules! number_id {
             pub fn next(self) -> Self {
                 assert!(self.0 < crate::limits::NUMBER_MAX, "BUG: number past 2^53-1");
                 Self(self.0 + 1)
+            }
+        }
+        transparent!($name);
+        impl FromKey for $name {
+            fn from_key(text: &str) -> Option<Self> {
+                whole(text).map(Self)
+            }
+        }
+        impl ToKey for $name {
+            fn write_key(&self, out: &mut String) {
+                out.push('"');
+                self.0.write(out);
+                out.push('"');
             }
         }
         impl fmt::Display for $name {
@@ -137,3 +184,19 @@ impl RecordKey {
 /// What reading is granted by and what starts cold: one collection in one scope. JSON: `["scope","collection"]`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Pair(pub Scope, pub CollectionName);
+
+crate::wire!(RecordKey { scope: Need, collection: Need, id: Need });
+
+impl ToJson for Pair {
+    fn write(&self, out: &mut String) {
+        (&self.0, &self.1).write(out);
+    }
+}
+impl FromJson for Pair {
+    fn blank() -> Self {
+        Self(FromJson::blank(), FromJson::blank())
+    }
+    fn fill(&mut self, from: &mut Reader<'_>) -> bool {
+        fill_pair(from, &mut self.0, &mut self.1)
+    }
+}

@@ -1,9 +1,12 @@
 //! Opaque JSON values: the text of a field, compared by meaning, never rewritten.
 
-use crate::Map;
+use crate::codec::{FromJson, Reader, ToJson, from_json, to_json};
+use crate::number::number;
+use crate::{Map, Set};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
 
 /// The fields of a record or of a change, by name.
@@ -11,7 +14,7 @@ pub type Fields = Map<String, Json>;
 
 /// One JSON value as the text it arrived with. Equal when the values are equal, not when the texts are.
 #[derive(Clone)]
-pub struct Json(Box<RawValue>);
+pub struct Json(Box<str>);
 
 /// Why a text is no acceptable JSON value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,30 +27,27 @@ pub enum JsonError {
 impl Json {
     /// Checks and takes a JSON text (surrounding white space is dropped).
     pub fn parse(text: &str) -> Result<Self, JsonError> {
-        serde_json::from_str::<Box<RawValue>>(text).map(Self).map_err(|_| JsonError::Malformed)
+        from_json(text).ok_or(JsonError::Malformed)
+    }
+    /// A value as its text.
+    pub fn of(value: &dyn ToJson) -> Self {
+        Self(to_json(value).into())
     }
     pub fn null() -> Self {
-        Self(RawValue::NULL.to_owned())
+        Self("null".into())
     }
     pub fn string(text: &str) -> Self {
-        // A string always serializes.
-        match serde_json::value::to_raw_value(text) {
-            Ok(raw) => Self(raw),
-            Err(_) => Self::null(),
-        }
+        Self::of(&text)
     }
     pub fn number(n: u64) -> Self {
-        match serde_json::value::to_raw_value(&n) {
-            Ok(raw) => Self(raw),
-            Err(_) => Self::null(),
-        }
+        Self::of(&n)
     }
     pub fn text(&self) -> &str {
-        self.0.get()
+        &self.0
     }
     /// The value if it is a string.
     pub fn as_string(&self) -> Option<String> {
-        serde_json::from_str(self.text()).ok()
+        from_json(self.text())
     }
     pub fn value(&self) -> serde_json::Value {
         serde_json::from_str(self.text()).unwrap_or(serde_json::Value::Null)
@@ -64,7 +64,7 @@ impl PartialEq for Json {
         if a.first() != b.first() && !(is_number_start(a.first()) && is_number_start(b.first())) {
             return false;
         }
-        same(&self.value(), &other.value())
+        Value::of(self.text()) == Value::of(other.text())
     }
 }
 impl Eq for Json {}
@@ -73,37 +73,117 @@ fn is_number_start(byte: Option<&u8>) -> bool {
     matches!(byte, Some(b'-' | b'0'..=b'9'))
 }
 
-/// JSON equality with numbers compared as JavaScript has them (RFC 8785 section 3.2.2.3): `1`, `1.0` and `1e0` are one value.
-fn same(a: &serde_json::Value, b: &serde_json::Value) -> bool {
-    use serde_json::Value::{Array, Number, Object};
-    match (a, b) {
-        (Number(x), Number(y)) => x == y || x.as_f64() == y.as_f64(),
-        (Array(x), Array(y)) => x.len() == y.len() && x.iter().zip(y).all(|(x, y)| same(x, y)),
-        (Object(x), Object(y)) => x.len() == y.len() && x.iter().all(|(key, x)| y.get(key).is_some_and(|y| same(x, y))),
-        _ => a == b,
-    }
-}
-
 impl fmt::Debug for Json {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.text())
     }
 }
+impl ToJson for Json {
+    fn write(&self, out: &mut String) {
+        out.push_str(self.text());
+    }
+}
+impl FromJson for Json {
+    fn blank() -> Self {
+        Self::null()
+    }
+    fn fill(&mut self, from: &mut Reader<'_>) -> bool {
+        from.raw().map(|text| self.0 = text.into()).is_some()
+    }
+}
 impl Serialize for Json {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+        let raw: &RawValue = serde_json::from_str(self.text()).map_err(serde::ser::Error::custom)?;
+        raw.serialize(serializer)
     }
 }
 impl<'de> Deserialize<'de> for Json {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Box::<RawValue>::deserialize(deserializer).map(Self)
+        Box::<RawValue>::deserialize(deserializer).map(|raw| Self(raw.get().into()))
     }
 }
 impl From<serde_json::Value> for Json {
     fn from(value: serde_json::Value) -> Self {
-        match serde_json::value::to_raw_value(&value) {
-            Ok(raw) => Self(raw),
-            Err(_) => Self::null(),
+        Self(value.to_string().into())
+    }
+}
+
+/// A JSON value taken apart, to be compared. Numbers are what JavaScript makes of them (RFC 8785 section 3.2.2.3):
+/// `1`, `1.0` and `1e0` are one value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    Null,
+    Bool(bool),
+    Number(f64),
+    String(String),
+    List(Vec<Value>),
+    Object(Map<String, Value>),
+}
+
+impl Value {
+    /// Of a text that is no JSON, or nests too deep to be looked at: null.
+    pub fn of(text: &str) -> Self {
+        from_json(text).unwrap_or(Self::Null)
+    }
+
+    /// Null, booleans, numbers, strings, lists, objects: the order of values of different kinds.
+    pub fn rank(&self) -> u8 {
+        match self {
+            Self::Null => 0,
+            Self::Bool(_) => 1,
+            Self::Number(_) => 2,
+            Self::String(_) => 3,
+            Self::List(_) => 4,
+            Self::Object(_) => 5,
+        }
+    }
+
+    /// A total order: by kind, then by value; of two objects the first field that differs decides.
+    pub fn compare(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Bool(a), Self::Bool(b)) => a.cmp(b),
+            (Self::Number(a), Self::Number(b)) => a.partial_cmp(b).unwrap_or(Ordering::Equal),
+            (Self::String(a), Self::String(b)) => a.cmp(b),
+            (Self::List(a), Self::List(b)) => {
+                let differ = a.iter().zip(b).map(|(a, b)| a.compare(b)).find(|way| way.is_ne());
+                differ.unwrap_or_else(|| a.len().cmp(&b.len()))
+            }
+            (Self::Object(a), Self::Object(b)) => {
+                let fields = a.iter().zip(b).map(|((a, x), (b, y))| a.cmp(b).then_with(|| x.compare(y)));
+                fields.into_iter().find(|way| way.is_ne()).unwrap_or_else(|| a.len().cmp(&b.len()))
+            }
+            _ => self.rank().cmp(&other.rank()),
+        }
+    }
+}
+
+impl FromJson for Value {
+    fn blank() -> Self {
+        Self::Null
+    }
+    fn fill(&mut self, from: &mut Reader<'_>) -> bool {
+        match from.peek() {
+            b'n' => from.word("null"),
+            b't' | b'f' => {
+                let mut truth = false;
+                let read = truth.fill(from);
+                *self = Self::Bool(truth);
+                read
+            }
+            b'"' => from.string().map(|text| *self = Self::String(text.into_owned())).is_some(),
+            b'[' => {
+                let mut items = Vec::new();
+                let read = items.fill(from);
+                *self = Self::List(items);
+                read
+            }
+            b'{' => {
+                let mut fields = Map::new();
+                let read = fields.fill(from);
+                *self = Self::Object(fields);
+                read
+            }
+            _ => from.raw().map(|text| *self = Self::Number(number(text))).is_some(),
         }
     }
 }
@@ -114,7 +194,8 @@ impl From<serde_json::Value> for Json {
 /// lets the last of two equal keys win in silence.
 pub fn check_depth(text: &str, depth_max: usize) -> Result<(), JsonError> {
     let bytes = text.as_bytes();
-    let mut open: Vec<Option<Vec<Cow<'_, [u8]>>>> = Vec::new();
+    // For each object that is open the keys that it has so far.
+    let mut open: Vec<Option<Set<Cow<'_, str>>>> = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
         match bytes[at] {
@@ -122,16 +203,11 @@ pub fn check_depth(text: &str, depth_max: usize) -> Result<(), JsonError> {
                 if open.len() == depth_max {
                     return Err(JsonError::TooDeep);
                 }
-                open.push((bytes[at] == b'{').then(Vec::new));
+                open.push((bytes[at] == b'{').then(Set::new));
                 at += 1;
             }
             b'}' | b']' => {
-                if let Some(Some(mut keys)) = open.pop() {
-                    keys.sort_unstable();
-                    if keys.windows(2).any(|pair| pair[0] == pair[1]) {
-                        return Err(JsonError::DuplicateKey);
-                    }
-                }
+                open.pop();
                 at += 1;
             }
             b'"' => {
@@ -140,7 +216,6 @@ pub fn check_depth(text: &str, depth_max: usize) -> Result<(), JsonError> {
                 while at < bytes.len() && bytes[at] != b'"' {
                     at += if bytes[at] == b'\\' { 2 } else { 1 };
                 }
-                let end = at.min(bytes.len());
                 at += 1;
                 let mut next = at;
                 while next < bytes.len() && bytes[next].is_ascii_whitespace() {
@@ -148,8 +223,10 @@ pub fn check_depth(text: &str, depth_max: usize) -> Result<(), JsonError> {
                 }
                 if bytes.get(next) == Some(&b':')
                     && let Some(Some(keys)) = open.last_mut()
+                    && !keys
+                        .insert(unescaped(text.get(start.saturating_sub(1)..at.min(bytes.len())).unwrap_or_default()))
                 {
-                    keys.push(unescaped(&bytes[start.min(end)..end]));
+                    return Err(JsonError::DuplicateKey);
                 }
             }
             _ => at += 1,
@@ -159,15 +236,8 @@ pub fn check_depth(text: &str, depth_max: usize) -> Result<(), JsonError> {
 }
 
 /// A key as it reads: `\u0061` and `a` are the same one.
-fn unescaped(key: &[u8]) -> Cow<'_, [u8]> {
-    if !key.contains(&b'\\') {
-        return Cow::Borrowed(key);
-    }
-    let quoted = [b"\"", key, b"\""].concat();
-    match serde_json::from_slice::<String>(&quoted) {
-        Ok(text) => Cow::Owned(text.into_bytes()),
-        Err(_) => Cow::Borrowed(key),
-    }
+fn unescaped(quoted: &str) -> Cow<'_, str> {
+    Reader::new(quoted).string().unwrap_or(Cow::Borrowed(quoted))
 }
 
 #[cfg(test)]

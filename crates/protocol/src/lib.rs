@@ -6,6 +6,7 @@
 //! Records stay opaque: a field's value is kept as the JSON text it arrived with ([`Json`]), so nothing
 //! is lost or rounded by a detour through a number type.
 
+pub mod codec;
 mod envelope;
 mod hash;
 mod id;
@@ -13,6 +14,7 @@ mod json;
 pub mod limits;
 pub mod map;
 mod message;
+mod number;
 mod stamp;
 
 pub use envelope::{ErrorBody, ErrorCode, ErrorEnvelope, Ledger, LedgerEntry};
@@ -21,7 +23,7 @@ pub use id::{
     ClientId, CollectionName, EntryId, Epoch, GroupId, Pair, Position, RecordId, RecordKey, Scope, Seq, UnixMillis,
     Version,
 };
-pub use json::{Fields, Json, JsonError, check_depth};
+pub use json::{Fields, Json, JsonError, Value, check_depth};
 pub use map::{Map, Set};
 pub use message::{
     Access, Change, ClientLiveMessage, DeviceStatus, LiveMessage, Mutation, Op, Outcome, PullRequest, PullResponse,

@@ -1,5 +1,6 @@
 //! The messages: push, pull, status and the live channel (docs/protocol.md).
 
+use crate::codec::{Kind, ToJson, from_json, write_object};
 use crate::{
     ClientId, CollectionName, EntryId, Epoch, Fields, GroupId, Json, Map, Pair, Position, RecordId, RecordKey,
     RecordSum, Scope, Seq, Stamp, UnixMillis, Version,
@@ -18,6 +19,8 @@ pub enum Op {
     Update,
     Delete,
 }
+
+crate::wire_names!(Op { Create: "create", Update: "update", Delete: "delete" });
 
 /// What is sent: one or more coalesced entries of one record under a wire `seq`.
 ///
@@ -50,6 +53,22 @@ pub struct Mutation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<EntryId>,
 }
+
+crate::wire!(Mutation {
+    seq: Need,
+    scope: Need,
+    collection: Need,
+    id: Need,
+    op: Need,
+    set: Skip,
+    unset: Skip,
+    base: Skip,
+    after: Skip,
+    prev: Skip,
+    stamp: Need,
+    group: Skip,
+    origin: Skip
+});
 
 impl Mutation {
     pub fn key(&self) -> RecordKey {
@@ -119,6 +138,19 @@ pub struct PushRequest {
     pub mutations: Vec<Json>,
 }
 
+crate::wire!(PushRequest {
+    protocol: Need,
+    user: Need,
+    client_id: Need,
+    first_push: Need,
+    epoch: Keep,
+    device: Keep,
+    schema_version: Keep,
+    acked_through: Need,
+    pending_count: Keep,
+    mutations: Need
+});
+
 /// The server's word on one mutation: what became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -136,6 +168,17 @@ pub enum ResultStatus {
     /// No outcome: the seq is known with other bytes (S3).
     KeyReused,
 }
+
+crate::wire_names!(ResultStatus {
+    Applied: "applied",
+    Merged: "merged",
+    Superseded: "superseded",
+    Recreated: "recreated",
+    Conflict: "conflict",
+    Rejected: "rejected",
+    AlreadySettled: "already_settled",
+    KeyReused: "key_reused",
+});
 
 /// Final outcome of a mutation, or (for the last two statuses) why there is none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,6 +215,21 @@ pub struct Outcome {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
 }
+
+crate::wire!(Outcome {
+    seq: Need,
+    status: Need,
+    scope: Skip,
+    position: Skip,
+    version: Skip,
+    deleted: Skip,
+    record: Skip,
+    code: Skip,
+    message: Skip,
+    fields: Skip,
+    by: Skip,
+    to: Skip
+});
 
 /// The name the rest of the code uses for one element of `results`.
 pub type ResultMutation = Outcome;
@@ -253,6 +311,8 @@ pub struct PushResponse {
     pub results: Vec<Json>,
 }
 
+crate::wire!(PushResponse { server_time: Need, epoch: Need, head: Need, results: Need });
+
 /// `POST /v1/sync/pull`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PullRequest {
@@ -270,6 +330,16 @@ pub struct PullRequest {
     pub resync: Vec<Pair>,
 }
 
+crate::wire!(PullRequest {
+    protocol: Need,
+    user: Need,
+    client_id: Need,
+    cursor: Keep,
+    collections: Need,
+    limit: Need,
+    resync: Skip
+});
+
 /// A live record as of its version. `F` is how the reader holds its fields: parsed, or as one opaque text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change<F = Fields> {
@@ -282,6 +352,8 @@ pub struct Change<F = Fields> {
     pub stamp: Option<Stamp>,
 }
 
+crate::wire!(Change<Json> { scope: Need, id: Need, version: Need, position: Need, fields: Need, stamp: Skip });
+
 /// A record that was deleted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tombstone {
@@ -293,6 +365,8 @@ pub struct Tombstone {
     pub stamp: Option<Stamp>,
 }
 
+crate::wire!(Tombstone { scope: Need, id: Need, version: Need, position: Need, stamp: Skip });
+
 /// Pairs that came and went since the cursor was given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access {
@@ -301,6 +375,8 @@ pub struct Access {
     #[serde(default)]
     pub removed: Vec<Pair>,
 }
+
+crate::wire!(Access { added: Keep, removed: Keep });
 
 /// `200` of a pull: takes the replica from one server state to a later one.
 ///
@@ -321,6 +397,8 @@ pub struct PullResponse<F = Fields> {
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub checksums: Map<Scope, Map<CollectionName, RecordSum>>,
 }
+
+crate::wire!(PullResponse<Json> { server_time: Need, epoch: Need, changes: Need, tombstones: Need, cursor: Need, covered: Need, access: Keep, has_more: Need, checksums: Skip });
 
 /// `GET /v1/sync/status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -353,6 +431,14 @@ pub enum ClientLiveMessage {
     Auth { token: String, user: String },
 }
 
+impl ToJson for ClientLiveMessage {
+    fn write(&self, out: &mut String) {
+        let Self::Auth { token, user } = self;
+        let fields = [("type", Kind::Need), ("token", Kind::Need), ("user", Kind::Need)];
+        write_object(out, &fields, &[&"auth", token, user]);
+    }
+}
+
 /// What the server says on the live channel. Data-free: a poke only says where a scope is now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -360,4 +446,26 @@ pub enum LiveMessage {
     Ready,
     Poke { scope: Scope, position: Position },
     Bye { code: String },
+}
+
+/// A live message before its type is looked at.
+struct LiveText {
+    kind: String,
+    scope: Option<Scope>,
+    position: Option<Position>,
+    code: Option<String>,
+}
+crate::wire_in!(LiveText { "type" kind: Need, scope: Keep, position: Keep, code: Keep });
+
+impl LiveMessage {
+    /// Reads what the server said. `None`: a later version of the protocol may know it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let LiveText { kind, scope, position, code } = from_json(text)?;
+        match kind.as_str() {
+            "ready" => Some(Self::Ready),
+            "poke" => Some(Self::Poke { scope: scope?, position: position? }),
+            "bye" => Some(Self::Bye { code: code? }),
+            _ => None,
+        }
+    }
 }

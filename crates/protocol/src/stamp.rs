@@ -1,5 +1,6 @@
 //! Hybrid logical clock: wall time for people, a counter for order, the client for ties.
 
+use crate::codec::{FromJson, Reader, ToJson};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -8,6 +9,8 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Stamp(pub String);
+
+crate::id::transparent!(Stamp);
 
 impl Stamp {
     pub fn new(millis: u64, counter: u16, client: &str) -> Self {

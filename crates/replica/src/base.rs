@@ -2,6 +2,7 @@
 
 use landfall_core::pull::{Manifest, Segment, SegmentRecord};
 use landfall_core::{Base, BaseRecord};
+use landfall_protocol::codec::from_json;
 use landfall_protocol::{Epoch, Fields, Json, Map, Pair, Position, RecordId, RecordKey, RecordSum, Set, Version};
 
 /// A record or tombstone as pulled.
@@ -120,7 +121,7 @@ impl Base for MemoryBase {
     fn base(&self, key: &RecordKey) -> Option<BaseRecord> {
         let held = self.held(key)?;
         let fields: Fields = match &held.fields {
-            Some(text) => serde_json::from_str(text.text()).unwrap_or_default(),
+            Some(text) => from_json(text.text()).unwrap_or_default(),
             None => Fields::new(),
         };
         Some(BaseRecord { version: held.version, deleted: held.fields.is_none(), fields })

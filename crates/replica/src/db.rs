@@ -8,23 +8,25 @@ use landfall_core::plant::{Plant, planted};
 use landfall_core::pull::{BaseTxn, Manifest, Segment};
 use landfall_core::rows::{ClientRow, ConflictRow, Descriptor, LogRow, ParkedRow, SettledRow};
 use landfall_core::settle::Event;
+use landfall_protocol::codec::ToJson;
 use landfall_protocol::{CollectionName, EntryId, Map, Outcome, Pair, RecordKey, Set, UnixMillis};
 use landfall_storage::{
     CommitError, Durability, Key, ReadError, RowError, RowKind, RowOp, RowStore, StoreName, Txn, decode, encode,
 };
-use serde::Serialize;
 
 pub const CLIENT: &str = "client";
 pub const MANIFEST: &str = "manifest";
 const RANGE: usize = 2000;
 
 /// A row that can't be used: kept where it is, reported, never applied.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quarantined {
     pub store: &'static str,
     pub key: String,
     pub why: &'static str,
 }
+
+landfall_protocol::wire_out!(Quarantined { store: Need, key: Need, why: Need });
 
 /// Everything that this context knows of the database.
 #[derive(Clone, Debug)]
@@ -226,7 +228,7 @@ impl Db {
             txn.expect(StoreName::Meta, Key::text(CLIENT), self.client_text.clone());
         }
         txn.put(StoreName::Meta, Key::text(CLIENT), client.clone());
-        fn rows<T: Serialize>(txn: &mut Txn, kind: RowKind, rows: &Map<String, Option<T>>) {
+        fn rows<T: ToJson>(txn: &mut Txn, kind: RowKind, rows: &Map<String, Option<T>>) {
             for (key, row) in rows {
                 match row {
                     Some(row) => txn.put(StoreName::Meta, Key::text(key.clone()), encode(kind, row)),

@@ -14,6 +14,8 @@ pub struct SyncError {
     pub details: Map<&'static str, String>,
 }
 
+landfall_protocol::wire_out!(SyncError { code: Need, message: Need, retryable: Need, details: Skip });
+
 /// All codes that Rust gives. A test compares them with the TypeScript list.
 pub const CODES: [&str; 19] = [
     "invalid_options",

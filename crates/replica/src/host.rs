@@ -3,6 +3,7 @@
 //! The browser shell and the simulator each implement [`Host`]; everything above it is the same code in both.
 
 use landfall_protocol::UnixMillis;
+use landfall_protocol::codec::{from_json, to_json};
 use landfall_storage::RowStore;
 use serde::{Deserialize, Serialize};
 use std::future::Future;
@@ -35,13 +36,13 @@ pub struct NetworkError;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
     pub token: String,
-    #[serde(default)]
     pub expires_at: Option<UnixMillis>,
 }
 
+landfall_protocol::wire!(Token { token: Need, expires_at: Keep });
+
 /// What one context tells the others. Nobody trusts it: a reader looks at the rows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// The log reaches this far.
     Log {
@@ -56,6 +57,40 @@ pub enum Notice {
     Token,
     /// The database is about to be deleted.
     Wiped,
+}
+
+/// A notice as text.
+struct NoticeText {
+    kind: String,
+    key: Option<u64>,
+    rev: Option<u64>,
+}
+
+landfall_protocol::wire!(NoticeText { "type" kind: Need, key: Skip, rev: Skip });
+
+impl Notice {
+    pub fn to_text(&self) -> String {
+        let (kind, key, rev) = match self {
+            Self::Log { key } => ("log", Some(*key), None),
+            Self::Outbox { rev } => ("outbox", None, Some(*rev)),
+            Self::Base { rev } => ("base", None, Some(*rev)),
+            Self::Token => ("token", None, None),
+            Self::Wiped => ("wiped", None, None),
+        };
+        to_json(&NoticeText { kind: kind.to_owned(), key, rev })
+    }
+    /// `None`: a later version of the app may know it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let NoticeText { kind, key, rev } = from_json(text)?;
+        match kind.as_str() {
+            "log" => Some(Self::Log { key: key? }),
+            "outbox" => Some(Self::Outbox { rev: rev? }),
+            "base" => Some(Self::Base { rev: rev? }),
+            "token" => Some(Self::Token),
+            "wiped" => Some(Self::Wiped),
+            _ => None,
+        }
+    }
 }
 
 /// How long to wait for a lock.

@@ -7,34 +7,42 @@ use crate::db::Db;
 use crate::error::SyncError;
 use crate::host::Host;
 use landfall_core::view::{self, RecordState};
-use landfall_protocol::{CollectionName, Fields, Json, Map, RecordId, RecordKey, Scope, Set, Version};
-use serde::Deserialize;
-use serde_json::Value;
+use landfall_protocol::codec::{FromJson, Reader, to_json};
+use landfall_protocol::{CollectionName, Fields, Json, Map, RecordId, RecordKey, Scope, Set, Value, Version};
 use std::cmp::Ordering;
 
 /// What a field must be. All given parts hold.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Condition {
-    #[serde(default, rename = "eq", deserialize_with = "some")]
     pub equal: Option<Value>,
-    #[serde(default, rename = "in")]
     pub one_of: Option<Vec<Value>>,
-    #[serde(default)]
     pub gt: Option<Value>,
-    #[serde(default)]
     pub gte: Option<Value>,
-    #[serde(default)]
     pub lt: Option<Value>,
-    #[serde(default)]
     pub lte: Option<Value>,
-    #[serde(default)]
     pub prefix: Option<String>,
 }
 
-/// `eq: null` asks for null; a missing `eq` asks for nothing.
-fn some<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(deserializer).map(Some)
+impl FromJson for Condition {
+    fn blank() -> Self {
+        Self::default()
+    }
+    /// `eq: null` asks for null; a missing `eq` asks for nothing.
+    fn fill(&mut self, from: &mut Reader<'_>) -> bool {
+        if from.peek() != b'{' {
+            return self.equal.insert(Value::Null).fill(from);
+        }
+        from.object(&mut |key, from| match key {
+            "eq" => self.equal.insert(Value::Null).fill(from),
+            "in" => self.one_of.fill(from),
+            "gt" => self.gt.fill(from),
+            "gte" => self.gte.fill(from),
+            "lt" => self.lt.fill(from),
+            "lte" => self.lte.fill(from),
+            "prefix" => self.prefix.fill(from),
+            _ => false,
+        })
+    }
 }
 
 /// One key of the order.
@@ -70,44 +78,54 @@ impl Query {
 
     /// Reads `{collection, scope?, where?, orderBy?, limit?, offset?}`.
     pub fn parse(text: &str) -> Result<Self, SyncError> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase", deny_unknown_fields)]
-        struct Raw {
-            collection: CollectionName,
-            scope: Option<Scope>,
-            #[serde(default, rename = "where")]
-            conditions: Map<String, Value>,
-            order_by: Option<Value>,
-            limit: Option<usize>,
-            offset: Option<usize>,
-        }
-        let wrong = |message: String| SyncError::new("invalid_options", message);
-        let raw: Raw = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
-        let mut conditions = Vec::new();
-        for (field, value) in raw.conditions {
-            let condition = match value {
-                Value::Object(_) => serde_json::from_value(value).map_err(|error| wrong(error.to_string()))?,
-                plain => Condition { equal: Some(plain), ..Condition::default() },
-            };
-            conditions.push((field, condition));
-        }
-        let order = match raw.order_by {
-            None => Vec::new(),
-            Some(Value::String(field)) => vec![Order { field, descending: false }],
-            Some(other) => {
-                let keys: Vec<(String, String)> =
-                    serde_json::from_value(other).map_err(|error| wrong(error.to_string()))?;
-                keys.into_iter().map(|(field, way)| Order { field, descending: way == "desc" }).collect()
+        let mut query = Self::all("");
+        let mut conditions: Map<String, Condition> = Map::new();
+        let mut reader = Reader::new(text);
+        let mut named = false;
+        let read = reader.object(&mut |key, from| match key {
+            "collection" => {
+                named = true;
+                query.collection.fill(from)
             }
-        };
-        Ok(Self {
-            collection: raw.collection,
-            scope: raw.scope,
-            conditions,
-            order,
-            limit: raw.limit,
-            offset: raw.offset.unwrap_or(0),
-        })
+            "scope" => query.scope.fill(from),
+            "where" => conditions.fill(from),
+            "orderBy" => query.order_by(from),
+            "limit" => query.limit.fill(from),
+            "offset" => query.offset.fill(from),
+            _ => false,
+        });
+        if !(read && named && reader.is_done()) {
+            return Err(SyncError::new(
+                "invalid_options",
+                "This is no query: {collection, scope, where, orderBy, limit, offset}.",
+            ));
+        }
+        query.conditions = conditions.into_iter().collect();
+        Ok(query)
+    }
+
+    /// The names of the fields that it looks at.
+    fn fields(&self) -> Vec<&str> {
+        let names = self.conditions.iter().map(|(name, _)| name).chain(self.order.iter().map(|order| &order.field));
+        let mut fields: Vec<&str> = Vec::new();
+        for name in names {
+            if !fields.contains(&name.as_str()) {
+                fields.push(name);
+            }
+        }
+        fields
+    }
+
+    /// A field, or a list of `[field, "asc" | "desc"]`.
+    fn order_by(&mut self, from: &mut Reader<'_>) -> bool {
+        if from.peek() == b'"' {
+            self.order.push(Order { field: String::new(), descending: false });
+            return self.order.iter_mut().all(|order| order.field.fill(from));
+        }
+        let mut keys: Vec<(String, String)> = Vec::new();
+        let read = from.word("null") || keys.fill(from);
+        self.order = keys.into_iter().map(|(field, way)| Order { field, descending: way == "desc" }).collect();
+        read
     }
 }
 
@@ -163,7 +181,7 @@ fn seen_text(db: &Db, key: &RecordKey) -> Option<(Version, String)> {
     if seen.deleted {
         return None;
     }
-    Some((seen.version, serde_json::to_string(&seen.fields).unwrap_or_default()))
+    Some((seen.version, to_json(&seen.fields)))
 }
 
 impl<H: Host> Replica<H> {
@@ -254,39 +272,24 @@ impl<H: Host> Replica<H> {
                 .filter(|key| query.scope.as_ref().is_none_or(|scope| *scope == key.scope))
                 .cloned(),
         );
+        let wanted = query.fields();
         let mut found: Vec<(Vec<Value>, RecordKey, Version, String)> = Vec::new();
         for key in keys {
             let Some((version, text)) = seen_text(&db, &key) else { continue };
             let mut sort = Vec::new();
-            if !query.conditions.is_empty() || !query.order.is_empty() {
-                let fields: Map<&str, Json> = match serde_json::from_str(&text) {
-                    Ok(fields) => fields,
-                    // A field name with an escape can't be borrowed; read it the long way.
-                    Err(_) => {
-                        let owned: Fields = serde_json::from_str(&text).unwrap_or_default();
-                        if !fits(&query.conditions, &key.id, |name| owned.get(name).map(Json::value)) {
-                            continue;
-                        }
-                        sort.extend(
-                            query.order.iter().map(|order| sort_value(&key.id, owned.get(&order.field), &order.field)),
-                        );
-                        found.push((sort, key, version, text));
-                        continue;
-                    }
-                };
-                if !fits(&query.conditions, &key.id, |name| fields.get(name).map(Json::value)) {
+            if !wanted.is_empty() {
+                let fields = pick(&wanted, &key.id, &text);
+                if !query.conditions.iter().all(|(name, condition)| holds(condition, fields.of(name))) {
                     continue;
                 }
-                sort.extend(
-                    query.order.iter().map(|order| sort_value(&key.id, fields.get(order.field.as_str()), &order.field)),
-                );
+                sort.extend(query.order.iter().map(|order| fields.of(&order.field).clone()));
             }
             found.push((sort, key, version, text));
         }
         if !query.order.is_empty() {
             found.sort_by(|a, b| {
                 let by = query.order.iter().zip(a.0.iter().zip(&b.0)).map(|(order, (a, b))| {
-                    let way = compare(a, b);
+                    let way = a.compare(b);
                     if order.descending { way.reverse() } else { way }
                 });
                 by.fold(Ordering::Equal, Ordering::then).then_with(|| a.1.cmp(&b.1))
@@ -302,70 +305,40 @@ impl<H: Host> Replica<H> {
     }
 }
 
-fn sort_value(id: &RecordId, value: Option<&Json>, field: &str) -> Value {
-    if field == "id" {
-        return Value::String(id.as_str().to_owned());
+/// The fields of one record that a query looks at.
+struct Picked<'a>(Vec<(&'a str, Value)>);
+
+impl Picked<'_> {
+    fn of(&self, name: &str) -> &Value {
+        self.0.iter().find(|(known, _)| *known == name).map_or(&Value::Null, |(_, value)| value)
     }
-    value.map_or(Value::Null, Json::value)
 }
 
-fn fits(conditions: &[(String, Condition)], id: &RecordId, value: impl Fn(&str) -> Option<Value>) -> bool {
-    conditions.iter().all(|(name, condition)| {
-        let value = if name == "id" { Some(Value::String(id.as_str().to_owned())) } else { value(name) };
-        holds(condition, &value.unwrap_or(Value::Null))
-    })
+fn pick<'a>(wanted: &[&'a str], id: &RecordId, text: &str) -> Picked<'a> {
+    let mut picked = Picked(wanted.iter().map(|name| (*name, Value::Null)).collect());
+    // A record is an object; of anything else no field is there.
+    Reader::new(text).object(&mut |key, from| match picked.0.iter_mut().find(|(known, _)| *known == key) {
+        Some((_, value)) => value.fill(from),
+        None => from.skip(),
+    });
+    if let Some((_, value)) = picked.0.iter_mut().find(|(known, _)| *known == "id") {
+        *value = Value::String(id.as_str().to_owned());
+    }
+    picked
 }
 
 fn holds(condition: &Condition, value: &Value) -> bool {
-    let equal = condition.equal.as_ref().is_none_or(|wanted| compare(value, wanted) == Ordering::Equal);
-    let one_of =
-        condition.one_of.as_ref().is_none_or(|all| all.iter().any(|wanted| compare(value, wanted) == Ordering::Equal));
+    let is = |wanted: &Value| value.compare(wanted).is_eq();
     // Ranges compare values of one kind only: null is not less than 5.
-    let comparable = |wanted: &Value| rank(value) == rank(wanted);
     let range = |wanted: &Option<Value>, holds: fn(Ordering) -> bool| {
-        wanted.as_ref().is_none_or(|wanted| comparable(wanted) && holds(compare(value, wanted)))
+        wanted.as_ref().is_none_or(|wanted| value.rank() == wanted.rank() && holds(value.compare(wanted)))
     };
-    let prefix =
-        condition.prefix.as_ref().is_none_or(|prefix| value.as_str().is_some_and(|text| text.starts_with(prefix)));
-    equal
-        && one_of
-        && prefix
+    let starts = |prefix: &String| matches!(value, Value::String(text) if text.starts_with(prefix));
+    condition.equal.as_ref().is_none_or(is)
+        && condition.one_of.as_ref().is_none_or(|all| all.iter().any(is))
+        && condition.prefix.as_ref().is_none_or(starts)
         && range(&condition.gt, Ordering::is_gt)
         && range(&condition.gte, Ordering::is_ge)
         && range(&condition.lt, Ordering::is_lt)
         && range(&condition.lte, Ordering::is_le)
-}
-
-fn rank(value: &Value) -> u8 {
-    match value {
-        Value::Null => 0,
-        Value::Bool(_) => 1,
-        Value::Number(_) => 2,
-        Value::String(_) => 3,
-        Value::Array(_) => 4,
-        Value::Object(_) => 5,
-    }
-}
-
-/// Total order of JSON values: null, false, true, numbers, strings, lists, objects.
-fn compare(a: &Value, b: &Value) -> Ordering {
-    match (a, b) {
-        (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
-        (Value::Number(a), Value::Number(b)) => {
-            a.as_f64().unwrap_or(0.0).partial_cmp(&b.as_f64().unwrap_or(0.0)).unwrap_or(Ordering::Equal)
-        }
-        (Value::String(a), Value::String(b)) => a.cmp(b),
-        (Value::Array(a), Value::Array(b)) => {
-            let differ = a.iter().zip(b).map(|(a, b)| compare(a, b)).find(|way| way.is_ne());
-            differ.unwrap_or_else(|| a.len().cmp(&b.len()))
-        }
-        (Value::Object(a), Value::Object(b)) => {
-            if a == b {
-                Ordering::Equal
-            } else {
-                serde_json::to_string(a).ok().cmp(&serde_json::to_string(b).ok())
-            }
-        }
-        _ => rank(a).cmp(&rank(b)),
-    }
 }

@@ -23,8 +23,7 @@ pub enum Change {
     Event(Event),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Idle,
     Pushing,
@@ -47,6 +46,8 @@ pub struct ErrorText {
     pub message: String,
 }
 
+landfall_protocol::wire_out!(ErrorText { code: Need, message: Need });
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StorageStatus {
     pub state: &'static str,
@@ -54,6 +55,8 @@ pub struct StorageStatus {
     pub quarantined: u64,
     pub message: Option<String>,
 }
+
+landfall_protocol::wire_out!(StorageStatus { state: Need, persisted: Keep, quarantined: Need, message: Keep });
 
 /// `db.sync.status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -78,8 +81,25 @@ pub struct Status {
     pub needs_foreground: bool,
 }
 
+landfall_protocol::wire_out!(Status {
+    connectivity: Need,
+    phase: Need,
+    pending: Need,
+    sending: Need,
+    parked: Need,
+    failed: Need,
+    conflicts: Need,
+    last_sync: Keep,
+    last_error: Keep,
+    auth: Need,
+    storage: Need,
+    cold: Need,
+    next_attempt_at: Keep,
+    needs_foreground: Need
+});
+
 /// One line of `outbox.list()`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct OutboxItem {
     pub id: EntryId,
     pub collection: CollectionName,
@@ -88,23 +108,34 @@ pub struct OutboxItem {
     pub op: Op,
     pub state: &'static str,
     pub fields: Fields,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub created_at: Option<u64>,
     pub attempts: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<Fields>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub local: Option<Fields>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub server: Option<Fields>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
 }
 
+landfall_protocol::wire_out!(OutboxItem {
+    id: Need,
+    collection: Need,
+    scope: Need,
+    record: Need,
+    op: Need,
+    state: Need,
+    fields: Need,
+    created_at: Skip,
+    attempts: Need,
+    reason: Skip,
+    base: Skip,
+    local: Skip,
+    server: Skip,
+    group: Skip
+});
+
 /// One line of `conflicts.list()`: what this device wanted, and what stands.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ConflictItem {
     pub id: EntryId,
     pub collection: CollectionName,
@@ -118,8 +149,21 @@ pub struct ConflictItem {
     pub seq: Seq,
 }
 
+landfall_protocol::wire_out!(ConflictItem {
+    id: Need,
+    collection: Need,
+    scope: Need,
+    record: Need,
+    at: Need,
+    status: Need,
+    op: Need,
+    local: Need,
+    server: Keep,
+    seq: Need
+});
+
 /// `db.inspect()`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inspection {
     pub database: String,
     pub client_id: String,
@@ -140,8 +184,28 @@ pub struct Inspection {
     pub set_aside: Vec<String>,
 }
 
+landfall_protocol::wire_out!(Inspection {
+    database: Need,
+    client_id: Need,
+    outbox_rev: Need,
+    base_rev: Need,
+    next_seq: Need,
+    acked_through: Need,
+    log_rows: Need,
+    entries: Need,
+    in_flight: Need,
+    batches: Need,
+    settled: Need,
+    parked: Need,
+    conflicts: Need,
+    oldest_pending: Keep,
+    pairs: Need,
+    quarantined: Need,
+    set_aside: Need
+});
+
 /// One pair's base.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InspectedPair {
     pub scope: Scope,
     pub collection: CollectionName,
@@ -153,8 +217,18 @@ pub struct InspectedPair {
     pub bytes: u64,
 }
 
+landfall_protocol::wire_out!(InspectedPair {
+    scope: Need,
+    collection: Need,
+    covered: Keep,
+    segments: Need,
+    staged: Need,
+    records: Need,
+    bytes: Need
+});
+
 /// What `sync.now()` did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyncReport {
     pub pushed: u64,
     pub pulled: u64,
@@ -163,8 +237,10 @@ pub struct SyncReport {
     pub error: Option<String>,
 }
 
+landfall_protocol::wire_out!(SyncReport { pushed: Need, pulled: Need, rejected: Need, pending: Need, error: Keep });
+
 /// What is left after a worker's flush; decides whether the browser should try again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlushReport {
     pub sendable: u64,
     pub pending: u64,
@@ -172,6 +248,14 @@ pub struct FlushReport {
     pub auth_required: bool,
     pub retry_after_ms: Option<u64>,
 }
+
+landfall_protocol::wire_out!(FlushReport {
+    sendable: Need,
+    pending: Need,
+    parked: Need,
+    auth_required: Need,
+    retry_after_ms: Keep
+});
 
 pub(crate) struct Counts {
     entries: usize,

@@ -12,18 +12,17 @@ use landfall_core::plant::{Plant, planted};
 use landfall_core::rows::{Entry, LogRow, SettledRow};
 use landfall_core::schedule::Trigger;
 use landfall_core::view::{self, Seen};
+use landfall_protocol::codec::{Kind, ToJson, from_json, write_object};
 use landfall_protocol::{
     CollectionName, EntryId, Fields, GroupId, Json, Map, Op, RecordId, RecordKey, Scope, Version, check_depth, limits,
 };
 use landfall_storage::{
     CommitError, Committed, Durability, Key, RowKind, RowOp, RowStore, StorageFault, StoreName, Txn, decode, encode,
 };
-use serde::{Deserialize, Serialize};
 use std::rc::Rc;
 
 /// What the app asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteKind {
     /// The record is this, whatever was there.
     Put,
@@ -34,33 +33,44 @@ pub enum WriteKind {
     Delete,
 }
 
+landfall_protocol::wire_names!(WriteKind { Put: "put", Create: "create", Update: "update", Delete: "delete" });
+
 /// One write of the app. `fields` is the JSON text of an object without the id.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct WriteOp {
     pub op: WriteKind,
     pub collection: CollectionName,
-    #[serde(default)]
     pub scope: Option<Scope>,
-    #[serde(default)]
     pub id: Option<RecordId>,
-    #[serde(default)]
     pub fields: Option<Json>,
 }
 
+landfall_protocol::wire_in!(WriteOp { op: Need, collection: Need, scope: Keep, id: Keep, fields: Keep });
+
 /// What became of a write: where it is in the log, or that it changed nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
     pub id: RecordId,
     pub scope: Scope,
     pub entry: Option<EntryId>,
 }
 
+landfall_protocol::wire_out!(Written { id: Need, scope: Need, entry: Keep });
+
 /// The answer to one write of several that need not stand together.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WriteAnswer {
     Done(Written),
     Refused { error: SyncError },
+}
+
+impl ToJson for WriteAnswer {
+    fn write(&self, out: &mut String) {
+        match self {
+            Self::Done(written) => written.write(out),
+            Self::Refused { error } => write_object(out, &[("error", Kind::Need)], &[error]),
+        }
+    }
 }
 
 /// Entries of one log row at most, and bytes of it.
@@ -493,7 +503,7 @@ fn parse_fields(text: &Json) -> Result<Fields, SyncError> {
     if check_depth(text.text(), limits::JSON_DEPTH_MAX).is_err() {
         return Err(SyncError::new("invalid_record", "A record nests at most 64 levels and names no key twice."));
     }
-    serde_json::from_str(text.text()).map_err(|_| SyncError::new("invalid_record", "A record is a JSON object."))
+    from_json(text.text()).ok_or_else(|| SyncError::new("invalid_record", "A record is a JSON object."))
 }
 
 /// The change that the app means, as a patch of what it sees. `None`: nothing changes.

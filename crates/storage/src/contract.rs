@@ -332,7 +332,7 @@ pub async fn a_row_that_fails_its_checksum_stays_readable_as_text<R: RowStore>(
     open: &impl AsyncFn(&str) -> R,
 ) -> Result<(), Broken> {
     let store = open("contract-corrupt").await;
-    let torn = crate::row::encode(crate::RowKind::Cursor, &17).replace("17", "71");
+    let torn = crate::row::encode(crate::RowKind::Cursor, &17_u64).replace("17", "71");
     put(&store, StoreName::Meta, "cursor", &torn).await?;
     let found = get(&store, StoreName::Meta, "cursor").await?;
     ensure_eq!(found.as_deref(), Some(torn.as_str()));

@@ -4,7 +4,7 @@
 //! everything after the second space as 16 hex digits, a space, then JSON. A row that does not hold to this is
 //! quarantined by the reader (I3): kept, reported, never applied, never deleted, never read as "not there".
 
-use serde::{Serialize, de::DeserializeOwned};
+use landfall_protocol::codec::{FromJson, ToJson, from_json, to_json, write_hex, write_number};
 use xxhash_rust::xxh64::xxh64;
 
 /// What a row holds. The letter is part of the format.
@@ -97,29 +97,20 @@ pub enum RowError {
 }
 
 /// Writes a row.
-pub fn encode<T: Serialize>(kind: RowKind, body: &T) -> String {
-    // Our own types have string keys and no fallible parts.
-    let body = serde_json::to_string(body).unwrap_or_default();
-    encode_text(kind, &body)
+pub fn encode(kind: RowKind, body: &dyn ToJson) -> String {
+    encode_text(kind, &to_json(body))
 }
 
 /// Writes a row around a body that is JSON text already.
 pub fn encode_text(kind: RowKind, body: &str) -> String {
     let mut row = String::with_capacity(body.len() + 24);
     row.push(kind.letter());
-    row.push_str(&kind.version().to_string());
+    write_number(&mut row, u64::from(kind.version()));
     row.push(' ');
-    push_hex(&mut row, xxh64(body.as_bytes(), 0));
+    write_hex(&mut row, xxh64(body.as_bytes(), 0), 16);
     row.push(' ');
     row.push_str(body);
     row
-}
-
-fn push_hex(row: &mut String, sum: u64) {
-    for shift in (0..16).rev() {
-        let digit = ((sum >> (shift * 4)) & 15) as u32;
-        row.push(char::from_digit(digit, 16).unwrap_or('0'));
-    }
 }
 
 /// Takes a row apart and checks it.
@@ -146,32 +137,33 @@ pub fn open(kind: RowKind, row: &str) -> Result<Row<'_>, RowError> {
 }
 
 /// Reads a row.
-pub fn decode<T: DeserializeOwned>(kind: RowKind, row: &str) -> Result<T, RowError> {
+pub fn decode<T: FromJson>(kind: RowKind, row: &str) -> Result<T, RowError> {
     let row = open(kind, row)?;
-    serde_json::from_str(row.body).map_err(|_| RowError::Body)
+    from_json(row.body).ok_or(RowError::Body)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use landfall_protocol::Map;
 
     #[test]
     fn i3_a_flipped_byte_anywhere_is_seen() {
-        let row = encode(RowKind::Cursor, &serde_json::json!({"cursor": "abc", "n": 17}));
-        assert_eq!(decode::<serde_json::Value>(RowKind::Cursor, &row).unwrap()["n"], 17);
+        let row = encode(RowKind::Cursor, &Map::from([("abc".to_owned(), 17_u64)]));
+        assert_eq!(decode::<Map<String, u64>>(RowKind::Cursor, &row).unwrap()["abc"], 17);
         for at in 0..row.len() {
             let mut bytes = row.clone().into_bytes();
             bytes[at] ^= 0x01;
             let torn = String::from_utf8(bytes).unwrap();
-            assert!(decode::<serde_json::Value>(RowKind::Cursor, &torn).is_err(), "{torn}");
+            assert!(decode::<Map<String, u64>>(RowKind::Cursor, &torn).is_err(), "{torn}");
         }
     }
 
     #[test]
     fn a_row_of_a_later_version_is_told_apart_from_a_broken_one() {
-        let row = encode(RowKind::Log, &1).replacen("L1", "L2", 1);
+        let row = encode(RowKind::Log, &1_u32).replacen("L1", "L2", 1);
         assert_eq!(decode::<u32>(RowKind::Log, &row), Err(RowError::Newer { version: 2 }));
-        assert_eq!(decode::<u32>(RowKind::Client, &encode(RowKind::Log, &1)), Err(RowError::Kind));
+        assert_eq!(decode::<u32>(RowKind::Client, &encode(RowKind::Log, &1_u32)), Err(RowError::Kind));
     }
 
     #[test]

@@ -8,7 +8,8 @@ use crate::error::SyncError;
 use crate::host::Host;
 use landfall_core::view::{self, RecordState};
 use landfall_protocol::codec::{FromJson, Reader, to_json};
-use landfall_protocol::{CollectionName, Fields, Json, Map, RecordId, RecordKey, Scope, Set, Value, Version};
+use landfall_protocol::{CollectionName, Fields, Json, Map, Pair, RecordId, RecordKey, Scope, Set, Value, Version};
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
 /// What a field must be. All given parts hold.
@@ -254,55 +255,75 @@ impl<H: Host> Replica<H> {
             ));
         }
         let db = self.db.borrow();
-        let mut keys: Set<RecordKey> = Set::new();
-        for (pair, base) in &db.base.pairs {
-            if pair.1 == query.collection && query.scope.as_ref().is_none_or(|scope| *scope == pair.0) {
-                let live = base.records.iter().filter(|(_, held)| held.fields.is_some());
-                keys.extend(live.map(|(id, _)| RecordKey {
-                    scope: pair.0.clone(),
-                    collection: pair.1.clone(),
-                    id: id.clone(),
-                }));
-            }
-        }
+        let asked = |scope: &Scope, collection: &CollectionName| {
+            *collection == query.collection && query.scope.as_ref().is_none_or(|asked| asked == scope)
+        };
+        // Records with something of this client's over their base; all others are handed out as they were pulled.
         let changed = db.state.lanes.keys().chain(db.state.settled_by_key.keys());
-        keys.extend(
-            changed
-                .filter(|key| key.collection == query.collection)
-                .filter(|key| query.scope.as_ref().is_none_or(|scope| *scope == key.scope))
-                .cloned(),
-        );
+        let changed: Set<&RecordKey> = changed.filter(|key| asked(&key.scope, &key.collection)).collect();
+        let changed_ids: Set<&RecordId> = changed.iter().map(|key| &key.id).collect();
         let wanted = query.fields();
-        let mut found: Vec<(Vec<Value>, RecordKey, Version, String)> = Vec::new();
-        for key in keys {
-            let Some((version, text)) = seen_text(&db, &key) else { continue };
-            let mut sort = Vec::new();
-            if !wanted.is_empty() {
-                let fields = pick(&wanted, &key.id, &text);
-                if !query.conditions.iter().all(|(name, condition)| holds(condition, fields.of(name))) {
-                    continue;
+        let mut found: Vec<Found<'_>> = Vec::new();
+        let mut look = |scope, id, version, text: Cow<'_, str>| {
+            let sort = match wanted.is_empty() {
+                true => Vec::new(),
+                false => {
+                    let fields = pick(&wanted, id, &text);
+                    if !query.conditions.iter().all(|(name, condition)| holds(condition, fields.of(name))) {
+                        return;
+                    }
+                    query.order.iter().map(|order| fields.of(&order.field).clone()).collect()
                 }
-                sort.extend(query.order.iter().map(|order| fields.of(&order.field).clone()));
+            };
+            // A patched text is made again for the rows that are left in the end: most of a long answer is not.
+            found.push(Found { sort, scope, id, version });
+        };
+        for (Pair(scope, collection), base) in &db.base.pairs {
+            if !asked(scope, collection) {
+                continue;
             }
-            found.push((sort, key, version, text));
+            for (id, held) in &base.records {
+                let Some(fields) = &held.fields else { continue };
+                // Its id alone says most of the time that nothing is over it.
+                let key = || RecordKey { scope: scope.clone(), collection: collection.clone(), id: id.clone() };
+                let over = changed_ids.contains(&id) && changed.contains(&&key());
+                if !over {
+                    look(scope, id, held.version, Cow::Borrowed(fields.text()));
+                }
+            }
         }
-        if !query.order.is_empty() {
-            found.sort_by(|a, b| {
-                let by = query.order.iter().zip(a.0.iter().zip(&b.0)).map(|(order, (a, b))| {
-                    let way = a.compare(b);
-                    if order.descending { way.reverse() } else { way }
-                });
-                by.fold(Ordering::Equal, Ordering::then).then_with(|| a.1.cmp(&b.1))
+        for key in &changed {
+            if let Some((version, text)) = seen_text(&db, key) {
+                look(&key.scope, &key.id, version, Cow::Owned(text));
+            }
+        }
+        found.sort_unstable_by(|a, b| {
+            let by = query.order.iter().zip(a.sort.iter().zip(&b.sort)).map(|(order, (a, b))| {
+                let way = a.compare(b);
+                if order.descending { way.reverse() } else { way }
             });
-        }
+            by.fold(Ordering::Equal, Ordering::then).then_with(|| (a.scope, a.id).cmp(&(b.scope, b.id)))
+        });
         let mut rows = Rows::default();
-        for (_, key, version, text) in found.into_iter().skip(query.offset).take(query.limit.unwrap_or(usize::MAX)) {
-            rows.rows.push(with_id(&key.id, &text));
+        for Found { scope, id, version, .. } in
+            found.into_iter().skip(query.offset).take(query.limit.unwrap_or(usize::MAX))
+        {
+            let key = RecordKey { scope: scope.clone(), collection: query.collection.clone(), id: id.clone() };
+            let Some((_, text)) = seen_text(&db, &key) else { continue };
+            rows.rows.push(with_id(id, &text));
             let state = view::record_state(&db.state, &db.base, &key);
             rows.meta.push((state, version, key.scope));
         }
         Ok(rows)
     }
+}
+
+/// A record that fits, before its text is made.
+struct Found<'a> {
+    sort: Vec<Value>,
+    scope: &'a Scope,
+    id: &'a RecordId,
+    version: Version,
 }
 
 /// The fields of one record that a query looks at.

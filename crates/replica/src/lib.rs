@@ -34,6 +34,9 @@ use std::rc::Rc;
 /// Prefix of rows that could not be used and were copied here.
 const QUARANTINE: &str = "quarantine/";
 
+/// How long opening waits for those who keep changing what it reads.
+const LOAD_LOCK_MS: u64 = 10_000;
+
 /// What the app chose beside [`Config`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -120,9 +123,29 @@ impl<H: Host> Replica<H> {
         let (from, to) = (Key::text(QUARANTINE), Key::after_prefix(QUARANTINE));
         let set_aside = replica.host.rows().range(StoreName::Meta, &from, &to, 1_000).await?;
         replica.storage.borrow_mut().set_aside = set_aside.into_iter().map(|(key, _)| key.to_string()).collect();
-        let touched = refresh(&replica.host, &replica.db).await?;
-        replica.changed(touched);
+        replica.load().await?;
         Ok(replica)
+    }
+
+    /// The first read of all rows. Without it there is no view: an empty one would look like everything was lost.
+    ///
+    /// A worker that settles one batch after the other changes the ordering row during every read of many rows; after
+    /// some tries this context takes the locks under which others settle and pull.
+    async fn load(&self) -> Result<(), SyncError> {
+        let mut held = Vec::new();
+        loop {
+            let touched = refresh(&self.host, &self.db).await?;
+            self.changed(touched);
+            if self.db.borrow().client_text.is_some() {
+                return Ok(());
+            }
+            if held.is_empty() {
+                for work in ["push", "pull"] {
+                    let name = format!("{}:{work}", self.settings.database);
+                    held.extend(self.host.lock(&name, LockWait::Millis(LOAD_LOCK_MS)).await);
+                }
+            }
+        }
     }
 
     /// The two ordering rows: made when they are not there, set aside when they can't be read.

@@ -21,6 +21,8 @@ test(`c: l1 l2 s1: of ${rounds} tabs killed at random moments every write that h
   const device = await newDevice(server.origin);
   const next = random(seed);
   const resolved = new Set();
+  // The first of them: a long list says no more.
+  const missing = (seen) => [...resolved].filter((id) => !(id in seen)).slice(0, 5);
   let wanted = 0;
   let enough;
   await device.context.exposeFunction('resolvedWrite', (id) => {
@@ -31,13 +33,14 @@ test(`c: l1 l2 s1: of ${rounds} tabs killed at random moments every write that h
   for (let round = 0; round < rounds; round++) {
     const page = await device.lab('ada', { login: false });
     const seen = await view(page, 'notes');
-    expect([...resolved].filter((id) => !(id in seen)), `round ${round}`).toEqual([]);
+    expect(missing(seen), `round ${round}`).toEqual([]);
     wanted = resolved.size + 1 + Math.floor(next() * 12);
     const reached = new Promise((done) => (enough = done));
-    // Writes go on while the renderer dies; `gap` many are under way at any time.
+    // Writes go on while the renderer dies, a hundred at most; `gap` many are under way at any time.
     await page.evaluate(([round, gap]) => {
       let n = 0;
       const write = async () => {
+        if (n === 100) return;
         const id = `r${round}-${n++}`;
         await lab.db.collection('notes').put({ id, title: id });
         resolvedWrite(id);
@@ -51,7 +54,7 @@ test(`c: l1 l2 s1: of ${rounds} tabs killed at random moments every write that h
 
   const page = await device.lab('ada');
   const seen = await view(page, 'notes');
-  expect([...resolved].filter((id) => !(id in seen))).toEqual([]);
+  expect(missing(seen)).toEqual([]);
   await eventually(async () => (await status(page)).pending).toBe(0);
   const stored = await server.records('user:ada', 'notes');
   // A write whose promise was still open may be there or not, but here and at the server alike.

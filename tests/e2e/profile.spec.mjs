@@ -239,3 +239,21 @@ test('profile: r2 r3: two tabs of two versions of an app, one of which knows a c
   expect(await outbox(fresh)).toEqual([]);
   expect(await status(fresh)).toMatchObject({ parked: 0, failed: 0, conflicts: 0, storage: { quarantined: 0 } });
 });
+
+test('profile: l1 l5: a page that opens while the worker sends thousands of writes shows all of them', async ({ server, newDevice }) => {
+  const device = await newDevice(server.origin);
+  const page = await device.lab('ada');
+  await device.offline();
+  await putAll(page, 'notes', Array.from({ length: 3000 }, (_, i) => ({ id: `n${i}`, title: `Note ${i}` })));
+  await device.blank();
+  await device.offline(false);
+  await eventually(async () => (await server.records('user:ada')).length).toBeGreaterThan(500);
+  const counts = [];
+  while ((await server.records('user:ada')).length < 3000) {
+    const opened = await device.lab('ada', { login: false, slowness: 4 });
+    counts.push(Object.keys(await view(opened, 'notes')).length);
+    await opened.close();
+  }
+  expect(counts.filter((count) => count !== 3000)).toEqual([]);
+  expect(counts.length).toBeGreaterThan(0);
+});

@@ -52,9 +52,10 @@ export class Device {
     await this.context.setOffline(offline);
   }
 
-  /** A tab with an open database, once the worker can flush it. Nobody is signed in unless `login`. */
-  async lab(user, { login = true, name = 'lab' } = {}) {
+  /** A tab with an open database, once the worker can flush it. Nobody is signed in unless `login`. `slowness`: of its processor. */
+  async lab(user, { login = true, name = 'lab', slowness = 1 } = {}) {
     const page = await this.context.newPage();
+    if (slowness > 1) await (await this.context.newCDPSession(page)).send('Emulation.setCPUThrottlingRate', { rate: slowness });
     await page.goto(labPath(user, name));
     await ready(page);
     if (login) await page.evaluate((credentials) => lab.login(...credentials), [user, password]);

@@ -1,17 +1,19 @@
 //! Every export: convert → driver → convert. JSON text in and out; what JavaScript sees is js/wasm-module.d.ts.
 
 use crate::driver::{Driver, parse_options, stored_options};
-use crate::host::Hooks;
+use crate::host::{BrowserHost, Hooks};
 use crate::idb::{self, IdbRowStore, OPEN_TIMEOUT_MS};
 use crate::{convert, error, lock};
-use js_sys::Function;
+use js_sys::{Function, Promise};
 use landfall_core::schedule::Trigger;
 use landfall_protocol::codec::{from_json, to_json};
 use landfall_protocol::{EntryId, Fields, Json, UnixMillis};
 use landfall_replica::{Host, Notice, Query, SyncError, Token, WriteOp};
 use std::cell::RefCell;
+use std::pin::Pin;
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::future_to_promise;
 
 thread_local! {
     /// Who hears of a panic. The instance is dead after it; the facade opens a fresh one.
@@ -46,6 +48,18 @@ fn no_write() -> SyncError {
     SyncError::new("invalid_record", "This is no write: {op, collection, scope, id, fields}.")
 }
 
+type Engine = landfall_replica::Replica<BrowserHost>;
+type Answer = Result<JsValue, SyncError>;
+
+/// All exports that take their time go through here: one promise machine instead of one for each.
+fn promise(work: impl Future<Output = Answer> + 'static) -> Promise {
+    start_work(Box::pin(work))
+}
+
+fn start_work(work: Pin<Box<dyn Future<Output = Answer>>>) -> Promise {
+    future_to_promise(async move { work.await.map_err(error::thrown) })
+}
+
 /// One open database in this context.
 #[wasm_bindgen]
 pub struct Replica {
@@ -54,39 +68,43 @@ pub struct Replica {
 
 #[wasm_bindgen]
 impl Replica {
-    pub async fn open(options_json: String, hooks: JsValue) -> Result<Replica, JsValue> {
-        let options = parse_options(&options_json)?;
-        let driver = Driver::open(&options, &options_json, listener(&hooks), false).await.map_err(error::thrown)?;
-        Ok(Self { driver })
+    pub fn open(options_json: String, hooks: JsValue) -> Promise {
+        promise(open(options_json, hooks, false))
     }
 
     /// With the options that a page stored, for a worker. `undefined`: no page has opened this database yet.
-    pub async fn open_stored(database: String, hooks: JsValue) -> Result<Option<Replica>, JsValue> {
-        let Some(text) = stored_options(&database).await.map_err(error::thrown)? else { return Ok(None) };
-        let options = parse_options(&text)?;
-        let driver = Driver::open(&options, &text, listener(&hooks), true).await.map_err(error::thrown)?;
-        Ok(Some(Self { driver }))
+    pub fn open_stored(database: String, hooks: JsValue) -> Promise {
+        promise(async move {
+            match stored_options(&database).await? {
+                Some(text) => open(text, hooks, true).await,
+                None => Ok(JsValue::UNDEFINED),
+            }
+        })
     }
 
-    pub async fn write(&self, ops_json: String, atomic: bool) -> Result<String, JsValue> {
+    pub fn write(&self, ops_json: String, atomic: bool) -> Promise {
         let replica = Rc::clone(&self.driver.replica);
-        let texts: Vec<Json> = from_json(&ops_json).ok_or_else(|| error::thrown(no_write()))?;
-        let ops = texts.iter().map(|text| from_json::<WriteOp>(text.text()).ok_or_else(no_write));
-        if atomic {
-            let ops: Vec<WriteOp> = ops.collect::<Result<_, _>>().map_err(error::thrown)?;
-            let written = replica.write(ops, true).await.map_err(error::thrown)?;
-            return Ok(convert::object(&[("writes", &written)]));
-        }
-        Ok(convert::object(&[("writes", &replica.write_each(ops.collect()).await)]))
+        promise(async move {
+            let texts: Vec<Json> = from_json(&ops_json).ok_or_else(no_write)?;
+            let ops = texts.iter().map(|text| from_json::<WriteOp>(text.text()).ok_or_else(no_write));
+            if atomic {
+                let ops = ops.collect::<Result<Vec<WriteOp>, _>>()?;
+                let written = replica.write(ops, true).await?;
+                return Ok(convert::object(&[("writes", &written)]).into());
+            }
+            let written = replica.write_each(ops.collect()).await;
+            Ok(convert::object(&[("writes", &written)]).into())
+        })
     }
 
-    pub async fn get(&self, collection: String, scope: Option<String>, id: String) -> Result<Option<String>, JsValue> {
-        self.driver.replica.get(&collection, scope.as_deref(), &id).map_err(error::thrown)
+    pub fn get(&self, collection: String, scope: Option<String>, id: String) -> Promise {
+        let replica = Rc::clone(&self.driver.replica);
+        promise(async move { Ok(replica.get(&collection, scope.as_deref(), &id)?.into()) })
     }
 
-    pub async fn query(&self, query_json: String) -> Result<String, JsValue> {
-        let query = Query::parse(&query_json).map_err(error::thrown)?;
-        Ok(self.driver.replica.query(&query).map_err(error::thrown)?.to_json())
+    pub fn query(&self, query_json: String) -> Promise {
+        let replica = Rc::clone(&self.driver.replica);
+        promise(async move { Ok(replica.query(&Query::parse(&query_json)?)?.to_json().into()) })
     }
 
     pub fn watch(&self, query_json: &str, callback: Function) -> Result<u32, JsValue> {
@@ -102,55 +120,67 @@ impl Replica {
         convert::plain(&self.driver.replica.status())
     }
 
-    pub async fn sync_now(&self, progress: Option<Function>) -> Result<String, JsValue> {
+    pub fn sync_now(&self, progress: Option<Function>) -> Promise {
         let driver = Rc::clone(&self.driver);
-        if let Some(progress) = &progress {
-            driver.progress.borrow_mut().push(progress.clone());
-        }
-        let report = driver.replica.sync_now().await;
-        if let Some(progress) = progress {
-            driver.progress.borrow_mut().retain(|other| *other != progress);
-        }
-        Ok(to_json(&report))
+        promise(async move {
+            if let Some(progress) = &progress {
+                driver.progress.borrow_mut().push(progress.clone());
+            }
+            let report = driver.replica.sync_now().await;
+            if let Some(progress) = progress {
+                driver.progress.borrow_mut().retain(|other| *other != progress);
+            }
+            Ok(to_json(&report).into())
+        })
     }
 
     /// The service worker's flush.
-    pub async fn flush(&self, budget_ms: f64, last_chance: bool) -> Result<String, JsValue> {
+    pub fn flush(&self, budget_ms: f64, last_chance: bool) -> Promise {
         let driver = Rc::clone(&self.driver);
-        let report = driver.replica.flush(budget_ms.max(0.0) as u64).await;
-        if last_chance && report.sendable > 0 {
-            driver.foreground_row(Some(true)).await;
-        }
-        Ok(to_json(&report))
+        promise(async move {
+            let report = driver.replica.flush(budget_ms.max(0.0) as u64).await;
+            if last_chance && report.sendable > 0 {
+                driver.foreground_row(Some(true)).await;
+            }
+            Ok(to_json(&report).into())
+        })
     }
 
-    pub async fn outbox(&self) -> String {
-        to_json(&self.driver.replica.outbox())
-    }
-    pub async fn outbox_retry(&self, entry: f64) -> Result<(), JsValue> {
+    pub fn outbox(&self) -> Promise {
         let replica = Rc::clone(&self.driver.replica);
-        replica.retry(EntryId(entry as u64), None).await.map_err(error::thrown)
+        promise(async move { Ok(to_json(&replica.outbox()).into()) })
     }
-    pub async fn outbox_edit(&self, entry: f64, fields_json: String) -> Result<(), JsValue> {
+    pub fn outbox_retry(&self, entry: f64) -> Promise {
         let replica = Rc::clone(&self.driver.replica);
-        let fields: Fields = from_json(&fields_json)
-            .ok_or_else(|| error::thrown(SyncError::new("invalid_record", "A record is a JSON object.")))?;
-        replica.retry(EntryId(entry as u64), Some(fields)).await.map_err(error::thrown)
+        promise(async move { retry(replica, entry, None).await })
     }
-    pub async fn outbox_discard(&self, entry: f64) -> Result<String, JsValue> {
+    pub fn outbox_edit(&self, entry: f64, fields_json: String) -> Promise {
         let replica = Rc::clone(&self.driver.replica);
-        let discarded = replica.discard(EntryId(entry as u64)).await.map_err(error::thrown)?;
-        Ok(convert::object(&[("discarded", &discarded)]))
+        promise(async move {
+            let fields = from_json(&fields_json);
+            let fields = fields.ok_or_else(|| SyncError::new("invalid_record", "A record is a JSON object."))?;
+            retry(replica, entry, Some(fields)).await
+        })
     }
-    pub async fn conflicts(&self) -> String {
-        to_json(&self.driver.replica.conflicts())
+    pub fn outbox_discard(&self, entry: f64) -> Promise {
+        let replica = Rc::clone(&self.driver.replica);
+        promise(async move {
+            let discarded = replica.discard(EntryId(entry as u64)).await?;
+            Ok(convert::object(&[("discarded", &discarded)]).into())
+        })
+    }
+    pub fn conflicts(&self) -> Promise {
+        let replica = Rc::clone(&self.driver.replica);
+        promise(async move { Ok(to_json(&replica.conflicts()).into()) })
     }
 
-    pub async fn set_token(&self, token: Option<String>, expires_at_ms: Option<f64>) -> Result<(), JsValue> {
+    pub fn set_token(&self, token: Option<String>, expires_at_ms: Option<f64>) -> Promise {
         let replica = Rc::clone(&self.driver.replica);
-        let token =
-            token.map(|token| Token { token, expires_at: expires_at_ms.map(|ms| UnixMillis(ms.max(0.0) as u64)) });
-        replica.set_token(token).await.map_err(error::thrown)
+        promise(async move {
+            let expires_at = expires_at_ms.map(|ms| UnixMillis(ms.max(0.0) as u64));
+            replica.set_token(token.map(|token| Token { token, expires_at })).await?;
+            Ok(JsValue::UNDEFINED)
+        })
     }
 
     pub fn set_online(&self, online: bool) {
@@ -169,25 +199,42 @@ impl Replica {
     }
 
     /// `keep`: forgets the token. `wipe`: deletes the database of this user on this device.
-    pub async fn logout(&self, mode: String) -> Result<(), JsValue> {
+    pub fn logout(&self, mode: String) -> Promise {
         let driver = Rc::clone(&self.driver);
-        if mode == "wipe" {
-            driver.replica.host.notice(&Notice::Wiped);
+        promise(async move {
+            if mode == "wipe" {
+                driver.replica.host.notice(&Notice::Wiped);
+                driver.close().await;
+                IdbRowStore::delete(&driver.replica.settings.database, OPEN_TIMEOUT_MS).await?;
+            } else {
+                driver.replica.set_token(None).await?;
+                driver.close().await;
+            }
+            Ok(JsValue::UNDEFINED)
+        })
+    }
+
+    pub fn inspect(&self) -> Promise {
+        let replica = Rc::clone(&self.driver.replica);
+        promise(async move { Ok(to_json(&replica.inspect()).into()) })
+    }
+
+    pub fn close(&self) -> Promise {
+        let driver = Rc::clone(&self.driver);
+        promise(async move {
             driver.close().await;
-            let name = driver.replica.settings.database.clone();
-            return IdbRowStore::delete(&name, OPEN_TIMEOUT_MS).await.map_err(|error| error::thrown(error.into()));
-        }
-        driver.replica.set_token(None).await.map_err(error::thrown)?;
-        driver.close().await;
-        Ok(())
+            Ok(JsValue::UNDEFINED)
+        })
     }
+}
 
-    pub async fn inspect(&self) -> String {
-        to_json(&self.driver.replica.inspect())
-    }
+async fn open(text: String, hooks: JsValue, worker: bool) -> Answer {
+    let options = parse_options(&text)?;
+    let driver = Driver::open(&options, &text, listener(&hooks), worker).await?;
+    Ok(Replica { driver }.into())
+}
 
-    pub async fn close(&self) {
-        let driver = Rc::clone(&self.driver);
-        driver.close().await;
-    }
+async fn retry(replica: Rc<Engine>, entry: f64, edits: Option<Fields>) -> Answer {
+    replica.retry(EntryId(entry as u64), edits).await?;
+    Ok(JsValue::UNDEFINED)
 }

@@ -1,6 +1,7 @@
 //! Runs one replica in this context: its loop, its listeners, and what it tells JavaScript.
 
 use crate::channel::Channel;
+use crate::convert;
 use crate::host::{BrowserHost, Hooks};
 use crate::idb::{IdbRowStore, OPEN_TIMEOUT_MS};
 use crate::live::Live;
@@ -8,7 +9,6 @@ use crate::lock::Locks;
 use crate::net::Net;
 use crate::options::Options;
 use crate::timer::Signal;
-use crate::{convert, error};
 use js_sys::Function;
 use landfall_core::schedule::Trigger;
 use landfall_core::settle::Event;
@@ -299,6 +299,6 @@ async fn store_options(rows: &IdbRowStore, text: &str) -> Result<(), SyncError> 
     Ok(())
 }
 
-pub(crate) fn parse_options(text: &str) -> Result<Options, JsValue> {
-    from_json(text).ok_or_else(|| error::invalid("open(): these options can't be read"))
+pub(crate) fn parse_options(text: &str) -> Result<Options, SyncError> {
+    from_json(text).ok_or_else(|| SyncError::new("invalid_options", "open(): these options can't be read."))
 }

@@ -7,7 +7,3 @@ use wasm_bindgen::JsValue;
 pub(crate) fn thrown(error: SyncError) -> JsValue {
     convert::plain(&error)
 }
-
-pub(crate) fn invalid(message: &str) -> JsValue {
-    thrown(SyncError::new("invalid_options", message))
-}

@@ -5,6 +5,7 @@ use crate::plan::OutboxTxn;
 use crate::plant::{Plant, planted};
 use crate::rows::{Descriptor, InFlight, LocalEnd};
 use crate::state::{Base, Config, State};
+use landfall_protocol::map::sorted;
 use landfall_protocol::{
     EntryId, Fields, GroupId, Json, Map, Mutation, Op, RecordKey, Seq, Set, UnixMillis, Version, limits,
 };
@@ -84,8 +85,7 @@ pub fn plan_batch(state: &State, base: &dyn Base, config: &Config, now: UnixMill
 
 /// The exact bytes of a mutation, made once.
 pub(crate) fn exact(mutation: &Mutation) -> Json {
-    let text = serde_json::to_string(mutation).unwrap_or_default();
-    Json::parse(&text).unwrap_or_else(|_| Json::null())
+    Json::of(mutation)
 }
 
 /// For each record, the last mutation without an outcome.
@@ -148,7 +148,7 @@ pub fn units(state: &State, config: &Config) -> Vec<Unit> {
     let mut places: Vec<(EntryId, EntryId)> = Vec::new();
     if state.placed > 0 {
         places.extend(state.entries.iter().map(|(id, entry)| (entry.place.unwrap_or(*id), *id)));
-        places.sort_unstable();
+        places = sorted(places, &|a, b| a.cmp(b));
     }
     let mut placed = places.into_iter().map(|(_, id)| id);
     let mut logged = state.entries.keys().copied();
@@ -201,8 +201,7 @@ pub fn units(state: &State, config: &Config) -> Vec<Unit> {
             lane_priority.insert(member.key.clone(), unit.priority);
         }
     }
-    units.sort_by_key(|unit| std::cmp::Reverse(unit.priority));
-    units
+    sorted(units, &|a, b| b.priority.cmp(&a.priority))
 }
 
 /// Lanes that wait for a person: their unit used up its attempts (`failed`), or a create of theirs is parked.

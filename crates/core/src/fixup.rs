@@ -4,6 +4,7 @@ use crate::plan::OutboxTxn;
 use crate::rows::{Entry, LocalEnd, ParkedRow};
 use crate::state::{Base, State};
 use crate::view;
+use landfall_protocol::codec::from_json;
 use landfall_protocol::{EntryId, Fields, Map, Op, RecordKey, RejectCode, Set, Stamp, UnixMillis, Version};
 
 /// Why a fix-up can't be done.
@@ -90,7 +91,7 @@ fn again(
         });
         for settled in applied {
             let text = settled.mutation.text.as_ref();
-            let parsed = text.and_then(|text| serde_json::from_str::<landfall_protocol::Mutation>(text.text()).ok());
+            let parsed = text.and_then(|text| from_json::<landfall_protocol::Mutation>(text.text()));
             if let Some(mutation) = parsed {
                 entry.set.retain(|name, _| !mutation.set.contains_key(name));
             }

@@ -6,6 +6,7 @@ use crate::authority::apply_patch;
 use crate::plant::{Plant, planted};
 use crate::rows::{Entry, SettledMutation};
 use crate::state::{Base, State};
+use landfall_protocol::codec::from_json;
 use landfall_protocol::{Epoch, Fields, Mutation, Op, RecordKey, ResultStatus, Version};
 
 /// A record as it is seen.
@@ -91,7 +92,7 @@ fn overlay(seen: &mut Option<Seen>, settled: &SettledMutation, covered: Option<u
         *seen = Some(Seen { version, deleted: false, fields: record.clone() });
         return;
     }
-    let mutation: Option<Mutation> = settled.text.as_ref().and_then(|text| serde_json::from_str(text.text()).ok());
+    let mutation: Option<Mutation> = settled.text.as_ref().and_then(|text| from_json(text.text()));
     let Some(mutation) = mutation else { return };
     let mut fields = match (mutation.op, seen.take()) {
         (Op::Update, Some(seen)) if !seen.deleted => seen.fields,

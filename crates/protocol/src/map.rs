@@ -21,6 +21,8 @@ const CHUNK_MAX: usize = 128;
 #[derive(Clone, Default)]
 struct Order {
     chunks: Vec<Vec<u32>>,
+    /// Slots that are in no chunk.
+    free: Vec<u32>,
 }
 
 /// A position in an [`Order`].
@@ -40,6 +42,13 @@ impl Order {
             Ok(at) => (Place { chunk, at }, slots.get(at).copied()),
             Err(at) => (Place { chunk, at }, None),
         }
+    }
+
+    /// Gives a slot to a key that is not there yet: an empty one, or the one behind the last of `count`.
+    fn add(&mut self, place: Place, count: usize) -> u32 {
+        let slot = self.free.pop().unwrap_or(count as u32);
+        self.insert(place, slot);
+        slot
     }
 
     fn insert(&mut self, place: Place, slot: u32) {
@@ -65,8 +74,8 @@ impl Order {
     }
 
     fn remove(&mut self, place: Place) {
-        let slots = &mut self.chunks[place.chunk];
-        slots.remove(place.at);
+        let Some(slots) = self.chunks.get_mut(place.chunk) else { return };
+        self.free.push(slots.remove(place.at));
         if slots.is_empty() {
             self.chunks.remove(place.chunk);
         }
@@ -74,8 +83,15 @@ impl Order {
 
     /// Keeps the slots for which `keep` holds.
     fn retain(&mut self, keep: &mut dyn FnMut(u32) -> bool) {
+        let free = &mut self.free;
         for slots in &mut self.chunks {
-            slots.retain(|slot| keep(*slot));
+            slots.retain(|slot| {
+                let kept = keep(*slot);
+                if !kept {
+                    free.push(*slot);
+                }
+                kept
+            });
         }
         self.chunks.retain(|slots| !slots.is_empty());
     }
@@ -137,17 +153,15 @@ impl Walk {
 #[derive(Clone)]
 pub struct Map<K, V> {
     slots: Vec<Option<(K, V)>>,
-    /// Empty slots.
-    free: Vec<u32>,
     order: Order,
 }
 
 impl<K, V> Map<K, V> {
     pub const fn new() -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), order: Order { chunks: Vec::new() } }
+        Self { slots: Vec::new(), order: Order { chunks: Vec::new(), free: Vec::new() } }
     }
     pub fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.slots.len() - self.order.free.len()
     }
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -179,41 +193,30 @@ impl<K, V> Map<K, V> {
     }
 
     pub fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
-        let Self { slots, free, order } = self;
+        let Self { slots, order } = self;
         order.retain(&mut |slot| {
             let Some(place) = slots.get_mut(slot as usize) else { return false };
             let kept = place.as_mut().is_some_and(|(key, value)| keep(key, value));
             if !kept {
                 *place = None;
-                free.push(slot);
             }
             kept
         });
     }
 
+    #[inline(never)]
     fn put(&mut self, place: Place, key: K, value: V) -> u32 {
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.slots[slot as usize] = Some((key, value));
-                slot
-            }
-            None => {
-                self.slots.push(Some((key, value)));
-                (self.slots.len() - 1) as u32
-            }
-        };
-        self.order.insert(place, slot);
+        let slot = self.order.add(place, self.slots.len());
+        match self.slots.get_mut(slot as usize) {
+            Some(empty) => *empty = Some((key, value)),
+            None => self.slots.push(Some((key, value))),
+        }
         slot
     }
 
     fn take(&mut self, place: Place, slot: u32) -> Option<(K, V)> {
         self.order.remove(place);
-        let taken = self.slots.get_mut(slot as usize)?.take();
-        self.free.push(slot);
-        if self.free.len() == self.slots.len() {
-            self.clear();
-        }
-        taken
+        self.slots.get_mut(slot as usize)?.take()
     }
 
     fn value_mut(&mut self, slot: u32) -> Option<&mut V> {
@@ -222,6 +225,7 @@ impl<K, V> Map<K, V> {
 }
 
 impl<K: Ord, V> Map<K, V> {
+    #[inline(never)]
     fn find<Q: Ord + ?Sized>(&self, wanted: &Q) -> (Place, Option<u32>)
     where
         K: Borrow<Q>,
@@ -252,6 +256,7 @@ impl<K: Ord, V> Map<K, V> {
     {
         self.find(key).1.is_some()
     }
+    #[inline(never)]
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         match self.find(&key) {
             (_, Some(slot)) => self.value_mut(slot).map(|old| std::mem::replace(old, value)),
@@ -261,6 +266,7 @@ impl<K: Ord, V> Map<K, V> {
             }
         }
     }
+    #[inline(never)]
     pub fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
@@ -473,6 +479,27 @@ impl<'de, K: Ord + Deserialize<'de>, V: Deserialize<'de>> Deserialize<'de> for M
         }
         deserializer.deserialize_map(Read(PhantomData))
     }
+}
+
+/// Sorts by the code that keeps maps in order; equal items stay as they were.
+///
+/// The standard library's sorts are faster, and 4 KB of wasm for every type and comparison.
+pub fn sorted<T>(items: Vec<T>, compare: &dyn Fn(&T, &T) -> Ordering) -> Vec<T> {
+    let mut slots: Vec<Option<T>> = items.into_iter().map(Some).collect();
+    let mut order = Order::default();
+    for new in 0..slots.len() {
+        let before = |slot: u32| match (slots.get(slot as usize), slots.get(new)) {
+            // The one that came first is the lesser of two equals.
+            (Some(Some(old)), Some(Some(new))) => compare(old, new).then(Ordering::Less),
+            _ => Ordering::Less,
+        };
+        // What is in order already, as most of it is, needs no search.
+        let last = order.chunks.last().and_then(|slots| slots.last());
+        let place = if last.is_none_or(|last| before(*last).is_lt()) { order.end() } else { order.find(&before).0 };
+        order.insert(place, new as u32);
+    }
+    let mut walk = Walk::all(&order);
+    std::iter::from_fn(|| slots.get_mut(walk.next(&order)? as usize)?.take()).collect()
 }
 
 /// An ordered set.
@@ -729,6 +756,15 @@ mod tests {
         assert!(set.iter().eq(&model));
         assert_eq!((set.first(), set.last()), (model.first(), model.last()));
         assert_eq!(set.contains(&5), model.contains(&5));
+    }
+
+    #[test]
+    fn sorting_is_stable() {
+        let mut seed = 3;
+        let items: Vec<(u64, u64)> = (0..5_000).map(|index| (next(&mut seed) % 300, index)).collect();
+        let mut model = items.clone();
+        model.sort_by_key(|(key, _)| *key);
+        assert_eq!(sorted(items, &|a, b| a.0.cmp(&b.0)), model);
     }
 
     #[test]

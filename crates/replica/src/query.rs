@@ -8,6 +8,7 @@ use crate::error::SyncError;
 use crate::host::Host;
 use landfall_core::view::{self, RecordState};
 use landfall_protocol::codec::{FromJson, Reader, to_json};
+use landfall_protocol::map::sorted;
 use landfall_protocol::{CollectionName, Fields, Json, Map, Pair, RecordId, RecordKey, Scope, Set, Value, Version};
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -297,7 +298,7 @@ impl<H: Host> Replica<H> {
                 look(&key.scope, &key.id, version, Cow::Owned(text));
             }
         }
-        found.sort_unstable_by(|a, b| {
+        let found = sorted(found, &|a, b| {
             let by = query.order.iter().zip(a.sort.iter().zip(&b.sort)).map(|(order, (a, b))| {
                 let way = a.compare(b);
                 if order.descending { way.reverse() } else { way }

@@ -10,6 +10,7 @@ use landfall_core::rows::{ConflictRow, ParkedRow, Reason};
 use landfall_core::schedule::{Auth, Connectivity, Trigger};
 use landfall_core::settle::{Event, local_values};
 use landfall_core::view;
+use landfall_protocol::map::sorted;
 use landfall_protocol::{CollectionName, EntryId, Fields, Op, RecordId, RecordKey, Scope, Seq, UnixMillis};
 use serde::Serialize;
 use std::rc::Rc;
@@ -459,8 +460,7 @@ impl<H: Host> Replica<H> {
         for row in db.state.parked.values() {
             items.extend(parked_items(&db, row));
         }
-        items.sort_by_key(|item| item.id);
-        items
+        sorted(items, &|a, b| a.id.cmp(&b.id))
     }
 
     /// The parked unit kept under this row key, as its outbox lines.
@@ -472,9 +472,8 @@ impl<H: Host> Replica<H> {
     /// Values that lost and are kept, newest first.
     pub fn conflicts(&self) -> Vec<ConflictItem> {
         let db = self.db.borrow();
-        let mut items: Vec<ConflictItem> = db.conflicts.values().map(conflict_item).collect();
-        items.sort_by_key(|item| std::cmp::Reverse((item.at, item.seq)));
-        items
+        let items: Vec<ConflictItem> = db.conflicts.values().map(conflict_item).collect();
+        sorted(items, &|a, b| (b.at, b.seq).cmp(&(a.at, a.seq)))
     }
     pub fn conflict(&self, row_key: &str) -> Option<ConflictItem> {
         self.db.borrow().conflicts.get(row_key).map(conflict_item)

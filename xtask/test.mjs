@@ -2,7 +2,7 @@
 // one run shows everything; a failed build does. The last line counts stages: `N passed, 0 failed`.
 // Options: --only name[,name] runs these stages alone; --list names them.
 
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { build } from './build.mjs';
@@ -21,29 +21,28 @@ const setUp = {
 };
 
 /**
- * The stages in order. `needs`: the set-up it waits for. `path`: what it tests; `count`: how many cases its output
+ * The stages in order. `needs`: the set-up it waits for. `count`: how many cases its output
  * reports, where none means failure. `build: true`: without it nothing later can say anything.
  */
 const stages = [
-  { name: 'lock-files', path: 'Cargo.lock', work: checkLockFiles },
-  { name: 'format', path: 'Cargo.toml', work: () => command('cargo', ['fmt', '--all', '--check']) },
-  { name: 'clippy', path: 'Cargo.toml', work: () => command('cargo', ['clippy', '--quiet', '--workspace', '--all-targets', '--', '-D', 'warnings']) },
+  { name: 'lock-files', work: checkLockFiles },
+  { name: 'format', work: () => command('cargo', ['fmt', '--all', '--check']) },
+  { name: 'clippy', work: () => command('cargo', ['clippy', '--quiet', '--workspace', '--all-targets', '--', '-D', 'warnings']) },
   {
     name: 'clippy-wasm',
-    path: 'src/lib.rs',
     work: () => command('cargo', ['clippy', '--quiet', '-p', 'landfall', '--target', 'wasm32-unknown-unknown', '--all-targets', '--', '-D', 'warnings']),
   },
-  { name: 'build', path: 'Cargo.toml', needs: ['npm', 'tools'], build: true, work: buildAll },
-  { name: 'types', path: 'js/build.mjs', needs: ['npm'], work: () => command('node', ['js/build.mjs', '--check']) },
-  { name: 'native', path: 'crates', count: cargoCount, work: () => command('cargo', ['test', '--workspace', '--no-fail-fast']) },
-  { name: 'wasm', path: 'tests/*.rs', needs: ['tools', 'browser'], count: cargoCount, work: wasmTests },
-  { name: 'javascript', path: 'tests/js', needs: ['npm'], count: nodeCount, work: () => nodeTests('tests/js') },
-  { name: 'packaging', path: 'tests/packaging', needs: ['npm'], count: nodeCount, work: () => nodeTests('tests/packaging') },
-  { name: 'simulator', path: 'crates/sim/Cargo.toml', work: () => simulator('--histories', '10000') },
-  { name: 'simulator-plants', path: 'crates/sim/Cargo.toml', work: () => simulator('--plants') },
-  { name: 'simulator-wasm', path: 'crates/sim/Cargo.toml', work: () => simulator('--wasm-equality') },
-  { name: 'end-to-end', path: 'tests/e2e/playwright.config.ts', needs: ['npm', 'browser'], count: playwrightCount, work: endToEnd },
-  { name: 'size', path: 'js/build.mjs', needs: ['npm'], work: () => command('node', ['xtask/size.mjs']) },
+  { name: 'build', needs: ['npm', 'tools'], build: true, work: buildAll },
+  { name: 'types', needs: ['npm'], work: () => command('node', ['js/build.mjs', '--check']) },
+  { name: 'native', count: cargoCount, work: () => command('cargo', ['test', '--workspace', '--no-fail-fast']) },
+  { name: 'wasm', needs: ['tools', 'browser'], count: cargoCount, work: wasmTests },
+  { name: 'javascript', needs: ['npm'], count: nodeCount, work: () => nodeTests('tests/js') },
+  { name: 'packaging', needs: ['npm'], count: nodeCount, work: () => nodeTests('tests/packaging') },
+  { name: 'simulator', work: () => simulator('--histories', '10000') },
+  { name: 'simulator-plants', work: () => simulator('--plants') },
+  { name: 'simulator-wasm', work: () => simulator('--wasm-equality') },
+  { name: 'end-to-end', needs: ['npm', 'browser'], count: playwrightCount, work: endToEnd },
+  { name: 'size', needs: ['npm'], work: () => command('node', ['xtask/size.mjs']) },
 ];
 
 // ---- the stages that take more than a line -------------------------------------------------------------------------
@@ -53,8 +52,8 @@ const command = (program, args, env = {}) => run(program, args, { env, check: fa
 const simulator = (...args) => command('node', ['xtask/sim.mjs', ...args]);
 
 async function buildAll() {
-  const server = existsSync(join(root, 'crates/server/Cargo.toml')) ? buildServer(['--workspace', '--bins']) : undefined;
-  server?.catch(() => {});
+  const server = buildServer(['--workspace', '--bins']);
+  server.catch(() => {});
   await build();
   await server;
   return { ok: true, output: '' };
@@ -89,13 +88,6 @@ function nodeCount(output) {
 }
 function playwrightCount(output) {
   return sum(output, /^ +(\d+) passed/gm);
-}
-
-/** `path` may end in `*.extension`: one such file is enough. */
-function isThere(path) {
-  const [directory, extension] = path.split('/*');
-  const found = existsSync(join(root, directory));
-  return extension === undefined ? found : found && readdirSync(join(root, directory)).some((name) => name.endsWith(extension));
 }
 
 // ---- running them --------------------------------------------------------------------------------------------------
@@ -136,9 +128,7 @@ async function test() {
   const only = values.only?.split(',');
   const unknown = only?.filter((name) => !stages.some((stage) => stage.name === name)) ?? [];
   if (unknown.length > 0) throw new Failure(`no such stage: ${unknown.join(', ')}. There are: ${stages.map((stage) => stage.name).join(', ')}`);
-  const wanted = stages.filter((stage) => !only || only.includes(stage.name));
-  // While the project is being built up, a stage whose subject is not there yet is left out, and said to be.
-  const chosen = wanted.filter((stage) => isThere(stage.path));
+  const chosen = stages.filter((stage) => !only || only.includes(stage.name));
 
   checkPrerequisites();
   const begun = beginSetUp(chosen);
@@ -151,7 +141,6 @@ async function test() {
 
   console.log('');
   for (const { name, ok, detail, took } of done) console.log(`  ${ok ? 'ok    ' : 'FAILED'}  ${name.padEnd(18)}${took.padStart(9)}${detail}`);
-  for (const stage of wanted.filter((stage) => !chosen.includes(stage))) console.log(`  absent  ${stage.name.padEnd(18)} ${stage.path} is not there yet`);
   for (const stage of chosen.slice(done.length)) console.log(`  not run ${stage.name.padEnd(18)} the build failed`);
   const failed = done.filter((stage) => !stage.ok).length;
   console.log(`\n${done.length - failed} passed, ${failed} failed`);

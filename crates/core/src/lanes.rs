@@ -144,9 +144,12 @@ pub fn stand(
         return Stand::After(*seq, (*base).max(member.on));
     }
     let first = member.entries.first().copied().unwrap_or_default();
+    // An entry queued again after a restored backup must not stand on what was written after it.
+    let own = state.entries.get(&first).and_then(|entry| entry.place).unwrap_or(first);
     let mut base = member.on;
     for settled in state.settled_of(&member.key).rev() {
-        if !crate::view::same_epoch(settled.epoch, epoch) || settled.mutation.entries.iter().all(|id| *id >= first) {
+        let is_before = settled.mutation.lane_place().is_some_and(|place| place < own);
+        if !is_before || !crate::view::same_epoch(settled.epoch, epoch) {
             continue;
         }
         let Some(outcome) = &settled.mutation.outcome else { continue };

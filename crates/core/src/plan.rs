@@ -64,6 +64,7 @@ impl OutboxTxn {
             entries,
             text: None,
             base: landfall_protocol::Version::ZERO,
+            place: None,
             outcome: None,
             local: Some(end),
         });

@@ -67,7 +67,8 @@ pub fn plan_reset(
                 group: mutation.group.clone(),
                 on: settled.base,
                 origin: mutation.origin,
-                place: mutation.origin.or(settled.entries.first().copied()),
+                // Not where the app first knew it: a retried entry stood where it was retried.
+                place: settled.lane_place(),
             });
             // Without its bytes it can't be queued a second time, should this step be repeated.
             rewritten.mutations[index].text = None;

@@ -175,10 +175,20 @@ pub struct SettledMutation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<Json>,
     pub base: Version,
+    /// Where in its lane it belonged, if not where its entries are in the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<EntryId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local: Option<LocalEnd>,
+}
+
+impl SettledMutation {
+    /// Where in its lane it was. `None`: its entries go on under another seq.
+    pub fn lane_place(&self) -> Option<EntryId> {
+        self.place.or(self.entries.first().copied())
+    }
 }
 
 /// What one transaction of the outbox decided.

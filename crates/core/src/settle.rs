@@ -212,11 +212,13 @@ impl Settle<'_> {
             .map(|mutation| mutation.key())
             .or_else(|| sent.entries.first().and_then(|id| self.state.entries.get(id)).map(Entry::key));
         let Some(key) = key else { return };
+        let place = entries.first().and_then(|id| self.state.entries.get(id)).and_then(|entry| entry.place);
         let settled = SettledMutation {
             key,
             entries,
             text: Some(sent.text.clone()),
             base: sent.base,
+            place,
             outcome: Some(result.clone()),
             local: None,
         };

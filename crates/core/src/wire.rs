@@ -40,7 +40,7 @@ wire!(InFlight { seq: Need, entries: Need, text: Need, base: Need, void: Skip })
 wire!(Descriptor { mutations: Need, attempts: Skip, window: Skip });
 wire!(Window { from: Need, to: Need, sibling_failed: Need });
 wire_names!(LocalEnd { Cancelled: "cancelled", Discarded: "discarded", Parked: "parked", Replaced: "replaced" });
-wire!(SettledMutation { key: Need, entries: Need, text: Skip, base: Need, outcome: Skip, local: Skip });
+wire!(SettledMutation { key: Need, entries: Need, text: Skip, base: Need, place: Skip, outcome: Skip, local: Skip });
 wire!(SettledRow { client_id: Need, epoch: Keep, at: Need, mutations: Need, gone: Skip });
 wire!(Reason { code: Need, message: Need, fields: Skip });
 wire!(ParkedChange { entry: Need, entries: Need, base: Skip, server: Skip });

@@ -661,6 +661,8 @@ impl<H: Host> Replica<H> {
                 Answer::Busy { retry_after_ms }
             }
             500.. => Answer::Faulty,
+            // Not a word of this server: a portal, a proxy, an answer cut short. Nothing that a person must look at yet.
+            _ if !ErrorCode::ALL.iter().any(|(code, _)| *code == error.code) => Answer::Faulty,
             _ => Answer::Refused,
         }
     }

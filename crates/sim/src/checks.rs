@@ -133,7 +133,9 @@ fn views(world: &World, profile: usize, replica: &SimReplica) {
         }));
     }
     let mut live: BTreeMap<CollectionName, BTreeSet<(Scope, RecordId)>> = BTreeMap::new();
-    let mut unsure: BTreeSet<CollectionName> = BTreeSet::new();
+    // What was there before a reset stays visible until its pair has flipped.
+    let staged = db.base.manifest.pairs.iter().filter(|row| row.covered.is_none());
+    let mut unsure: BTreeSet<CollectionName> = staged.map(|row| row.pair.1.clone()).collect();
     for key in keys {
         let Some(covered) = db.base.manifest.pair(&key.pair()).and_then(|row| row.covered) else {
             unsure.insert(key.collection.clone());
@@ -161,10 +163,10 @@ fn views(world: &World, profile: usize, replica: &SimReplica) {
             continue;
         }
         let wanted = live.get(&collection).map_or(0, BTreeSet::len);
-        let found = replica.query(&Query::all(name)).map_or(usize::MAX, |rows| rows.rows.len());
-        if found != wanted {
+        let rows = replica.query(&Query::all(name)).map(|rows| rows.rows).unwrap_or_default();
+        if rows.len() != wanted {
             model.violate("C3", || {
-                format!("profile {profile} finds {found} records in {name} and should find {wanted}")
+                format!("profile {profile} should find {wanted} records in {name} and finds {rows:?}")
             });
         }
     }

@@ -38,30 +38,94 @@ pub enum Mend {
 /// One thing that happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
-    Write { profile: usize, slot: u32, writes: Vec<Write>, atomic: bool },
-    Mend { profile: usize, slot: u32, pick: u64, how: Mend },
-    Read { profile: usize, slot: u32 },
-    Sync { profile: usize, slot: u32 },
-    Open { profile: usize, slot: u32 },
-    Kill { profile: usize, slot: u32 },
-    PowerCut { profile: usize },
-    Offline { profile: usize, cut: Cut, hint: bool },
-    Online { profile: usize },
-    ClockJump { profile: usize, ms: i64 },
-    Copy { profile: usize },
-    Rollback { profile: usize },
-    Clone { profile: usize },
-    Flip { profile: usize, pick: u64 },
-    ServerCrash { at: CrashAt, ms: u64 },
-    ServerDown { ms: u64 },
-    Burst { status: u16, ms: u64, retry_after_ms: Option<u64> },
+    Write {
+        profile: usize,
+        slot: u32,
+        writes: Vec<Write>,
+        atomic: bool,
+    },
+    Mend {
+        profile: usize,
+        slot: u32,
+        pick: u64,
+        how: Mend,
+    },
+    Read {
+        profile: usize,
+        slot: u32,
+    },
+    Sync {
+        profile: usize,
+        slot: u32,
+    },
+    Open {
+        profile: usize,
+        slot: u32,
+    },
+    Kill {
+        profile: usize,
+        slot: u32,
+    },
+    PowerCut {
+        profile: usize,
+    },
+    Offline {
+        profile: usize,
+        cut: Cut,
+        hint: bool,
+    },
+    Online {
+        profile: usize,
+    },
+    ClockJump {
+        profile: usize,
+        ms: i64,
+    },
+    Copy {
+        profile: usize,
+    },
+    Rollback {
+        profile: usize,
+    },
+    Clone {
+        profile: usize,
+    },
+    Flip {
+        profile: usize,
+        pick: u64,
+    },
+    ServerCrash {
+        at: CrashAt,
+        ms: u64,
+    },
+    ServerDown {
+        ms: u64,
+    },
+    Burst {
+        status: u16,
+        ms: u64,
+        retry_after_ms: Option<u64>,
+    },
     Backup,
     Restore,
-    Prune { keep: u64 },
-    ExpireTokens { user: usize },
-    RefreshFails { user: usize, fails: bool },
-    Revoke { user: usize },
-    Grant { user: usize },
+    Prune {
+        keep: u64,
+    },
+    ExpireTokens {
+        user: usize,
+    },
+    RefreshFails {
+        user: usize,
+        fails: bool,
+    },
+    Revoke {
+        user: usize,
+    },
+    Grant {
+        user: usize,
+    },
+    /// Only time passes.
+    Nothing,
 }
 
 /// After so many milliseconds, this.
@@ -129,6 +193,7 @@ impl History {
                 skipped += step.wait_ms;
             }
         }
+        other.steps.push(Step { wait_ms: skipped, what: What::Nothing });
         other
     }
 }

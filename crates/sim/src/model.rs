@@ -345,7 +345,7 @@ impl Model {
             let known = &mut self.profiles[profile];
             for id in &entries {
                 let before = known.decided.insert(*id, (key.to_owned(), tick));
-                if let Some((before, _)) = before.filter(|(before, _)| before != key) {
+                if let Some((before, _)) = before.filter(|(before, _)| before != key && !torn) {
                     self.violate("L4", || format!("{name} decided entry {id} again, after {before}"));
                     return;
                 }
@@ -594,6 +594,10 @@ impl Model {
         for (mutation, sent, outcome) in items {
             let Some(group) = &mutation.group else { continue };
             let entries = self.profiles[profile].sent.get(*sent).cloned().unwrap_or_default();
+            if entries.is_empty() {
+                // Bytes from before its disk was rolled back.
+                return;
+            }
             let members = groups.entry(group.0.clone()).or_default();
             members.extend(entries.into_iter().map(|entry| (entry, outcome.took_effect())));
         }
@@ -636,7 +640,7 @@ impl Model {
             for id in &self.lost {
                 let Some((true, entries)) = known.stored.get(id) else { continue };
                 let Some(first) = entries.first() else { continue };
-                let root = known.durable.get(first).and_then(|entry| entry.origin).map_or(*first, |id| id.get());
+                let root = known.durable.get(first).and_then(|entry| entry.place).map_or(*first, |id| id.get());
                 let again = known.durable.values().any(|entry| entry.place.is_some_and(|place| place.get() == root));
                 if !again && !self.truth.given.contains_key(id) {
                     forgotten = Some((index, id.clone(), root));

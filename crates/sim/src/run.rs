@@ -162,6 +162,7 @@ impl Player {
                 let until = world.exec.now_ms() + ms;
                 world.server.borrow_mut().burst = Some((until, *status, *retry_after_ms));
             }
+            What::Nothing => {}
             What::Backup => world.server.borrow_mut().backup(),
             What::Restore => {
                 if world.server.borrow_mut().restore() {
@@ -245,13 +246,15 @@ impl Player {
         world.kill_all(profile);
         let at = world.profile(profile);
         let disk = at.disk.snapshot();
-        let rows = flippable(&disk);
+        let mut rows = flippable(&disk);
+        rows.retain(|row| !at.flipped.borrow().contains(row));
         if rows.is_empty() {
             return;
         }
         let (store, key) = rows[(pick % rows.len() as u64) as usize].clone();
         let Some(mut row) = disk.row(store, &key).map(str::to_owned) else { return };
         flip_byte(&mut row);
+        at.flipped.borrow_mut().insert((store, key.clone()));
         world.fault(profile, || format!("a byte of {}/{key} flips", store.as_str()));
         world.model.borrow_mut().profiles[profile].is_torn = true;
         at.disk.tamper(store, key.clone(), Some(row));

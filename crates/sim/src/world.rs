@@ -68,6 +68,8 @@ pub struct Profile {
     pub copy: RefCell<Option<(Disk, ProfileModel)>>,
     pub transcript: Cell<u64>,
     pub hint_offline: Cell<bool>,
+    /// Rows with a changed byte: changing it again would mend them.
+    pub flipped: RefCell<BTreeSet<(StoreName, Key)>>,
 }
 
 /// A tab, worker or service worker.
@@ -150,6 +152,7 @@ impl World {
             copy: RefCell::default(),
             transcript: Cell::new(0),
             hint_offline: Cell::new(false),
+            flipped: RefCell::default(),
         }));
         let mut model_of = model;
         model_of.user = user.to_owned();

@@ -21,8 +21,6 @@ const CHUNK_MAX: usize = 128;
 #[derive(Clone, Default)]
 struct Order {
     chunks: Vec<Vec<u32>>,
-    /// Slots that are in no chunk.
-    free: Vec<u32>,
 }
 
 /// A position in an [`Order`].
@@ -42,13 +40,6 @@ impl Order {
             Ok(at) => (Place { chunk, at }, slots.get(at).copied()),
             Err(at) => (Place { chunk, at }, None),
         }
-    }
-
-    /// Gives a slot to a key that is not there yet: an empty one, or the one behind the last of `count`.
-    fn add(&mut self, place: Place, count: usize) -> u32 {
-        let slot = self.free.pop().unwrap_or(count as u32);
-        self.insert(place, slot);
-        slot
     }
 
     fn insert(&mut self, place: Place, slot: u32) {
@@ -75,25 +66,17 @@ impl Order {
 
     fn remove(&mut self, place: Place) {
         let Some(slots) = self.chunks.get_mut(place.chunk) else { return };
-        self.free.push(slots.remove(place.at));
+        slots.remove(place.at);
         if slots.is_empty() {
             self.chunks.remove(place.chunk);
         }
     }
 
-    /// Keeps the slots for which `keep` holds.
-    fn retain(&mut self, keep: &mut dyn FnMut(u32) -> bool) {
-        let free = &mut self.free;
-        for slots in &mut self.chunks {
-            slots.retain(|slot| {
-                let kept = keep(*slot);
-                if !kept {
-                    free.push(*slot);
-                }
-                kept
-            });
+    /// The key at this place is now in another slot.
+    fn set(&mut self, place: Place, slot: u32) {
+        if let Some(old) = self.chunks.get_mut(place.chunk).and_then(|slots| slots.get_mut(place.at)) {
+            *old = slot;
         }
-        self.chunks.retain(|slots| !slots.is_empty());
     }
 
     fn end(&self) -> Place {
@@ -152,16 +135,17 @@ impl Walk {
 /// An ordered map.
 #[derive(Clone)]
 pub struct Map<K, V> {
-    slots: Vec<Option<(K, V)>>,
+    /// Entries, in no order.
+    slots: Vec<(K, V)>,
     order: Order,
 }
 
 impl<K, V> Map<K, V> {
     pub const fn new() -> Self {
-        Self { slots: Vec::new(), order: Order { chunks: Vec::new(), free: Vec::new() } }
+        Self { slots: Vec::new(), order: Order { chunks: Vec::new() } }
     }
     pub fn len(&self) -> usize {
-        self.slots.len() - self.order.free.len()
+        self.slots.len()
     }
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -192,35 +176,8 @@ impl<K, V> Map<K, V> {
         self.iter().next_back()
     }
 
-    pub fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
-        let Self { slots, order } = self;
-        order.retain(&mut |slot| {
-            let Some(place) = slots.get_mut(slot as usize) else { return false };
-            let kept = place.as_mut().is_some_and(|(key, value)| keep(key, value));
-            if !kept {
-                *place = None;
-            }
-            kept
-        });
-    }
-
-    #[inline(never)]
-    fn put(&mut self, place: Place, key: K, value: V) -> u32 {
-        let slot = self.order.add(place, self.slots.len());
-        match self.slots.get_mut(slot as usize) {
-            Some(empty) => *empty = Some((key, value)),
-            None => self.slots.push(Some((key, value))),
-        }
-        slot
-    }
-
-    fn take(&mut self, place: Place, slot: u32) -> Option<(K, V)> {
-        self.order.remove(place);
-        self.slots.get_mut(slot as usize)?.take()
-    }
-
     fn value_mut(&mut self, slot: u32) -> Option<&mut V> {
-        self.slots.get_mut(slot as usize)?.as_mut().map(|(_, value)| value)
+        self.slots.get_mut(slot as usize).map(|(_, value)| value)
     }
 }
 
@@ -231,9 +188,44 @@ impl<K: Ord, V> Map<K, V> {
         K: Borrow<Q>,
     {
         self.order.find(&|slot| match self.slots.get(slot as usize) {
-            Some(Some((key, _))) => key.borrow().cmp(wanted),
-            _ => Ordering::Less,
+            Some((key, _)) => key.borrow().cmp(wanted),
+            None => Ordering::Less,
         })
+    }
+
+    #[inline(never)]
+    fn put(&mut self, place: Place, key: K, value: V) -> u32 {
+        let slot = self.slots.len() as u32;
+        self.slots.push((key, value));
+        self.order.insert(place, slot);
+        slot
+    }
+
+    /// Takes an entry out; the last one moves into its slot.
+    fn take(&mut self, place: Place, slot: u32) -> (K, V) {
+        let last = self.slots.len() as u32 - 1;
+        if slot != last
+            && let Some((key, _)) = self.slots.last()
+        {
+            let (of_last, _) = self.find(key);
+            self.order.set(of_last, slot);
+        }
+        self.order.remove(place);
+        self.slots.swap_remove(slot as usize)
+    }
+
+    /// Keeps the entries for which `keep` holds; asks in no order.
+    pub fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
+        for slot in (0..self.slots.len()).rev() {
+            let Some((key, value)) = self.slots.get_mut(slot) else { continue };
+            if !keep(key, value) {
+                let (place, _) = match self.slots.get(slot) {
+                    Some((key, _)) => self.find(key),
+                    None => continue,
+                };
+                self.take(place, slot as u32);
+            }
+        }
     }
 
     pub fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
@@ -241,7 +233,7 @@ impl<K: Ord, V> Map<K, V> {
         K: Borrow<Q>,
     {
         let slot = self.find(key).1?;
-        self.slots.get(slot as usize)?.as_ref().map(|(_, value)| value)
+        self.slots.get(slot as usize).map(|(_, value)| value)
     }
     pub fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
     where
@@ -272,11 +264,17 @@ impl<K: Ord, V> Map<K, V> {
         K: Borrow<Q>,
     {
         let (place, slot) = self.find(key);
-        self.take(place, slot?).map(|(_, value)| value)
+        Some(self.take(place, slot?).1)
     }
     pub fn pop_first(&mut self) -> Option<(K, V)> {
         let slot = *self.order.chunks.first()?.first()?;
-        self.take(Place { chunk: 0, at: 0 }, slot)
+        Some(self.take(Place { chunk: 0, at: 0 }, slot))
+    }
+    pub fn pop_last(&mut self) -> Option<(K, V)> {
+        let place = self.order.end();
+        let place = Place { at: place.at.checked_sub(1)?, ..place };
+        let slot = *self.order.chunks.get(place.chunk)?.get(place.at)?;
+        Some(self.take(place, slot))
     }
     pub fn entry(&mut self, key: K) -> Entry<'_, K, V> {
         let (place, slot) = self.find(&key);
@@ -297,16 +295,13 @@ pub struct Entry<'a, K, V> {
     slot: Option<u32>,
 }
 
-impl<'a, K, V> Entry<'a, K, V> {
+impl<'a, K: Ord, V> Entry<'a, K, V> {
     pub fn or_insert_with(self, value: impl FnOnce() -> V) -> &'a mut V {
         let slot = match self.slot {
             Some(slot) => slot,
             None => self.map.put(self.place, self.key, value()),
         };
-        match &mut self.map.slots[slot as usize] {
-            Some((_, value)) => value,
-            None => unreachable!("BUG: an empty slot in the order"),
-        }
+        &mut self.map.slots[slot as usize].1
     }
     pub fn or_insert(self, value: V) -> &'a mut V {
         self.or_insert_with(|| value)
@@ -321,14 +316,14 @@ impl<'a, K, V> Entry<'a, K, V> {
 
 /// Entries in order.
 pub struct Iter<'a, K, V> {
-    slots: &'a [Option<(K, V)>],
+    slots: &'a [(K, V)],
     order: &'a Order,
     walk: Walk,
 }
 
 impl<'a, K, V> Iter<'a, K, V> {
     fn entry(&self, slot: u32) -> Option<(&'a K, &'a V)> {
-        self.slots.get(slot as usize)?.as_ref().map(|(key, value)| (key, value))
+        self.slots.get(slot as usize).map(|(key, value)| (key, value))
     }
 }
 
@@ -401,7 +396,8 @@ impl<K, V> IntoIterator for Map<K, V> {
     type Item = (K, V);
     type IntoIter = IntoIter<K, V>;
     fn into_iter(self) -> IntoIter<K, V> {
-        IntoIter { walk: Walk::all(&self.order), slots: self.slots, order: self.order }
+        let slots = self.slots.into_iter().map(Some).collect();
+        IntoIter { walk: Walk::all(&self.order), slots, order: self.order }
     }
 }
 impl<'a, K, V> IntoIterator for &'a Map<K, V> {
@@ -530,12 +526,12 @@ impl<K> Set<K> {
     pub fn last(&self) -> Option<&K> {
         self.iter().next_back()
     }
-    pub fn retain(&mut self, mut keep: impl FnMut(&K) -> bool) {
-        self.map.retain(|key, ()| keep(key));
-    }
 }
 
 impl<K: Ord> Set<K> {
+    pub fn retain(&mut self, mut keep: impl FnMut(&K) -> bool) {
+        self.map.retain(|key, ()| keep(key));
+    }
     pub fn insert(&mut self, key: K) -> bool {
         self.map.insert(key, ()).is_none()
     }
@@ -555,10 +551,7 @@ impl<K: Ord> Set<K> {
         self.map.pop_first().map(|(key, ())| key)
     }
     pub fn pop_last(&mut self) -> Option<K> {
-        let place = self.map.order.end();
-        let place = Place { at: place.at.checked_sub(1)?, ..place };
-        let slot = *self.map.order.chunks.get(place.chunk)?.get(place.at)?;
-        self.map.take(place, slot).map(|(key, ())| key)
+        self.map.pop_last().map(|(key, ())| key)
     }
 }
 

@@ -7,6 +7,7 @@ use crate::plant::{Plant, planted};
 use crate::rows::{Entry, LocalEnd, ParkedChange, ParkedRow, Reason};
 use crate::settle::Event;
 use crate::state::{Base, State};
+use landfall_protocol::codec::from_json;
 use landfall_protocol::{
     ClientId, EntryId, Epoch, Ledger, Map, Mutation, Pair, RecordKey, RejectCode, Seq, Set, UnixMillis,
 };
@@ -53,8 +54,7 @@ pub fn plan_reset(
             if outcome.seq <= ledger.acked_through || known.contains(&outcome.seq) {
                 continue;
             }
-            let parsed: Option<Mutation> =
-                settled.text.as_ref().and_then(|text| serde_json::from_str(text.text()).ok());
+            let parsed: Option<Mutation> = settled.text.as_ref().and_then(|text| from_json(text.text()));
             let Some(mutation) = parsed else { continue };
             lost.push(Entry {
                 scope: mutation.scope.clone(),

@@ -4,6 +4,7 @@
 //! [`ClientRow`]; every transaction of the base does so with the manifest ([`crate::pull::Manifest`]). A transaction
 //! whose row changed under it writes nothing and starts again.
 
+use landfall_protocol::codec::from_json;
 use landfall_protocol::{
     ClientId, CollectionName, EntryId, Epoch, Fields, GroupId, Json, Map, Mutation, Op, Outcome, PushMutation,
     RecordId, RecordKey, Scope, Seq, Stamp, UnixMillis, Version,
@@ -110,7 +111,7 @@ pub struct InFlight {
 impl InFlight {
     /// The mutation in the stored bytes.
     pub fn mutation(&self) -> Option<Mutation> {
-        serde_json::from_str(self.text.text()).ok()
+        from_json(self.text.text())
     }
     /// What goes over the wire.
     pub fn wire(&self) -> Json {

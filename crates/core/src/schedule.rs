@@ -133,8 +133,6 @@ pub struct Schedule {
     backed_off_at: UnixMillis,
     push_at: Option<UnixMillis>,
     pull_at: Option<UnixMillis>,
-    /// The last poke: one that comes while a pull is under way asks for another.
-    poked_at: Option<UnixMillis>,
     last_request: UnixMillis,
     /// Of the last requests: time taken and whether an answer came.
     recent: VecDeque<(u64, bool)>,
@@ -156,7 +154,6 @@ impl Schedule {
             backed_off_at: UnixMillis::ZERO,
             push_at: Some(now),
             pull_at: Some(now),
-            poked_at: None,
             last_request: now,
             recent: VecDeque::new(),
             suspect: false,
@@ -195,10 +192,7 @@ impl Schedule {
                 let at = UnixMillis(now.get() + 4 * self.intervals.debounce);
                 self.push_at = Some(self.push_at.map_or(at, |old| old.min(at)));
             }
-            Trigger::Poke => {
-                self.poked_at = Some(now);
-                self.pull_at = Some(now);
-            }
+            Trigger::Poke => self.pull_at = Some(now),
         }
     }
 
@@ -284,8 +278,10 @@ impl Schedule {
             }
             (Request::Pull, Answer::Done { more }) => {
                 self.well();
-                let poked = self.poked_at.take().is_some_and(|at| at >= started);
-                self.pull_at = (more || poked).then_some(now);
+                // Else as it was set since the pull began.
+                if more {
+                    self.pull_at = Some(now);
+                }
             }
         }
         false

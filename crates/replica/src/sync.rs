@@ -345,11 +345,20 @@ impl<H: Host> Replica<H> {
         if let Err(answer) = self.commit(plan).await {
             return answer;
         }
+        if self.db.borrow().base.manifest.epoch.as_ref() == Some(&epoch) {
+            return Answer::Done { more: true };
+        }
         self.cold(Some(epoch)).await
     }
 
     async fn cold(&self, epoch: Option<Epoch>) -> Answer {
+        let before = self.db.borrow().base.manifest.epoch.clone();
         for _ in 0..STALE_MAX {
+            let now = self.db.borrow().base.manifest.epoch.clone();
+            if now != before && now == epoch {
+                // Another context has begun the cold start, and may have pulled by now.
+                return Answer::Done { more: true };
+            }
             let plan = pull::plan_cold(&self.db.borrow().base.manifest, epoch.clone());
             match commit_base(&self.host, &self.db, plan).await {
                 Committing::Done(touched) => {
@@ -432,21 +441,25 @@ impl<H: Host> Replica<H> {
             Ok(response) => response,
             Err(NetworkError) => return Answer::Lost,
         };
+        // While the answer was under way another context may have pulled further: on top of that, a page's old rows would
+        // shadow newer ones, and a reset would throw away what was just begun.
+        let is_overtaken = {
+            let db = self.db.borrow();
+            (&db.base.manifest.cursor, &db.base.manifest.resync) != (&asked.0, &asked.1)
+        };
         if response.status != 200 {
             let error = error_of(&response);
             if response.status == 409 && error.code == ErrorCode::RESET_REQUIRED {
+                if is_overtaken {
+                    return Answer::Stale;
+                }
                 return self.pull_reset(error).await;
             }
             return self.refusal(&response, &error).await;
         }
         let Ok(page) = serde_json::from_str::<Page>(&response.body) else { return self.malformed("pull") };
-        {
-            // While the page was under way another context may have pulled further: on top of that, old rows would
-            // shadow newer ones.
-            let db = self.db.borrow();
-            if (&db.base.manifest.cursor, &db.base.manifest.resync) != (&asked.0, &asked.1) {
-                return Answer::Stale;
-            }
+        if is_overtaken {
+            return Answer::Stale;
         }
         let own = known_epoch(&self.db.borrow()).cloned();
         if own.is_some_and(|own| own != page.epoch) {

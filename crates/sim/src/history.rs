@@ -141,6 +141,8 @@ pub struct History {
     pub steps: Vec<Step>,
     /// At heal a new device of each user joins (R4).
     pub newcomers: bool,
+    /// At heal no event tells anybody: timers alone must do.
+    pub quiet: bool,
 }
 
 const FIELDS: [&str; 4] = ["a", "b", "c", "d"];
@@ -155,7 +157,7 @@ impl History {
         let pace = *[0, 20, 300, 3_000].get(rng.index(4)).unwrap_or(&20);
         let mut maker = Maker { rng: rng.clone(), setup: &setup, weights, value: 0 };
         let steps = (0..count).map(|_| Step { wait_ms: maker.wait(pace), what: maker.what() }).collect();
-        Self { newcomers: rng.chance(1, 4), setup, steps }
+        Self { newcomers: rng.chance(1, 4), quiet: rng.chance(1, 4), setup, steps }
     }
 
     /// The same without what these users do: for I1.

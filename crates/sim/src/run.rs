@@ -20,6 +20,9 @@ use std::rc::Rc;
 /// How long a healed world may take until all replicas are at the server's state, ms (R1).
 pub const CONVERGE_MS: u64 = 60_000;
 
+/// The same when nothing but timers tells a client to look: a back-off, a request that hangs, the pull timer.
+pub const QUIET_MS: u64 = 700_000;
+
 /// How a history ended.
 #[derive(Clone, Debug)]
 pub struct Ended {
@@ -51,7 +54,7 @@ pub fn run(history: &History, bug: Option<Plant>, traces: bool) -> Ended {
     // How long the healing takes depends on the slowest of all.
     let transcripts = (0..world.profile_count()).map(|index| world.profile(index).transcript.get()).collect();
     if !player.is_over() {
-        player.heal(history.newcomers);
+        player.heal(history);
     }
     world.mix(
         &(world.model.borrow().profiles.iter().map(|known| known.durable.len() as u64).sum::<u64>()).to_le_bytes(),
@@ -279,7 +282,7 @@ impl Player {
         });
     }
 
-    fn heal(&self, newcomers: bool) {
+    fn heal(&self, history: &History) {
         let world = &self.world;
         world.note(0, || "healed".to_owned());
         world.is_calm.set(true);
@@ -291,7 +294,7 @@ impl Player {
             server.refresh_fails.clear();
             server.body_bytes_max = usize::MAX;
         }
-        if newcomers {
+        if history.newcomers {
             for user in 0..world.setup.users {
                 if world.profile_count() < world.setup.profiles.len() + SPARE_PROFILES {
                     world.add_profile(&user_name(user), Disk::default(), ProfileModel::default());
@@ -302,12 +305,16 @@ impl Player {
             if world.profile(profile).contexts.borrow().is_empty() {
                 world.open(profile, 0);
             }
-            self.online(profile);
+            if history.quiet && !world.profile(profile).hint_offline.get() {
+                world.profile(profile).cut.set(Cut::None);
+            } else {
+                self.online(profile);
+            }
         }
-        let until = world.exec.now_ms() + CONVERGE_MS;
+        let until = world.exec.now_ms() + if history.quiet { QUIET_MS } else { CONVERGE_MS };
         let mut left = self.not_converged();
         while left.is_some() && world.exec.now_ms() < until && !self.is_over() {
-            self.go(500);
+            self.go(if history.quiet { 5_000 } else { 500 });
             self.sign_in();
             left = self.not_converged();
         }

@@ -596,15 +596,13 @@ impl Push<'_> {
         if let Some(run) = &mut self.run {
             run.wrote = true;
         }
-        if let Some(scope) = self.server.data.scopes.get_mut(&mutation.scope) {
-            scope.position = position;
-        }
+        self.server.data.scopes.entry(mutation.scope.clone()).or_default().position = position;
         (self.placed(mutation, verdict.outcome), Some((mutation.key(), effect.stored, position)))
     }
 
-    fn next_position(&mut self) -> u64 {
-        let Some(run) = self.run.clone() else { return 0 };
-        let scope = self.server.data.scopes.entry(run.scope).or_default();
+    fn next_position(&self) -> u64 {
+        let Some(run) = &self.run else { return 0 };
+        let Some(scope) = self.server.data.scopes.get(&run.scope) else { return 1 };
         if run.wrote { scope.position } else { scope.position + 1 }
     }
 
@@ -642,6 +640,10 @@ impl Push<'_> {
     }
 
     fn placed(&mut self, mutation: &Mutation, mut outcome: Outcome) -> Outcome {
+        if !self.server.may(&self.client.0, &mutation.scope) {
+            // Where a scope stands is nobody's business who does not hold it (I1).
+            return outcome;
+        }
         outcome.scope = Some(mutation.scope.clone());
         let scope = self.server.data.scopes.entry(mutation.scope.clone()).or_default();
         outcome.position = Some(Position(scope.position));

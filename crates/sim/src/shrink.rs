@@ -81,9 +81,11 @@ pub fn shrink(history: &History, bug: Option<Plant>, promise: &'static str) -> (
     for calm in calms {
         shrinker.setup(calm);
     }
-    let mut smaller = shrinker.best.clone();
-    smaller.newcomers = false;
-    shrinker.keeps(smaller);
+    for calm in [|history: &mut History| history.newcomers = false, |history: &mut History| history.quiet = false] {
+        let mut smaller = shrinker.best.clone();
+        calm(&mut smaller);
+        shrinker.keeps(smaller);
+    }
     shrinker.steps();
     for at in 0..shrinker.best.steps.len() {
         let mut smaller = shrinker.best.clone();

@@ -5,7 +5,7 @@
  * inside an event only. A database is flushed by one flight at a time in this worker; what arrives meanwhile is one more
  * flight after it. Tabs and other workers are kept apart by the engine's locks and by exactly-once, not by this file.
  *
- * Source: DESIGN section 9.
+ * Source: ARCHITECTURE.md.
  */
 import { isSyncError, SyncError, toSyncError } from '../js/errors.js';
 import { databaseOfMessage, databaseOfTag, databasePrefix } from '../js/tags.js';

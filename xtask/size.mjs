@@ -9,7 +9,7 @@ import { gzipSync } from 'node:zlib';
 import { build, wasmFile } from './build.mjs';
 import { Failure, main, root } from './lib.mjs';
 
-/** Of the client and of the service worker, each (DESIGN: ≤ 120 KB). */
+/** Of the client and of the service worker, each. */
 const budgetBytes = 120_000;
 
 const gzipBytes = (bytes) => gzipSync(bytes, { level: 9 }).length;

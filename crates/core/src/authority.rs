@@ -4,7 +4,7 @@
 //! knows nothing of transactions: the caller reads the record, asks, and writes what [`Verdict::effect`] says in
 //! one transaction with the outcome (S1, S6).
 //!
-//! Order of tests (DESIGN section 6): key and hash, permission and schema are the caller's, before; then `after`/base
+//! Order of tests (docs/protocol.md): key and hash, permission and schema are the caller's, before; then `after`/base
 //! (current → applied, whatever the clocks), equal fields (applied), policy.
 
 use landfall_protocol::{
@@ -94,7 +94,9 @@ pub fn decide(situation: &Situation<'_>, mutation: &Mutation) -> Verdict {
     let meets = meets(situation, mutation);
     match (mutation.op, meets) {
         (Op::Create, Meets::Nothing) => write(situation, mutation, mutation.set.clone()),
-        (Op::Update | Op::Delete, Meets::Nothing | Meets::Unknown) => {
+        // Its tombstone was cleaned up, or it never was: what is asked for already holds.
+        (Op::Delete, Meets::Nothing | Meets::Unknown) => unchanged(situation, mutation),
+        (Op::Update, Meets::Nothing | Meets::Unknown) => {
             refused(situation, Outcome::rejected(mutation.seq, RejectCode::GONE, "The record does not exist any more."))
         }
         (Op::Create, Meets::Unknown) => write(situation, mutation, mutation.set.clone()),
@@ -217,6 +219,9 @@ fn write(situation: &Situation<'_>, mutation: &Mutation, fields: Fields) -> Verd
 /// Applied without a new version.
 fn unchanged(situation: &Situation<'_>, mutation: &Mutation) -> Verdict {
     let mut outcome = placed(situation, Outcome::new(mutation.seq, ResultStatus::Applied));
+    // Of a record that was cleaned up only the floor is known: no version of it was above that.
+    outcome.version = Some(situation.version_floor);
+    outcome.deleted = true;
     if let Some(stored) = situation.stored {
         outcome.version = Some(stored.version);
         outcome.deleted = stored.deleted;

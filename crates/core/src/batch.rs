@@ -46,7 +46,7 @@ pub fn plan_batch(state: &State, base: &dyn Base, config: &Config, now: UnixMill
         let mut seq = txn.client.next_seq;
         for (member, op) in &ready {
             let stand = stand(state, base.epoch(), member, &travelling);
-            let mutation = mutation(state, base, member, *op, stand, seq, unit.group.clone());
+            let mutation = mutation(base, member, *op, stand, seq, unit.group.clone());
             travelling.insert(member.key.clone(), (seq, stand.base()));
             built.push(InFlight {
                 seq,
@@ -101,15 +101,7 @@ pub(crate) fn travelling(state: &State) -> Map<RecordKey, (Seq, Version)> {
     travelling
 }
 
-fn mutation(
-    state: &State,
-    base: &dyn Base,
-    member: &Coalesced,
-    op: Op,
-    stand: Stand,
-    seq: Seq,
-    group: Option<GroupId>,
-) -> Mutation {
+fn mutation(base: &dyn Base, member: &Coalesced, op: Op, stand: Stand, seq: Seq, group: Option<GroupId>) -> Mutation {
     let prev: Fields = match (op, base.base(&member.key)) {
         (Op::Update, Some(record)) if !record.deleted => {
             let touched = member.set.keys().chain(&member.unset);
@@ -121,7 +113,6 @@ fn mutation(
         Stand::Base(version) => (Some(version), None),
         Stand::After(seq, _) => (None, Some(seq)),
     };
-    let _ = state;
     Mutation {
         seq,
         scope: member.key.scope.clone(),

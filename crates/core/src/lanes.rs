@@ -126,7 +126,7 @@ impl Stand {
     }
 }
 
-/// The base of a mutation, fixed when its descriptor is built (DESIGN section 5, Base).
+/// The base of a mutation, fixed when its descriptor is built (docs/protocol.md).
 ///
 /// `travelling` holds, for each record, the last mutation that is in flight or earlier in this batch, with its base.
 /// The writer may not have known of its predecessor (writes are blind), so the predecessor's outcome counts even when

@@ -18,6 +18,9 @@ pub struct OutboxTxn {
     pub delete_log: Vec<u64>,
 }
 
+/// Entries of one log row at most.
+pub const ROW_ENTRIES_MAX: usize = 150;
+
 /// How many transactions back the client row remembers which rows changed.
 const RECENT_MAX: usize = 24;
 
@@ -93,6 +96,9 @@ impl OutboxTxn {
             self.settled_row(base, now).gone.extend(gone);
         }
         self.client.requeues.retain(|id, _| !ended.contains(id));
+        // An entry's id has room for so many entries a row; a group may go on in the next row.
+        let cut = self.append.iter().flat_map(|row| row.chunks(ROW_ENTRIES_MAX)).map(<[Entry]>::to_vec).collect();
+        self.append = cut;
         self.trim(state, base, now);
         let touched: Vec<String> = self
             .descriptors

@@ -69,7 +69,7 @@ pub struct Facts {
     pub pull_first: bool,
     /// No request before this time, by an answer to any context.
     pub hold_until: Option<UnixMillis>,
-    /// Another context is at it; ask again later.
+    /// There is no token that still counts.
     pub token_missing: bool,
 }
 
@@ -134,6 +134,9 @@ pub struct Schedule {
     push_at: Option<UnixMillis>,
     pull_at: Option<UnixMillis>,
     last_request: UnixMillis,
+    /// When it last pushed and pulled: the timers count from there, heartbeats must not put them off.
+    last_push: UnixMillis,
+    last_pull: UnixMillis,
     /// Of the last requests: time taken and whether an answer came.
     recent: VecDeque<(u64, bool)>,
     /// A faulty answer waits for the probe that makes it count.
@@ -155,6 +158,8 @@ impl Schedule {
             push_at: Some(now),
             pull_at: Some(now),
             last_request: now,
+            last_push: now,
+            last_pull: now,
             recent: VecDeque::new(),
             suspect: false,
             refused: false,
@@ -224,6 +229,11 @@ impl Schedule {
     ) -> bool {
         let took = now.get().saturating_sub(started.get());
         self.last_request = now;
+        match request {
+            Request::Push => self.last_push = now,
+            Request::Pull => self.last_pull = now,
+            Request::Probe | Request::Refresh => {}
+        }
         match answer {
             Answer::Stale | Answer::Storage => {}
             Answer::Lost => self.note(took, false),
@@ -345,12 +355,12 @@ impl Schedule {
         }
         let push_due = match self.push_at {
             Some(at) => Some(sooner(at, self.intervals.push)),
-            None if work => Some(UnixMillis(last_request.get() + self.intervals.push)),
+            None if work => Some(UnixMillis(self.last_push.min(now).get() + self.intervals.push)),
             None => None,
         };
         let pull_due = match self.pull_at {
             Some(at) => sooner(at, self.intervals.pull),
-            None => UnixMillis(last_request.get() + self.intervals.pull),
+            None => UnixMillis(self.last_pull.min(now).get() + self.intervals.pull),
         };
         if work && push_due.is_some_and(|at| at <= now) {
             return self.or_refresh(Next::Push, facts);
@@ -471,6 +481,28 @@ mod tests {
         schedule.begin(Request::Pull);
         schedule.answered(now, Request::Pull, Answer::Done { more: false }, now, 0);
         assert_eq!(schedule.next(now, idle), Next::Wait(Some(UnixMillis(1 + HEARTBEAT_MS))));
+    }
+
+    #[test]
+    fn r1_heartbeats_do_not_put_the_pull_timer_off() {
+        let idle = Facts { sendable: false, ..WORK };
+        let mut schedule = schedule();
+        let mut now = UnixMillis(1);
+        schedule.begin(Request::Pull);
+        schedule.answered(now, Request::Pull, Answer::Done { more: false }, now, 0);
+        let mut probes = 0;
+        loop {
+            match schedule.next(now, idle) {
+                Next::Wait(Some(at)) => now = at,
+                Next::Probe => {
+                    schedule.answered(now, Request::Probe, Answer::Done { more: false }, now, 0);
+                    probes += 1;
+                }
+                Next::Pull => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((now, probes), (UnixMillis(300_001), 9));
     }
 
     #[test]

@@ -346,7 +346,7 @@ fn reason(outcome: &Outcome) -> Reason {
     Reason { code, message, fields: outcome.fields.clone() }
 }
 
-/// Plans that these seqs are given up: from now on their void is sent, and its outcome decides (DESIGN section 5, Void).
+/// Plans that these seqs are given up: from now on their void is sent, and its outcome decides (docs/protocol.md).
 pub fn plan_void(state: &State, base: &dyn Base, row_key: &str, seqs: &Set<Seq>, now: UnixMillis) -> OutboxTxn {
     let mut txn = OutboxTxn::new("void", state);
     if let Some(descriptor) = state.descriptors.get(row_key) {

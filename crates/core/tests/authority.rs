@@ -1,4 +1,4 @@
-//! The verdict for server-wins, case by case (DESIGN section 6, first column of the table).
+//! The verdict for server-wins, case by case.
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on says so by panicking.
 #![allow(clippy::type_complexity)] // A table reads best as one literal.
@@ -75,6 +75,7 @@ fn c1_server_wins_case_by_case() {
         ("equal update on updated", Some(&there), mutation(Op::Update, r#"{"a":1}"#, Some(3), None), Applied, None),
         ("update on deleted", Some(&gone), mutation(Op::Update, r#"{"a":2}"#, Some(3), None), Superseded, None),
         ("update on nothing", None, mutation(Op::Update, r#"{"a":2}"#, Some(3), None), Rejected, None),
+        ("delete on nothing", None, mutation(Op::Delete, "{}", Some(3), None), Applied, None),
         ("delete on current", Some(&there), mutation(Op::Delete, "{}", Some(4), None), Applied, Some(5)),
         ("delete on updated", Some(&there), mutation(Op::Delete, "{}", Some(3), None), Superseded, None),
         ("delete on deleted", Some(&gone), mutation(Op::Delete, "{}", Some(3), None), Applied, None),

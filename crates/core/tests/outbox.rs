@@ -206,6 +206,23 @@ fn what_stands_on_a_refused_create_parks_behind_it_and_goes_again_behind_it() {
 }
 
 #[test]
+fn l1_a_retry_with_hundreds_of_followers_fills_several_rows() {
+    let mut lab = Lab::new();
+    let create = lab.write(Op::Create, "r", r#"{"a":1}"#);
+    lab.build();
+    for n in 0..300 {
+        lab.write(Op::Update, "r", &format!(r#"{{"n":{n}}}"#));
+    }
+    lab.settle(vec![rejected(1, RejectCode::VALIDATION)]);
+    let stamp = || Stamp::new(2_000_000, 0, "c1");
+    let txn = plan_retry(&lab.state, &lab.base, create, None, stamp, NOW).unwrap();
+    assert!(txn.append.iter().all(|row| row.len() <= 150), "an entry id has room for 256 entries a row");
+    lab.apply(txn);
+    assert_eq!(lab.state.entries.len(), 301);
+    assert_eq!(lab.seen("r").unwrap(), r#"{"a":1,"n":299}"#);
+}
+
+#[test]
 fn discarding_a_refused_create_says_how_many_entries_end_with_it() {
     let mut lab = Lab::new();
     let create = lab.write(Op::Create, "r", r#"{"a":1}"#);

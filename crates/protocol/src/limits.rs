@@ -1,4 +1,4 @@
-//! Every limit of the engine and the protocol, with unit and reason (DESIGN section 11). The server announces its own.
+//! Every limit of the engine and the protocol, with unit and reason.
 
 /// Largest number on the wire: what a JSON reader in JavaScript holds exactly.
 pub const NUMBER_MAX: u64 = (1 << 53) - 1;

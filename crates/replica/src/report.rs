@@ -425,7 +425,8 @@ impl<H: Host> Replica<H> {
         let held =
             db.state.client.held_until(now).into_iter().chain(schedule.not_before()).max().filter(|at| *at > now);
         let auth_required = schedule.auth() == Auth::Required;
-        let sendable = if auth_required { 0 } else { db.state.entries.len() as u64 };
+        let can_go = !auth_required && (!db.state.descriptors.is_empty() || self.sendable(&db));
+        let sendable = if can_go { db.state.entries.len() as u64 } else { 0 };
         FlushReport {
             sendable,
             pending: db.state.entries.len() as u64,

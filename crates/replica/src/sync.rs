@@ -63,7 +63,7 @@ impl<H: Host> Replica<H> {
     }
 
     /// Something waits that is not held back by a failed unit.
-    fn sendable(&self, db: &Db) -> bool {
+    pub(crate) fn sendable(&self, db: &Db) -> bool {
         let held = db.state.parked.values().any(|row| row.failed);
         db.state.unsent_count() > 0 && (!held || !units(&db.state, &self.config).is_empty())
     }

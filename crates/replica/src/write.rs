@@ -8,6 +8,7 @@ use crate::db::{Touched, refresh};
 use crate::error::SyncError;
 use crate::host::{Host, Notice};
 use futures_channel::oneshot;
+use landfall_core::plan::ROW_ENTRIES_MAX;
 use landfall_core::plant::{Plant, planted};
 use landfall_core::rows::{Entry, LogRow, SettledRow};
 use landfall_core::schedule::Trigger;
@@ -73,8 +74,7 @@ impl ToJson for WriteAnswer {
     }
 }
 
-/// Entries of one log row at most, and bytes of it.
-const ROW_ENTRIES_MAX: usize = 150;
+/// Bytes of one log row.
 const ROW_BYTES_MAX: usize = 60 * 1024;
 
 /// Entries that wait for their commit group, and who waits for them.
@@ -134,8 +134,8 @@ impl<H: Host> Replica<H> {
             written.push(Written { id: key.id, scope: key.scope, entry: entry.as_ref().map(|_| EntryId(0)) });
             entries.extend(entry);
         }
-        if let Some(group) = &group {
-            check_group(group, &entries)?;
+        if group.is_some() {
+            check_group(&entries)?;
         }
         let waiting_count = self.db.borrow().state.entries.len() + self.queued_count.get();
         if waiting_count + entries.len() > limits::OUTBOX_COUNT_MAX {
@@ -481,8 +481,7 @@ async fn settle(
     Ok(written)
 }
 
-fn check_group(group: &GroupId, entries: &[Entry]) -> Result<(), SyncError> {
-    let _ = group;
+fn check_group(entries: &[Entry]) -> Result<(), SyncError> {
     if entries.len() > limits::GROUP_COUNT_MAX {
         return Err(SyncError::new("group_too_large", "A transaction holds at most 100 writes."));
     }

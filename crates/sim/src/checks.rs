@@ -232,7 +232,7 @@ pub fn not_converged(world: &World, profile: usize, replica: &SimReplica) -> Opt
     stray.map(|row| format!("{:?} was taken away and is still there", row.pair))
 }
 
-/// A pair whose rows were flipped twice within an hour is reported, not pulled a second time (DESIGN section 7).
+/// A pair whose rows were flipped twice within an hour is reported, not pulled a second time (docs/protocol.md).
 pub fn said_so(world: &World, profile: usize, replica: &SimReplica) -> bool {
     let is_torn = world.model.borrow().profiles[profile].is_torn;
     is_torn && replica.status().last_error.is_some_and(|error| error.code == "checksum")

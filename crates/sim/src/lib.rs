@@ -1,5 +1,5 @@
 //! A whole world on one seed: real replicas in several contexts on faulty disks and links, a server with the real
-//! authority, and the promises of DESIGN section 2 as checks.
+//! authority, and the promises of docs/promises.md as checks.
 //!
 //! Invariant: one seed gives one trace, natively and on wasm32. No clock, no threads, no hash maps, no floats.
 

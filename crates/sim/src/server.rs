@@ -17,7 +17,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-/// What a restored backup adds to every counter (DESIGN section 7, Epoch).
+/// What a restored backup adds to every counter (docs/protocol.md).
 const EPOCH_STEP: u64 = 1 << 32;
 
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::fmt;
 /// The four tables, in the order in which a back end creates them.
 ///
 /// The order is a measured choice: on LevelDB a range read past the end of an empty log walks the next
-/// store's deleted rows, so the store after `log` must be one whose rows are few (DESIGN section 4).
+/// store's deleted rows, so the store after `log` must be one whose rows are few (docs/storage.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StoreName {
     /// Commit groups, append-only. Keys are numbers given by the store, growing, never reused.

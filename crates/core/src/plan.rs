@@ -89,7 +89,7 @@ impl OutboxTxn {
             let all = (0..*count).map(|index| EntryId::at(log_key, index));
             if all.into_iter().all(|id| ended.contains(&id) || state.decided.contains(&id)) {
                 self.delete_log.push(log_key);
-                gone.push(commit_id.clone());
+                gone.push((log_key, commit_id.clone()));
             }
         }
         if !gone.is_empty() {

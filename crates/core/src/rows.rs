@@ -199,9 +199,9 @@ pub struct SettledRow {
     pub epoch: Option<Epoch>,
     pub at: UnixMillis,
     pub mutations: Vec<SettledMutation>,
-    /// Commit ids of the log rows that this transaction deleted.
+    /// Log rows that this transaction deleted: key and commit id.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub gone: Vec<String>,
+    pub gone: Vec<(u64, String)>,
 }
 
 /// Why a unit waits for a person.

@@ -330,11 +330,12 @@ impl Schedule {
         let own = if self.backed_off_at > now { UnixMillis::ZERO } else { self.not_before };
         let held = facts.hold_until.unwrap_or_default().max(own);
         let held = if held.get() > now.get() + limits::RETRY_AFTER_MS_MAX { UnixMillis::ZERO } else { held };
-        let last_request = self.last_request.min(now);
+        // Of what lies in the future nothing can be said but that it was long enough ago.
+        let since = |at: UnixMillis, interval: u64| if at > now { now } else { UnixMillis(at.get() + interval) };
         let sooner = |at: UnixMillis, interval: u64| if at.get() > now.get() + interval { now } else { at };
         if !self.hint {
             // The hint may be wrong: look now and then.
-            let probe = UnixMillis(last_request.get() + HEARTBEAT_MS).max(held);
+            let probe = since(self.last_request, HEARTBEAT_MS).max(held);
             return if now >= probe { self.or_refresh(Next::Probe, facts) } else { Next::Wait(Some(probe)) };
         }
         if held > now {
@@ -355,12 +356,12 @@ impl Schedule {
         }
         let push_due = match self.push_at {
             Some(at) => Some(sooner(at, self.intervals.push)),
-            None if work => Some(UnixMillis(self.last_push.min(now).get() + self.intervals.push)),
+            None if work => Some(since(self.last_push, self.intervals.push)),
             None => None,
         };
         let pull_due = match self.pull_at {
             Some(at) => sooner(at, self.intervals.pull),
-            None => UnixMillis(self.last_pull.min(now).get() + self.intervals.pull),
+            None => since(self.last_pull, self.intervals.pull),
         };
         if work && push_due.is_some_and(|at| at <= now) {
             return self.or_refresh(Next::Push, facts);
@@ -369,7 +370,7 @@ impl Schedule {
             return self.or_refresh(Next::Pull, facts);
         }
         // Nothing was asked for a while: is the server still there?
-        let heartbeat = UnixMillis(last_request.get() + HEARTBEAT_MS);
+        let heartbeat = since(self.last_request, HEARTBEAT_MS);
         if heartbeat <= now {
             return self.or_refresh(Next::Probe, facts);
         }

@@ -258,13 +258,10 @@ impl State {
                 rows.insert(at, (row_key.to_owned(), index));
                 touched.push(mutation.key.clone());
             }
-            if !new.gone.is_empty() {
-                let ended = new.mutations.iter().flat_map(|mutation| &mutation.entries);
-                let keys: Set<u64> = ended.map(|id| id.log_key()).collect();
-                for key in keys {
-                    if self.log_rows.get(&key).is_some_and(|(commit_id, _)| new.gone.contains(commit_id)) {
-                        self.drop_log_row(key);
-                    }
+            for (key, commit_id) in &new.gone {
+                // A rolled-back disk may have given the key to another row since.
+                if self.log_rows.get(key).is_some_and(|(found, _)| found == commit_id) {
+                    self.drop_log_row(*key);
                 }
             }
             self.settled.insert(row_key.to_owned(), new);
@@ -307,9 +304,10 @@ impl State {
         })
     }
 
-    /// Undecided entries that travel in no batch yet.
+    /// Undecided entries that travel in no batch yet. A batch may name entries whose log row can't be read: then this is
+    /// too low until that batch is settled, and nothing worse.
     pub fn unsent_count(&self) -> usize {
-        self.entries.len() - self.sent.len()
+        self.entries.len().saturating_sub(self.sent.len())
     }
 
     /// The lowest seq whose outcome is open, minus one.

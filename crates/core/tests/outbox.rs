@@ -102,8 +102,8 @@ fn l4_a_log_row_goes_with_its_last_entry_and_not_before() {
     lab.build();
     lab.settle(vec![applied(2, 1)]);
     assert!(lab.state.log_rows.is_empty());
-    let gone: Vec<&String> = lab.state.settled.values().flat_map(|row| &row.gone).collect();
-    assert_eq!(gone, ["commit1"], "its commit id can still be found after an unknown fate");
+    let gone: Vec<&(u64, String)> = lab.state.settled.values().flat_map(|row| &row.gone).collect();
+    assert_eq!(gone, [&(1, "commit1".to_owned())], "its commit id can still be found after an unknown fate");
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn rows_of_the_log_and_the_outbox_are_read_and_written_as_ever() {
     );
     let key = r#"{"scope":"user:u","collection":"notes","id":"n1"}"#;
     holds::<SettledRow>(&format!(
-        r#"{{"client_id":"c1","epoch":null,"at":5,"mutations":[{{"key":{key},"entries":[1],"text":[1],"base":3,"outcome":{OUTCOME},"local":"replaced"}},{{"key":{key},"entries":[],"base":0}}],"gone":["00ff"]}}"#
+        r#"{{"client_id":"c1","epoch":null,"at":5,"mutations":[{{"key":{key},"entries":[1],"text":[1],"base":3,"outcome":{OUTCOME},"local":"replaced"}},{{"key":{key},"entries":[],"base":0}}],"gone":[[17,"00ff"]]}}"#
     ));
     let reason = r#"{"code":"validation","message":"No.","fields":{"a":"b"}}"#;
     holds::<ParkedRow>(&format!(

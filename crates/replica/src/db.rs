@@ -416,14 +416,16 @@ pub async fn commit_outbox<H: Host>(host: &H, db: &std::cell::RefCell<Db>, plan:
     let appended = !plan.append.is_empty();
     let commit_ids: Vec<String> = plan.append.iter().map(|_| format!("{:016x}", host.random())).collect();
     let (txn, text) = db.borrow().outbox_rows(&plan, &commit_ids, host.now());
+    let before = db.borrow().client_text.clone();
     match commit_ordered(host, txn, CLIENT, &text).await {
         Ok(()) => {}
         Err(CommitError::Stale { .. }) => return Committing::Stale,
         Err(error) => return Committing::Failed(error),
     }
-    let mut touched = {
+    let mut touched = Touched { outbox: true, ..Touched::default() };
+    // Unless another task of this context has read the rows since: what it saw includes these, and maybe what came after.
+    if db.borrow().client_text == before {
         let mut db = db.borrow_mut();
-        let mut touched = Touched { outbox: true, ..Touched::default() };
         let OutboxTxn { client, descriptors, settled, parked, conflicts, delete_log, .. } = plan;
         for (key, row) in descriptors {
             touched.keys(db.state.set_descriptor(&key, row));
@@ -445,8 +447,7 @@ pub async fn commit_outbox<H: Host>(host: &H, db: &std::cell::RefCell<Db>, plan:
         }
         db.state.client = client;
         db.client_text = Some(text);
-        touched
-    };
+    }
     // Appended rows come in as every other row of the log does: by reading it. If that fails, the next step reads them.
     if appended && let Ok(more) = refresh(host, db).await {
         touched.merge(more);
@@ -458,12 +459,18 @@ pub async fn commit_outbox<H: Host>(host: &H, db: &std::cell::RefCell<Db>, plan:
 /// Commits a plan of the base and takes it into the memory.
 pub async fn commit_base<H: Host>(host: &H, db: &std::cell::RefCell<Db>, plan: BaseTxn) -> Committing {
     let (txn, text) = db.borrow().base_rows(&plan);
+    let before = db.borrow().manifest_text.clone();
     match commit_ordered(host, txn, MANIFEST, &text).await {
         Ok(()) => {}
         Err(CommitError::Stale { .. }) => return Committing::Stale,
         Err(error) => return Committing::Failed(error),
     }
     let mut touched = Touched::default();
+    if db.borrow().manifest_text != before {
+        // As for the outbox: another task of this context has read these rows already.
+        host.notice(&Notice::Base { rev: db.borrow().base.manifest.rev });
+        return Committing::Done(touched);
+    }
     let fresh: Set<u64> = plan.put.iter().map(|(id, _)| *id).collect();
     let missing = db.borrow().base.missing(&plan.manifest);
     if plan.name == "compaction" {

@@ -457,10 +457,8 @@ impl<H: Host> Replica<H> {
         let wanted = &rows.first().map(|row| row.commit_id.clone()).unwrap_or_default();
         for (_, text) in settled {
             if let Ok(row) = decode::<SettledRow>(RowKind::Acked, &text)
-                && row.gone.contains(wanted)
+                && let Some((first, _)) = row.gone.iter().find(|(_, commit_id)| commit_id == wanted)
             {
-                let first = row.mutations.iter().flat_map(|mutation| &mutation.entries).map(|id| id.log_key()).max();
-                let first = first.unwrap_or(after + 1);
                 return Ok(Some((0..rows.len() as u64).map(|index| first + index).collect()));
             }
         }

@@ -112,7 +112,7 @@ impl SimRows {
     async fn pace(&self) {
         if self.slow_ms > 0 && self.rng.chance(1, 4) {
             self.exec.sleep(self.rng.between(1, self.slow_ms)).await;
-        } else {
+        } else if self.rng.chance(1, 2) {
             self.exec.step_aside().await;
         }
     }

@@ -1,4 +1,5 @@
-//! `landfall-sim --histories N --seed S [--plant NAME] [--plants] [--trace] [--wasm-equality]`
+//! `landfall-sim --histories N --seed S [--plant NAME] [--plants] [--trace] [--wasm-equality]
+//! [--threads N] [--keep-going]`
 //!
 //! The last line is JSON. A broken promise prints its seed and a minimal trace, and the exit code is 1.
 
@@ -6,6 +7,7 @@ use landfall_core::plant::Plant;
 use landfall_sim::model::Violation;
 use landfall_sim::{History, equality, isolation, plants, run, shrink};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 /// Every so many histories one is played for I1, too.
@@ -19,6 +21,7 @@ struct Asked {
     trace: bool,
     wasm_equality: bool,
     keep_going: bool,
+    threads: usize,
 }
 
 fn asked() -> Result<Asked, String> {
@@ -30,6 +33,7 @@ fn asked() -> Result<Asked, String> {
         trace: false,
         wasm_equality: false,
         keep_going: false,
+        threads: std::thread::available_parallelism().map_or(1, |count| count.get()),
     };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
@@ -45,6 +49,7 @@ fn asked() -> Result<Asked, String> {
             "--plants" => asked.plants = true,
             "--trace" => asked.trace = true,
             "--wasm-equality" => asked.wasm_equality = true,
+            "--threads" => asked.threads = number(value()?)?.clamp(1, 256) as usize,
             "--keep-going" => asked.keep_going = true,
             _ => return Err(format!("unknown option {arg}")),
         }
@@ -69,19 +74,61 @@ fn main() -> ExitCode {
     if asked.plants { find_plants(&asked) } else { histories(&asked) }
 }
 
+/// What became of one seed.
+struct Played {
+    seed: u64,
+    faults: u64,
+    violation: Option<Violation>,
+    is_isolation: bool,
+}
+
+fn play(seed: u64, asked: &Asked) -> Played {
+    let ended = run(&History::generate(seed), asked.plant, asked.trace && asked.histories == 1);
+    ended.trace.iter().for_each(|line| println!("{line}"));
+    let mut violation = ended.violation;
+    let is_isolation = violation.is_none() && seed.is_multiple_of(ISOLATION_EVERY);
+    if is_isolation {
+        violation = isolation::check(seed, asked.plant);
+    }
+    Played { seed, faults: ended.faults, violation, is_isolation }
+}
+
+/// Plays all seeds, as many at once as there are cores: histories know nothing of each other.
+fn play_all(asked: &Asked) -> Vec<Played> {
+    let next = AtomicU64::new(0);
+    let stop = AtomicBool::new(false);
+    let work = || {
+        let mut played = Vec::new();
+        loop {
+            let count = next.fetch_add(1, Ordering::Relaxed);
+            if count >= asked.histories || stop.load(Ordering::Relaxed) {
+                return played;
+            }
+            let one = play(asked.seed.wrapping_add(count), asked);
+            if one.violation.is_some() && !asked.keep_going {
+                stop.store(true, Ordering::Relaxed);
+            }
+            played.push(one);
+        }
+    };
+    let mut played: Vec<Played> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..asked.threads).map(|_| scope.spawn(work)).collect();
+        workers
+            .into_iter()
+            .flat_map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    });
+    played.sort_by_key(|played| played.seed);
+    played
+}
+
 fn histories(asked: &Asked) -> ExitCode {
     let started = Instant::now();
-    let (mut faults, mut violations) = (0, 0u64);
-    for seed in asked.seed..asked.seed.saturating_add(asked.histories) {
-        let history = History::generate(seed);
-        let ended = run(&history, asked.plant, asked.trace && asked.histories == 1);
-        faults += ended.faults;
-        ended.trace.iter().for_each(|line| println!("{line}"));
-        let mut violation = ended.violation;
-        let is_isolation = violation.is_none() && seed % ISOLATION_EVERY == 0;
-        if is_isolation {
-            violation = isolation::check(seed, asked.plant);
-        }
+    let played = play_all(asked);
+    let seconds = started.elapsed().as_secs_f64();
+    let faults: u64 = played.iter().map(|played| played.faults).sum();
+    let mut violations = 0u64;
+    for Played { seed, violation, is_isolation, .. } in &played {
         let Some(violation) = violation else { continue };
         violations += 1;
         println!("seed {seed}: {} {}", violation.promise, violation.text);
@@ -89,16 +136,16 @@ fn histories(asked: &Asked) -> ExitCode {
             continue;
         }
         if !is_isolation && !asked.trace {
-            print_minimal(&history, asked.plant, &violation);
+            print_minimal(&History::generate(*seed), asked.plant, violation);
         }
         break;
     }
-    let seconds = started.elapsed().as_secs_f64();
-    let per_history = faults as f64 / asked.histories.max(1) as f64;
+    let count = played.len().max(1) as f64;
     println!(
-        "{{\"histories\":{},\"violations\":{violations},\"faults_per_history\":{per_history:.1},\"histories_per_second\":{:.0}}}",
-        asked.histories,
-        asked.histories as f64 / seconds
+        "{{\"histories\":{},\"violations\":{violations},\"faults_per_history\":{:.1},\"histories_per_second\":{:.0}}}",
+        played.len(),
+        faults as f64 / count,
+        count / seconds
     );
     if violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

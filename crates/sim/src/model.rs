@@ -382,8 +382,9 @@ impl Model {
                 }
                 (None, Some(LocalEnd::Cancelled)) => {
                     let parts: Vec<&Entry> = entries.iter().filter_map(|id| known.durable.get(id)).collect();
-                    let fits = parts.first().is_some_and(|entry| entry.op == Op::Create)
-                        && parts.last().is_some_and(|entry| entry.op == Op::Delete);
+                    let left =
+                        parts.iter().fold(None, |record, entry| patch(record, entry.op, &entry.set, &entry.unset));
+                    let fits = left.is_none() && parts.iter().any(|entry| entry.op == Op::Create);
                     if !fits {
                         self.violate("L4", || format!("{name} cancelled {entries:?}, which is no create and delete"));
                     }

@@ -70,11 +70,11 @@ async fn carry(world: &Rc<World>, profile: usize, request: HttpRequest, answer: 
         world.fault(profile, || "slow request".to_owned());
     }
     let way_ms = |slow: bool| if slow { rng.between(500, faults.slow_ms.into()) } else { rng.between(1, 20) };
-    world.exec.sleep(way_ms(slow)).await;
+    hang(world, way_ms(slow)).await;
     if world.profile(profile).cut.get().takes(&request.path) {
         world.fault(profile, || format!("{} cut off", request.path));
         if rng.chance(1, 4) {
-            world.exec.sleep(limits::REQUEST_MS_MAX).await;
+            hang(world, limits::REQUEST_MS_MAX).await;
         }
         return;
     }
@@ -101,7 +101,7 @@ async fn carry(world: &Rc<World>, profile: usize, request: HttpRequest, answer: 
         world.exec.sleep(rng.between(1, 2_000)).await;
         return;
     };
-    world.exec.sleep(way_ms(slow && rng.chance(1, 2))).await;
+    hang(world, way_ms(slow && rng.chance(1, 2))).await;
     if rng.chance(faults.answer_lost.into(), 1_000) || world.profile(profile).cut.get().takes(&request.path) {
         world.fault(profile, || format!("answer to {} lost", request.path));
         world.exec.sleep(rng.between(1, 5_000)).await;
@@ -113,4 +113,16 @@ async fn carry(world: &Rc<World>, profile: usize, request: HttpRequest, answer: 
         response.body.truncate(half);
     }
     let _ = answer.send(response);
+}
+
+/// Time on the way; a network that works again loses no more of it.
+async fn hang(world: &World, ms: u64) {
+    let until = world.exec.now_ms() + ms;
+    while world.exec.now_ms() < until {
+        let left = until - world.exec.now_ms();
+        world.exec.sleep(left.min(500)).await;
+        if world.is_calm.get() {
+            return;
+        }
+    }
 }

@@ -312,6 +312,7 @@ impl Player {
             }
         }
         let until = world.exec.now_ms() + if history.quiet { QUIET_MS } else { CONVERGE_MS };
+        self.go(100);
         let mut left = self.not_converged();
         while left.is_some() && world.exec.now_ms() < until && !self.is_over() {
             self.go(if history.quiet { 5_000 } else { 500 });
@@ -336,14 +337,14 @@ impl Player {
         }
         self.go(1_000);
         for profile in 0..world.profile_count() {
-            let since = world.model.borrow_mut().tick();
-            for (_, replica) in world.replicas(profile) {
-                checks::context(world, profile, &replica, since);
+            for (slot, _) in world.replicas(profile) {
+                self.with(profile, slot, async |world, profile, replica| read(&world, profile, &replica).await);
             }
             if world.replica(profile, 9).is_none() {
                 world.model.borrow_mut().violate("L1", || format!("profile {profile} does not open"));
             }
         }
+        self.go(1_000);
         world.model.borrow_mut().check_requeued();
     }
 

@@ -153,7 +153,7 @@ impl History {
         let rng = Rng::stream(seed, 1);
         let setup = setup(seed, &rng);
         let weights = Weights::draw(&rng, &setup);
-        let count = if rng.chance(1, 6) { rng.between(60, 150) } else { rng.between(30, 60) };
+        let count = if rng.chance(1, 10) { rng.between(50, 150) } else { rng.between(30, 45) };
         let pace = *[0, 20, 300, 3_000].get(rng.index(4)).unwrap_or(&20);
         let mut maker = Maker { rng: rng.clone(), setup: &setup, weights, value: 0 };
         let steps = (0..count).map(|_| Step { wait_ms: maker.wait(pace), what: maker.what() }).collect();

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 /// Every so many histories one is played for I1, too.
-const ISOLATION_EVERY: u64 = 25;
+const ISOLATION_EVERY: u64 = 40;
 
 struct Asked {
     histories: u64,

@@ -66,6 +66,8 @@ pub struct Replica<H: Host> {
     pub(crate) pumping: Cell<bool>,
     pub(crate) relaxed: bool,
     pub(crate) token: RefCell<Option<Token>>,
+    /// The token of the last request.
+    pub(crate) sent_token: RefCell<Option<Token>>,
     pub(crate) token_known: Cell<bool>,
     pub(crate) phase: Cell<report::Phase>,
     pub(crate) last_error: RefCell<Option<(String, String)>>,
@@ -103,6 +105,7 @@ impl<H: Host> Replica<H> {
             pumping: Cell::new(false),
             relaxed,
             token: RefCell::new(None),
+            sent_token: RefCell::new(None),
             token_known: Cell::new(false),
             phase: Cell::new(report::Phase::Idle),
             last_error: RefCell::new(None),

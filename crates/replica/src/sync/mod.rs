@@ -244,6 +244,7 @@ impl<H: Host> Replica<H> {
     }
 
     async fn send(&self, method: &'static str, path: &str, body: Option<String>) -> Result<HttpResponse, NetworkError> {
+        self.sent_token.borrow_mut().clone_from(&self.token.borrow());
         let token = self.token.borrow().as_ref().map(|token| token.token.clone());
         self.host.fetch(HttpRequest { method, path: path.to_owned(), token, body }).await
     }

@@ -58,7 +58,8 @@ impl<H: Host> Replica<H> {
     }
 
     pub(super) async fn refresh_token(&self) -> Answer {
-        let before = self.token.borrow().clone();
+        // What was refused, which need not be what is here by now: another context's refresh may have come in since.
+        let before = self.sent_token.borrow().clone();
         // Another context may have done it; and at any moment a person may sign in. Either is as good as a refresh.
         let came = |replica: &Self| *replica.token.borrow() != before && !replica.token_missing();
         self.token_known.set(false);

@@ -64,7 +64,7 @@ export async function buildJs() {
 export async function buildWww() {
   const config = ['www/vite.config.js', 'www/vite.config.mjs', 'www/vite.config.ts'].find((path) => existsSync(join(root, path)));
   if (!config) return;
-  const hash = hashOf([...filesBelow(['www', 'xtask/precache.mjs']), ...distFiles(), ...packageFiles()]);
+  const hash = hashOf([...filesBelow(['www']), ...distFiles(), ...packageFiles()]);
   await stamped('www', hash, ['www/dist/index.html'], () => step('building the demo', () => run('vite', ['build', 'www', '--logLevel', 'warn'])));
 }
 

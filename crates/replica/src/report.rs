@@ -332,11 +332,6 @@ impl<H: Host> Replica<H> {
             self.push_change(Change::Status);
         }
     }
-    /// What the browser said to `persist()`.
-    pub fn set_persisted(&self, persisted: bool) {
-        self.storage.borrow_mut().persisted = Some(persisted);
-        self.push_change(Change::Status);
-    }
 
     /// The worker noted that only a person opening the app would help; that is so now, until something is sent.
     pub fn set_needs_foreground(&self, needs: bool) {

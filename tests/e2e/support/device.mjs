@@ -62,6 +62,13 @@ export class Device {
     return page;
   }
 
+  /** Ends what worker is running, with what it has in memory; the next event starts it anew. `page`: any of the profile. */
+  async stopWorkers(page) {
+    const session = await this.context.newCDPSession(page);
+    await session.send('ServiceWorker.enable');
+    await session.send('ServiceWorker.stopAllWorkers');
+  }
+
   /** The first tab of a context is there from the start; with it gone and no other, no page is open. */
   async blank() {
     for (const page of this.context.pages()) if (page.url() !== 'about:blank') await page.close();

@@ -11,6 +11,7 @@ pub mod contract;
 #[cfg(feature = "testing")]
 pub mod faulty;
 pub mod memory;
+pub mod query;
 pub mod row;
 pub mod rowstore;
 

@@ -108,7 +108,7 @@ impl Replica {
     }
 
     pub fn watch(&self, query_json: &str, callback: Function) -> Result<u32, JsValue> {
-        let query = Query::parse(query_json).map_err(error::thrown)?;
+        let query = Query::parse(query_json).map_err(|error| error::thrown(error.into()))?;
         self.driver.replica.query(&query).map_err(error::thrown)?;
         Ok(self.driver.watch(query, callback))
     }

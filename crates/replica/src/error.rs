@@ -1,6 +1,7 @@
 //! Errors that reach the app: a code, words, and whether trying again can help.
 
 use landfall_protocol::Map;
+use landfall_storage::query::QueryError;
 use landfall_storage::{CommitError, OpenError, ReadError, StorageFault};
 use serde::Serialize;
 
@@ -87,6 +88,12 @@ impl From<CommitError> for SyncError {
             CommitError::Aborted { fault, message } => Self::storage(fault, &message),
             CommitError::Unknown { message } => Self::storage(StorageFault::ConnectionLost, &message),
         }
+    }
+}
+
+impl From<QueryError> for SyncError {
+    fn from(error: QueryError) -> Self {
+        Self::new("invalid_options", error.to_string())
     }
 }
 

@@ -9,127 +9,12 @@ use crate::host::Host;
 use landfall_core::view::{self, RecordState};
 use landfall_protocol::codec::{FromJson, Reader, to_json};
 use landfall_protocol::map::sorted;
-use landfall_protocol::{CollectionName, Fields, Json, Map, Pair, RecordId, RecordKey, Scope, Set, Value, Version};
+use landfall_protocol::{CollectionName, Fields, Json, Pair, RecordId, RecordKey, Scope, Set, Value, Version};
+use landfall_storage::query::Cursor;
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-/// What a field must be. All given parts hold.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Condition {
-    pub equal: Option<Value>,
-    pub one_of: Option<Vec<Value>>,
-    pub gt: Option<Value>,
-    pub gte: Option<Value>,
-    pub lt: Option<Value>,
-    pub lte: Option<Value>,
-    pub prefix: Option<String>,
-}
-
-impl FromJson for Condition {
-    fn blank() -> Self {
-        Self::default()
-    }
-    /// `eq: null` asks for null; a missing `eq` asks for nothing.
-    fn fill(&mut self, from: &mut Reader<'_>) -> bool {
-        if from.peek() != b'{' {
-            return self.equal.insert(Value::Null).fill(from);
-        }
-        from.object(&mut |key, from| match key {
-            "eq" => self.equal.insert(Value::Null).fill(from),
-            "in" => self.one_of.fill(from),
-            "gt" => self.gt.fill(from),
-            "gte" => self.gte.fill(from),
-            "lt" => self.lt.fill(from),
-            "lte" => self.lte.fill(from),
-            "prefix" => self.prefix.fill(from),
-            _ => false,
-        })
-    }
-}
-
-/// One key of the order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Order {
-    pub field: String,
-    pub descending: bool,
-}
-
-/// What is asked.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Query {
-    pub collection: CollectionName,
-    pub scope: Option<Scope>,
-    pub conditions: Vec<(String, Condition)>,
-    pub order: Vec<Order>,
-    pub limit: Option<usize>,
-    pub offset: usize,
-}
-
-impl Query {
-    /// All of a collection.
-    pub fn all(collection: &str) -> Self {
-        Self {
-            collection: CollectionName::from(collection),
-            scope: None,
-            conditions: Vec::new(),
-            order: Vec::new(),
-            limit: None,
-            offset: 0,
-        }
-    }
-
-    /// Reads `{collection, scope?, where?, orderBy?, limit?, offset?}`.
-    pub fn parse(text: &str) -> Result<Self, SyncError> {
-        let mut query = Self::all("");
-        let mut conditions: Map<String, Condition> = Map::new();
-        let mut reader = Reader::new(text);
-        let mut named = false;
-        let read = reader.object(&mut |key, from| match key {
-            "collection" => {
-                named = true;
-                query.collection.fill(from)
-            }
-            "scope" => query.scope.fill(from),
-            "where" => conditions.fill(from),
-            "orderBy" => query.order_by(from),
-            "limit" => query.limit.fill(from),
-            "offset" => query.offset.fill(from),
-            _ => false,
-        });
-        if !(read && named && reader.is_done()) {
-            return Err(SyncError::new(
-                "invalid_options",
-                "This is no query: {collection, scope, where, orderBy, limit, offset}.",
-            ));
-        }
-        query.conditions = conditions.into_iter().collect();
-        Ok(query)
-    }
-
-    /// The names of the fields that it looks at.
-    fn fields(&self) -> Vec<&str> {
-        let names = self.conditions.iter().map(|(name, _)| name).chain(self.order.iter().map(|order| &order.field));
-        let mut fields: Vec<&str> = Vec::new();
-        for name in names {
-            if !fields.contains(&name.as_str()) {
-                fields.push(name);
-            }
-        }
-        fields
-    }
-
-    /// A field, or a list of `[field, "asc" | "desc"]`.
-    fn order_by(&mut self, from: &mut Reader<'_>) -> bool {
-        if from.peek() == b'"' {
-            self.order.push(Order { field: String::new(), descending: false });
-            return self.order.iter_mut().all(|order| order.field.fill(from));
-        }
-        let mut keys: Vec<(String, String)> = Vec::new();
-        let read = from.word("null") || keys.fill(from);
-        self.order = keys.into_iter().map(|(field, way)| Order { field, descending: way == "desc" }).collect();
-        read
-    }
-}
+pub use landfall_storage::query::{Condition, Order, Query};
 
 /// Found records: each as JSON text with its id, and its state, version and scope.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -246,7 +131,7 @@ impl<H: Host> Replica<H> {
         }))
     }
 
-    /// The records that fit, in order. Without an order: by id.
+    /// The records that fit, in order. Without an order: by id. All of them: `count` is not looked at.
     pub fn query(&self, query: &Query) -> Result<Rows, SyncError> {
         self.check_open()?;
         if !self.config.collections.contains_key(&query.collection) {
@@ -270,12 +155,15 @@ impl<H: Host> Replica<H> {
                 true => Vec::new(),
                 false => {
                     let fields = pick(&wanted, id, &text);
-                    if !query.conditions.iter().all(|(name, condition)| holds(condition, fields.of(name))) {
+                    if !query.conditions.iter().all(|(name, condition)| condition.holds(fields.of(name))) {
                         return;
                     }
                     query.order.iter().map(|order| fields.of(&order.field).clone()).collect()
                 }
             };
+            if was_shown(query, scope, id, &text) {
+                return;
+            }
             // A patched text is made again for the rows that are left in the end: most of a long answer is not.
             found.push(Found { sort, scope, id, version });
         };
@@ -349,18 +237,10 @@ fn pick<'a>(wanted: &[&'a str], id: &RecordId, text: &str) -> Picked<'a> {
     picked
 }
 
-fn holds(condition: &Condition, value: &Value) -> bool {
-    let is = |wanted: &Value| value.compare(wanted).is_eq();
-    // Ranges compare values of one kind only: null is not less than 5.
-    let range = |wanted: &Option<Value>, holds: fn(Ordering) -> bool| {
-        wanted.as_ref().is_none_or(|wanted| value.rank() == wanted.rank() && holds(value.compare(wanted)))
-    };
-    let starts = |prefix: &String| matches!(value, Value::String(text) if text.starts_with(prefix));
-    condition.equal.as_ref().is_none_or(is)
-        && condition.one_of.as_ref().is_none_or(|all| all.iter().any(is))
-        && condition.prefix.as_ref().is_none_or(starts)
-        && range(&condition.gt, Ordering::is_gt)
-        && range(&condition.gte, Ordering::is_ge)
-        && range(&condition.lt, Ordering::is_lt)
-        && range(&condition.lte, Ordering::is_le)
+/// Whether a record was on an earlier page: it is not behind the place that the query goes on from.
+fn was_shown(query: &Query, scope: &Scope, id: &RecordId, text: &str) -> bool {
+    query.after.as_ref().is_some_and(|after| {
+        let place = Cursor::of(&query.order, scope.as_str(), id.as_str(), text);
+        after.compare(&place, &query.order).is_ge()
+    })
 }

@@ -2,7 +2,7 @@
 import { toSyncError, type SyncError } from './errors.js';
 import type { Engine } from './engine.js';
 import { guarded } from './events.js';
-import type { QueryOptions, RecordMeta, RecordState, Stored, Unsubscribe } from './types.js';
+import type { Page, PageOptions, QueryOptions, QueryPlan, RecordMeta, RecordState, Stored, Unsubscribe } from './types.js';
 import { encodeObject } from './validate.js';
 
 type RawMeta = readonly [state: RecordState, version: number, scope: string];
@@ -22,15 +22,17 @@ export function decodeRow<T extends object>(json: string): Stored<T> {
   return row;
 }
 
-/** `{"rows", "meta"}` → the records. */
-function decodeRows<T extends object>(json: string): Stored<T>[] {
-  const answer = JSON.parse(json) as { rows: Stored<T>[]; meta: RawMeta[] };
-  answer.rows.forEach((row, i) => {
-    const raw = answer.meta[i];
+/** `{"rows", "meta", "next"}` → the records and where they end. */
+function decodePage<T extends object>(json: string): Page<T> {
+  const { rows, meta, next } = JSON.parse(json) as { rows: Stored<T>[]; meta: RawMeta[]; next?: string | null };
+  rows.forEach((row, i) => {
+    const raw = meta[i];
     if (raw) metas.set(row, raw);
   });
-  return answer.rows;
+  return { rows, next: next ?? undefined };
 }
+
+const decodeRows = <T extends object>(json: string): Stored<T>[] => decodePage<T>(json).rows;
 
 export class Query<T extends object> {
   readonly #engine: Engine;
@@ -48,6 +50,31 @@ export class Query<T extends object> {
   async get(): Promise<Stored<T>[]> {
     this.#before();
     return decodeRows(await this.#engine.call((replica) => replica.query(this.#json)));
+  }
+
+  /** How many records fit; `limit` and `offset` are not looked at. No record is handed over for it. */
+  async count(): Promise<number> {
+    this.#before();
+    return this.#engine.call((replica) => replica.count(this.#json));
+  }
+
+  /**
+   * A part of the answer: `limit` records, from the start or behind the end of an earlier page (`after`: its `next`).
+   * It goes on at that place in the order, whatever was written meanwhile: no record that stays where it is comes twice or
+   * is left out. `offset` counts for the first page only. Errors: `invalid_options` for an `after` of another question.
+   */
+  async page({ limit, after }: PageOptions): Promise<Page<T>> {
+    const asked = JSON.parse(this.#json) as Record<string, unknown>;
+    const json = encodeObject({ ...asked, limit, ...(after !== undefined && { after, offset: 0 }) }, 'invalid_options', 'page');
+    this.#before();
+    return decodePage(await this.#engine.call((replica) => replica.query(json)));
+  }
+
+  /** How the engine goes about it: for whoever wonders why a query is slow. */
+  async explain(): Promise<QueryPlan> {
+    const json = await this.#engine.call((replica) => replica.explain(this.#json));
+    const { early_stop: earlyStop, ...plan } = JSON.parse(json) as Omit<QueryPlan, 'earlyStop'> & { early_stop: boolean };
+    return { ...plan, earlyStop };
   }
 
   /**

@@ -97,6 +97,37 @@ export interface QueryOptions<T extends object> extends ScopeOption {
   readonly offset?: number;
 }
 
+export interface PageOptions {
+  /** Records of this page. */
+  readonly limit: number;
+  /** The `next` of an earlier page of the same query. */
+  readonly after?: string | undefined;
+}
+
+export interface Page<T extends object> {
+  readonly rows: Stored<T>[];
+  /** Goes into `after` of the next page; an opaque text. Undefined when nothing is behind this page. */
+  readonly next: string | undefined;
+}
+
+/** How a query is answered. */
+export interface QueryPlan {
+  /** By the ids that are asked, through an index, or by looking at every record. */
+  readonly access: 'id' | 'index' | 'scan';
+  /** With `id`: how many. */
+  readonly ids?: number;
+  /** With `index`: its name. */
+  readonly index?: string;
+  /** With `index`: the fields that it is read by. */
+  readonly bounds?: Readonly<Record<string, 'eq' | 'in' | 'range'>>;
+  /** What gives the order. */
+  readonly order: 'index' | 'id' | 'sort' | 'none';
+  /** The fields that each record found is still asked for. */
+  readonly filter: readonly string[];
+  /** Reading ends when `limit` records are found. */
+  readonly earlyStop: boolean;
+}
+
 export type Unsubscribe = () => void;
 
 // ---- sync ----------------------------------------------------------------------------------------------------------

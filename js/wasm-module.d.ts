@@ -35,6 +35,8 @@ export class Replica {
   write(ops_json: string, atomic: boolean): Promise<string>;
   get(collection: string, scope: string | undefined, id: string): Promise<string | undefined>;
   query(query_json: string): Promise<string>;
+  count(query_json: string): Promise<number>;
+  explain(query_json: string): Promise<string>;
   watch(query_json: string, callback: (json: string) => void): number;
   unwatch(watch: number): void;
   status(): RawStatus;

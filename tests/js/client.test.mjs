@@ -40,6 +40,14 @@ class FakeReplica {
     this.note('query', JSON.parse(json));
     return rows(['a', 'synced'], ['b', 'rejected']);
   }
+  async count(json) {
+    this.note('count', JSON.parse(json));
+    return 42;
+  }
+  async explain(json) {
+    this.note('explain', JSON.parse(json));
+    return '{"access":"index","index":"n","bounds":{"n":"range"},"order":"index","filter":["s"],"early_stop":true}';
+  }
   watch(json, callback) {
     const id = this.watches.size + 1;
     this.note('watch', JSON.parse(json));
@@ -289,6 +297,38 @@ test('a query is asked as it was written, after the writes before it', async () 
   assert.deepEqual(last().calls.map(([name]) => name).filter((name) => !name.startsWith('set_')), ['write', 'query']);
   assert.deepEqual(last().of('query'), [[{ collection: 'notes', where: { n: { gte: 1, in: [1, 2] } }, orderBy: [['n', 'desc']], limit: 5 }]]);
   assert.throws(() => db.collection('notes').query({ where: { n: undefined } }), { code: 'invalid_options' });
+});
+
+test('a page goes on where the one before ended, after the writes before it', async () => {
+  const { db, meta } = await opened();
+  const query = db.collection('notes').query({ where: { n: 1 }, limit: 9, offset: 3 });
+  const ends = ['["0f",["2"],"user:ada","b"]', null];
+  const whole = last().query;
+  last().query = async (json) => JSON.stringify({ ...JSON.parse(await whole.call(last(), json)), next: ends.shift() });
+  const written = db.collection('notes').put({});
+  const first = await query.page({ limit: 2 });
+  await written;
+  assert.deepEqual([first.rows.map((row) => row.id), first.next], [['a', 'b'], '["0f",["2"],"user:ada","b"]']);
+  assert.equal(meta(first.rows[1]).state, 'rejected');
+  assert.equal((await query.page({ limit: 2, after: first.next })).next, undefined);
+  assert.deepEqual(last().calls.map(([name]) => name).filter((name) => !name.startsWith('set_')), ['write', 'query', 'query']);
+  assert.deepEqual(last().of('query'), [
+    [{ collection: 'notes', where: { n: 1 }, limit: 2, offset: 3 }],
+    [{ collection: 'notes', where: { n: 1 }, limit: 2, offset: 0, after: first.next }],
+  ]);
+  await rejectsWith(query.page({ limit: NaN }), 'invalid_options');
+});
+
+test('count() and explain() ask the same question and get no records', async () => {
+  const { db } = await opened();
+  const query = db.collection('notes').query({ where: { n: { gte: 1 } } });
+  const written = db.collection('notes').put({});
+  assert.equal(await query.count(), 42);
+  await written;
+  assert.deepEqual(last().calls.map(([name]) => name).filter((name) => !name.startsWith('set_')), ['write', 'count']);
+  assert.deepEqual(await query.explain(), { access: 'index', index: 'n', bounds: { n: 'range' }, order: 'index', filter: ['s'], earlyStop: true });
+  const asked = [[{ collection: 'notes', where: { n: { gte: 1 } } }]];
+  assert.deepEqual([last().of('count'), last().of('explain')], [asked, asked]);
 });
 
 test('a subscriber is told on a microtask, of several answers in one turn only the last', async () => {

@@ -80,6 +80,17 @@ impl<'a> Reader<'a> {
         self.text.as_bytes().get(self.at).copied().unwrap_or(0)
     }
 
+    /// How many bytes are read.
+    pub fn offset(&self) -> usize {
+        self.at
+    }
+
+    /// Goes on at a byte that the caller knows. False: behind the end.
+    pub fn jump(&mut self, to: usize) -> bool {
+        self.at = to;
+        to <= self.text.len()
+    }
+
     /// The next byte that is no white space.
     pub fn peek(&mut self) -> u8 {
         while matches!(self.byte(), b' ' | b'\n' | b'\r' | b'\t') {

@@ -1,0 +1,400 @@
+//! Editing the base: one transaction's runs, segments and index pages, and the manifest that names them.
+
+use crate::manifest::{Manifest, PRIMARY, Schema};
+use crate::page::{Entry, Location, PAGE_BYTES_MAX, encode_page, entry_bytes};
+use crate::query::key::key_of;
+use crate::records::{Missing, Records, page_key, run_key};
+use crate::row::{RowKind, encode};
+use crate::rowstore::{Key, StoreName};
+use crate::run::{Dead, Fence, RUN_ROWS_MAX, Run, RunRef};
+use crate::segment::{Held, SEGMENT_BYTES_MAX, SEGMENT_COUNT_MAX, encode_segment};
+use landfall_protocol::{Map, Pair, RecordId, RecordKey, RecordSum, UnixMillis, Version};
+
+/// One transaction of the base. It commits only if the manifest row is still at `manifest.rev − 1`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseTxn {
+    pub name: &'static str,
+    pub manifest: Manifest,
+    /// Rows as they are stored.
+    pub put: Vec<(StoreName, Key, String)>,
+    pub delete: Vec<(StoreName, Key)>,
+    /// The runs among them, for memory.
+    pub runs: Vec<(u64, Run)>,
+    /// Pairs that this client may not read any more.
+    pub removed: Vec<Pair>,
+    /// Pairs whose records became others as a whole.
+    pub flipped: Vec<Pair>,
+    /// Records that became others.
+    pub changed: Vec<RecordKey>,
+    /// Records that were news to this client.
+    pub news: u64,
+}
+
+impl BaseTxn {
+    pub(crate) fn new(name: &'static str, before: &Manifest) -> Self {
+        let mut manifest = before.clone();
+        manifest.rev += 1;
+        Self {
+            name,
+            manifest,
+            put: Vec::new(),
+            delete: Vec::new(),
+            runs: Vec::new(),
+            removed: Vec::new(),
+            flipped: Vec::new(),
+            changed: Vec::new(),
+            news: 0,
+        }
+    }
+}
+
+/// A record that a newer one takes the place of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Old {
+    pub at: Location,
+    pub version: Version,
+    pub deleted: bool,
+}
+
+/// A transaction in the making.
+pub(crate) struct Editor<'a> {
+    pub records: &'a Records,
+    pub schema: &'a Schema,
+    pub txn: BaseTxn,
+    pub now: UnixMillis,
+    /// Runs that change, by id.
+    edited: Map<u64, Run>,
+}
+
+impl<'a> Editor<'a> {
+    pub fn new(name: &'static str, records: &'a Records, schema: &'a Schema, now: UnixMillis) -> Self {
+        Self { records, schema, txn: BaseTxn::new(name, &records.manifest), now, edited: Map::new() }
+    }
+
+    /// The place of a pair in the manifest, made if it was not there.
+    pub fn pair(&mut self, pair: &Pair) -> usize {
+        self.txn.manifest.pair_mut(pair, self.schema);
+        self.txn.manifest.pairs.iter().position(|row| row.pair == *pair).unwrap_or_default()
+    }
+
+    fn runs(&mut self, pair: usize, staged: bool) -> &mut Vec<RunRef> {
+        let row = &mut self.txn.manifest.pairs[pair];
+        if staged { &mut row.staged } else { &mut row.live }
+    }
+    pub fn sum(&mut self, pair: usize, staged: bool) -> &mut RecordSum {
+        let row = &mut self.txn.manifest.pairs[pair];
+        if staged { &mut row.staged_sum } else { &mut row.sum }
+    }
+
+    /// A run as it is after the edits so far.
+    fn edit(&mut self, reference: &RunRef) -> Result<&mut Run, Missing> {
+        if !self.edited.contains_key(&reference.id) {
+            let run = self.records.run(reference)?;
+            self.edited.insert(reference.id, Run::clone(&run));
+        }
+        self.edited.get_mut(&reference.id).ok_or(Missing)
+    }
+
+    /// Makes a slot dead. A segment without a live slot goes, and a run without a segment.
+    pub fn kill(&mut self, pair: usize, staged: bool, at: Location) -> Result<(), Missing> {
+        let Some(index) = self.runs(pair, staged).iter().position(|run| run.id == at.run) else { return Ok(()) };
+        let reference = self.runs(pair, staged)[index].clone();
+        let run = self.edit(&reference)?;
+        let Some(place) = run.fence_of(at.segment) else { return Ok(()) };
+        let fence = &mut run.fences[place];
+        if !fence.dead.add(at.slot as usize) {
+            return Ok(());
+        }
+        let is_empty = fence.live() == 0;
+        let count = u64::from(fence.count);
+        let bytes = u64::from(fence.bytes);
+        if is_empty {
+            run.fences.remove(place);
+        }
+        let is_over = run.fences.is_empty();
+        if is_empty {
+            self.txn.delete.push((StoreName::Seg, Key::Number(at.segment)));
+        }
+        if is_over {
+            self.runs(pair, staged).remove(index);
+            self.edited.remove(&at.run);
+            self.txn.delete.push((StoreName::Idx, run_key(at.run)));
+        } else {
+            let reference = &mut self.runs(pair, staged)[index];
+            reference.live -= 1;
+            reference.dead += 1;
+            if is_empty {
+                reference.dead = reference.dead.saturating_sub(count);
+                reference.rows -= 1;
+                reference.bytes = reference.bytes.saturating_sub(bytes);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds records (sorted by id, none of them there any more) as segments, and their index entries.
+    pub fn append(&mut self, pair: usize, staged: bool, records: Vec<Held>, level: u32) -> Result<(), Missing> {
+        let cluster = self.schema.get(&self.txn.manifest.pairs[pair].pair.1).map(|declared| &declared.cluster);
+        let sort = cluster.map_or(String::new(), |fields| fields.join(","));
+        let records = sorted_by(records, &sort);
+        self.append_to(pair, staged, &sort, records, level, self.now, None)
+    }
+
+    /// As [`Self::append`], for records that are in the order of `sort`; into the run `into` if there is one.
+    #[allow(clippy::too_many_arguments)] // One call each from a pull and from compaction.
+    pub fn append_to(
+        &mut self,
+        pair: usize,
+        staged: bool,
+        sort: &str,
+        records: Vec<(String, Held)>,
+        level: u32,
+        at: UnixMillis,
+        into: Option<u64>,
+    ) -> Result<(), Missing> {
+        let (Some((first, _)), Some((last, _))) = (records.first(), records.last()) else { return Ok(()) };
+        let (first, last) = (first.clone(), last.clone());
+        let of = self.txn.manifest.pairs[pair].pair.clone();
+        let live = records.len() as u64;
+        // Cut into segments.
+        let mut fences: Vec<Fence> = Vec::new();
+        let mut chunk: Vec<Held> = Vec::new();
+        let mut chunk_first = String::new();
+        let mut bytes = 0;
+        let mut places: Vec<(u64, u32)> = Vec::new();
+        for (key, record) in records.iter() {
+            let size = record.bytes();
+            if !chunk.is_empty() && (chunk.len() == SEGMENT_COUNT_MAX || bytes + size > SEGMENT_BYTES_MAX) {
+                fences.push(self.segment(&of, at, std::mem::take(&mut chunk), std::mem::take(&mut chunk_first)));
+                bytes = 0;
+            }
+            if chunk.is_empty() {
+                chunk_first.clone_from(key);
+                // Its number is known before it is written.
+                places.push((self.txn.manifest.next_row, 0));
+            } else if let Some((segment, slot)) = places.last().copied() {
+                places.push((segment, slot + 1));
+            }
+            bytes += size;
+            chunk.push(record.clone());
+        }
+        fences.push(self.segment(&of, at, chunk, chunk_first));
+
+        let run = self.place_run(pair, staged, sort, &first, fences.len(), into)?;
+        let total: u64 = fences.iter().map(|fence| u64::from(fence.bytes)).sum();
+        let rows = fences.len() as u32;
+        match run {
+            Some(reference) => {
+                self.edit(&reference)?.fences.extend(fences);
+                if let Some(known) = self.runs(pair, staged).iter_mut().find(|run| run.id == reference.id) {
+                    known.live += live;
+                    known.rows += rows;
+                    known.bytes += total;
+                    known.last = last;
+                }
+                self.index(pair, staged, reference.id, &places, &records);
+            }
+            None => {
+                let id = into.unwrap_or_else(|| self.txn.manifest.next_row());
+                self.edited.insert(id, Run { rev: 0, fences });
+                let sort = sort.to_owned();
+                let reference = RunRef { id, rev: 0, level, rows, live, dead: 0, bytes: total, first, last, sort };
+                self.runs(pair, staged).push(reference);
+                self.index(pair, staged, id, &places, &records);
+            }
+        }
+        Ok(())
+    }
+
+    fn segment(&mut self, pair: &Pair, at: UnixMillis, records: Vec<Held>, first: String) -> Fence {
+        let row = self.txn.manifest.next_row();
+        let text = encode_segment(pair, at, &records);
+        let fence = Fence { row, count: records.len() as u32, bytes: text.len() as u32, first, dead: Dead::default() };
+        self.txn.put.push((StoreName::Seg, Key::Number(row), text));
+        fence
+    }
+
+    /// The run that takes more rows: the one asked for, or the last one if all of its keys are smaller.
+    fn place_run(
+        &mut self,
+        pair: usize,
+        staged: bool,
+        sort: &str,
+        first: &str,
+        rows: usize,
+        into: Option<u64>,
+    ) -> Result<Option<RunRef>, Missing> {
+        let moving = self.txn.manifest.pairs[pair].moving.clone();
+        let runs = self.runs(pair, staged);
+        Ok(match into {
+            Some(id) => runs.iter().find(|run| run.id == id).cloned(),
+            None => runs
+                .iter()
+                .rev()
+                .find(|run| run.sort == sort && sort.is_empty() && run.last.as_str() < first)
+                .filter(|run| run.rows as usize + rows <= RUN_ROWS_MAX && !moving.contains(&run.id))
+                .cloned(),
+        })
+    }
+
+    /// Adds the entries of new records to every index of the pair. A tombstone has none but the primary one.
+    fn index(&mut self, pair: usize, staged: bool, run: u64, places: &[(u64, u32)], records: &[(String, Held)]) {
+        let is_sorted_by_id = self.runs(pair, staged).iter().any(|known| known.id == run && known.sort.is_empty());
+        for at in 0..self.txn.manifest.pairs[pair].indexes.len() {
+            let name = self.txn.manifest.pairs[pair].indexes[at].name.clone();
+            if name == PRIMARY && is_sorted_by_id {
+                continue;
+            }
+            let mut entries = Vec::with_capacity(records.len());
+            for ((segment, slot), (_, record)) in places.iter().zip(records) {
+                let at = Location { run, segment: *segment, slot: *slot };
+                entries.extend(entry_of(&name, record, at));
+            }
+            self.add_entries(pair, staged, at, entries);
+        }
+    }
+
+    /// Adds entries to an index as a new run, or behind its last one.
+    pub fn add_entries(&mut self, pair: usize, staged: bool, index: usize, mut entries: Vec<Entry>) {
+        if entries.is_empty() {
+            return;
+        }
+        entries.sort_unstable_by(|a, b| (&a.key, &a.id).cmp(&(&b.key, &b.id)));
+        let name = self.txn.manifest.pairs[pair].indexes[index].name.clone();
+        let id = self.txn.manifest.next_row();
+        let mut reference = RunRef {
+            id,
+            rev: 0,
+            level: 0,
+            rows: 0,
+            live: 0,
+            dead: 0,
+            bytes: 0,
+            first: entries.first().map_or(String::new(), |entry| entry.key.clone()),
+            last: String::new(),
+            sort: String::new(),
+        };
+        let fences = self.pages(&name, &entries, &mut reference);
+        self.edited.insert(id, Run { rev: 0, fences });
+        let row = &mut self.txn.manifest.pairs[pair].indexes[index];
+        if staged { &mut row.staged } else { &mut row.live }.push(reference);
+    }
+
+    /// Writes sorted entries as pages and counts them in `run`.
+    pub fn pages(&mut self, name: &str, entries: &[Entry], run: &mut RunRef) -> Vec<Fence> {
+        let mut fences = Vec::new();
+        let mut rest = entries;
+        while let Some(first) = rest.first() {
+            let mut bytes = 0;
+            let fits = |entry: &&Entry| {
+                bytes += entry_bytes(entry);
+                bytes <= PAGE_BYTES_MAX
+            };
+            let count = rest.iter().take_while(fits).count().max(1);
+            let (page, behind) = rest.split_at(count);
+            let text = encode_page(name, page);
+            let row = self.txn.manifest.next_row();
+            let first = first.key.clone();
+            fences.push(Fence { row, count: count as u32, bytes: text.len() as u32, first, dead: Dead::default() });
+            run.rows += 1;
+            run.live += count as u64;
+            run.bytes += text.len() as u64;
+            self.txn.put.push((StoreName::Idx, page_key(row), text));
+            rest = behind;
+        }
+        if let Some(last) = entries.last() {
+            run.last.clone_from(&last.key);
+        }
+        fences
+    }
+
+    /// Changes a run whose reference is kept elsewhere than among the visible ones.
+    pub fn edit_run(&mut self, id: u64, run: Run) {
+        self.edited.insert(id, run);
+    }
+
+    /// All runs of a pair, visible or staged, are to be deleted.
+    pub fn discard(&mut self, pair: usize, staged: bool) {
+        let row = &mut self.txn.manifest.pairs[pair];
+        let data = std::mem::take(if staged { &mut row.staged } else { &mut row.live });
+        let mut pages = Vec::new();
+        for index in &mut row.indexes {
+            pages.append(if staged { &mut index.staged } else { &mut index.live });
+            if !staged && let Some(merging) = index.merging.take() {
+                pages.push(merging.output);
+            }
+            index.is_late &= !staged;
+        }
+        if staged {
+            row.staged_sum = RecordSum::default();
+        } else {
+            row.sum = RecordSum::default();
+            row.moving.clear();
+        }
+        self.txn.manifest.old_data.extend(data.iter().map(|run| (run.id, run.rev)));
+        self.txn.manifest.old_pages.extend(pages.iter().filter(|run| run.rows > 0).map(|run| (run.id, run.rev)));
+    }
+
+    /// The finished transaction: changed runs get this revision.
+    pub fn finish(mut self) -> BaseTxn {
+        let rev = self.txn.manifest.rev;
+        for (id, mut run) in std::mem::take(&mut self.edited) {
+            run.rev = rev;
+            for row in &mut self.txn.manifest.pairs {
+                let lists = row.indexes.iter_mut().flat_map(|index| [&mut index.live, &mut index.staged]);
+                for reference in lists.chain([&mut row.live, &mut row.staged]).flatten() {
+                    if reference.id == id {
+                        reference.rev = rev;
+                    }
+                }
+                let outputs = row.indexes.iter_mut().filter_map(|index| index.merging.as_mut());
+                for merging in outputs.filter(|merging| merging.output.id == id) {
+                    merging.output.rev = rev;
+                }
+            }
+            let old = self.txn.manifest.old_data.iter_mut().chain(&mut self.txn.manifest.old_pages);
+            old.filter(|(old, _)| *old == id).for_each(|(_, old)| *old = rev);
+            self.txn.put.push((StoreName::Idx, run_key(id), encode(RowKind::Run, &run)));
+            self.txn.runs.push((id, run));
+        }
+        self.txn
+    }
+}
+
+/// Records with their key in the order of `sort`, in that order.
+pub(crate) fn sorted_by(records: Vec<Held>, sort: &str) -> Vec<(String, Held)> {
+    let fields = names(sort);
+    let mut keyed = Vec::with_capacity(records.len());
+    for record in records {
+        let mut key = String::new();
+        if sort.is_empty() {
+            key.push_str(record.id.as_str());
+        } else {
+            key_of(record.id.as_str(), record.fields.as_deref().unwrap_or("{}"), &fields, &mut key);
+        }
+        keyed.push((key, record));
+    }
+    keyed.sort_unstable_by(|a, b| (&a.0, &a.1.id).cmp(&(&b.0, &b.1.id)));
+    keyed
+}
+
+/// What an index says of a record; nothing of a tombstone, unless it finds records by id.
+pub(crate) fn entry_of(index: &str, record: &Held, at: Location) -> Option<Entry> {
+    if index == PRIMARY {
+        return Some(Entry { key: record.id.0.clone(), id: String::new(), at });
+    }
+    let fields = names(index);
+    let mut key = String::new();
+    key_of(record.id.as_str(), record.fields.as_deref()?, &fields, &mut key);
+    Some(Entry { key, id: record.id.0.clone(), at })
+}
+
+/// The fields of an index.
+fn names(joined: &str) -> Vec<String> {
+    joined.split(',').map(str::to_owned).collect()
+}
+
+/// A record by its parts.
+pub(crate) fn key(pair: &Pair, id: &RecordId) -> RecordKey {
+    RecordKey { scope: pair.0.clone(), collection: pair.1.clone(), id: id.clone() }
+}

@@ -10,6 +10,7 @@ function expect(condition: boolean, path: string, must: string): void {
 
 const isText = (value: unknown): value is string => typeof value === 'string' && value !== '';
 const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null;
+const isFields = (value: unknown): value is readonly string[] => Array.isArray(value) && value.length > 0 && value.every((name) => isText(name) && !name.includes(','));
 const isCount = (value: unknown): boolean => value === undefined || (Number.isSafeInteger(value) && Number(value) > 0);
 
 /** The worker reads the options without a page: an address must not depend on where the page is. */
@@ -23,7 +24,7 @@ function absolute(url: string, path: string): string {
 
 /** Errors: `invalid_options`, with `details.path`. */
 export function encodeOptions(options: OpenOptions): { readonly database: string; readonly optionsJson: string } {
-  const { name, user, url, auth, collections, device, schemaVersion, durability, retry, persist } = options;
+  const { name, user, url, auth, collections, device, schemaVersion, durability, retry, persist, memoryBytes } = options;
   expect(isText(name), 'name', 'must be a non-empty string');
   expect(isText(user), 'user', 'must be a non-empty string');
   expect(isText(url), 'url', 'must be an address');
@@ -31,6 +32,7 @@ export function encodeOptions(options: OpenOptions): { readonly database: string
   expect(isObject(collections) && Object.keys(collections).length > 0, 'collections', 'must name at least one collection');
   expect(durability === undefined || durability === 'strict' || durability === 'relaxed', 'durability', "must be 'strict' or 'relaxed'");
   expect(isCount(retry?.attempts), 'retry.attempts', 'must be a whole number above 0');
+  expect(isCount(memoryBytes), 'memoryBytes', 'must be a whole number above 0');
   expect(isCount(schemaVersion), 'schemaVersion', 'must be a whole number above 0');
   const refresh = auth === 'cookie' ? undefined : auth.refresh;
   const given = {
@@ -39,10 +41,13 @@ export function encodeOptions(options: OpenOptions): { readonly database: string
     url: absolute(url, 'url'),
     auth: auth === 'cookie' ? auth : { token: auth.token !== undefined, ...(refresh && { refresh: { url: absolute(refresh.url, 'auth.refresh.url') } }) },
     collections: Object.fromEntries(
-      Object.entries(collections).map(([collection, { scope = 'user:{user}', priority = 0, batch, immediate = false }]) => {
+      Object.entries(collections).map(([collection, { scope = 'user:{user}', priority = 0, batch, immediate = false, indexes = [], cluster }]) => {
         expect(Number.isSafeInteger(priority), `collections.${collection}.priority`, 'must be a whole number');
         expect(isCount(batch), `collections.${collection}.batch`, 'must be a whole number above 0');
-        return [collection, { scope, priority, batch, immediate }];
+        const fields = indexes.map((index) => (typeof index === 'string' ? [index] : index));
+        expect(fields.every(isFields), `collections.${collection}.indexes`, 'must be names of fields, or lists of them');
+        expect(cluster === undefined || isFields(cluster), `collections.${collection}.cluster`, 'must be a list of names of fields');
+        return [collection, { scope, priority, batch, immediate, indexes: fields, cluster }];
       }),
     ),
     device,
@@ -50,6 +55,7 @@ export function encodeOptions(options: OpenOptions): { readonly database: string
     durability,
     retry,
     persist,
+    memory_bytes: memoryBytes,
   };
   // What was left out is left out of the text too.
   const optionsJson = encodeObject(JSON.parse(JSON.stringify(given)), 'invalid_options', 'options');

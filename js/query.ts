@@ -7,6 +7,12 @@ import { encodeObject } from './validate.js';
 
 type RawMeta = readonly [state: RecordState, version: number, scope: string];
 
+/** From `start` on, `gone` records are replaced by those that come with it. */
+interface Splice {
+  readonly start: number | null;
+  readonly gone: number;
+}
+
 const metas = new WeakMap<object, RawMeta>();
 
 /** How a record that this package gave stands; undefined for any other object, copies included. */
@@ -79,19 +85,23 @@ export class Query<T extends object> {
 
   /**
    * Calls back with the records now and whenever they may have changed, on a microtask; of several changes in one turn only the last.
-   * Records that did not change between two calls are still new objects.
+   * A record that did not change between two calls is the same object.
    */
   subscribe(callback: (records: Stored<T>[]) => void, onError?: (error: SyncError) => void): Unsubscribe {
-    let latest: string | undefined;
+    let rows: readonly Stored<T>[] = [];
+    let waiting = false;
     let over = false;
     const deliver = (): void => {
-      const json = latest;
-      latest = undefined;
-      if (!over && json !== undefined) guarded(() => callback(decodeRows(json)));
+      waiting = false;
+      if (!over) guarded(() => callback([...rows]));
     };
     const answer = (json: string): void => {
-      if (latest === undefined) queueMicrotask(deliver);
-      latest = json;
+      const { start, gone } = JSON.parse(json) as Splice;
+      const fresh = decodeRows<T>(json);
+      // Without a start it is the whole answer: the first one, or that of an engine that was started again.
+      rows = start === null ? fresh : [...rows.slice(0, start), ...fresh, ...rows.slice(start + gone)];
+      if (!waiting) queueMicrotask(deliver);
+      waiting = true;
     };
     const fail = (error: unknown): void => queueMicrotask(() => void (over || guarded(() => onError?.(toSyncError(error)))));
     this.#before();

@@ -18,6 +18,8 @@ export interface OpenOptions {
   /** `strict` (default): a resolved write has reached the disk. `relaxed`: it has reached the operating system. */
   readonly durability?: 'strict' | 'relaxed';
   readonly retry?: { readonly attempts?: number };
+  /** Memory for stored records and index pages, bytes. Default 32 MB; data may be any size. */
+  readonly memoryBytes?: number;
   /** `true` (default): whichever worker controls the page flushes when the page is gone. The app registers that worker. */
   readonly serviceWorker?: boolean | ServiceWorkerRegistration;
   /** `auto` (default): ask the browser to keep the data at the first write. */
@@ -42,6 +44,10 @@ export interface CollectionOptions {
   readonly batch?: number;
   /** Send at once instead of 250 ms after the last write. */
   readonly immediate?: boolean;
+  /** Fields that queries filter or order by: a name, or a list of names for a compound index. May change at any time. */
+  readonly indexes?: readonly (string | readonly string[])[];
+  /** Records that agree in these fields are stored together: `['supplier_id', 'date']` makes reading one supplier's fast. */
+  readonly cluster?: readonly string[];
 }
 
 // ---- records -------------------------------------------------------------------------------------------------------

@@ -44,6 +44,10 @@ fn listener(hooks: &JsValue) -> Rc<Hooks> {
     hooks
 }
 
+fn parse_query(text: &str) -> Result<Query, SyncError> {
+    Ok(Query::parse(text)?)
+}
+
 fn no_write() -> SyncError {
     SyncError::new("invalid_record", "This is no write: {op, collection, scope, id, fields}.")
 }
@@ -99,17 +103,27 @@ impl Replica {
 
     pub fn get(&self, collection: String, scope: Option<String>, id: String) -> Promise {
         let replica = Rc::clone(&self.driver.replica);
-        promise(async move { Ok(replica.get(&collection, scope.as_deref(), &id)?.into()) })
+        promise(async move { Ok(replica.get(&collection, scope.as_deref(), &id).await?.into()) })
     }
 
     pub fn query(&self, query_json: String) -> Promise {
         let replica = Rc::clone(&self.driver.replica);
-        promise(async move { Ok(replica.query(&Query::parse(&query_json)?)?.to_json().into()) })
+        promise(async move { Ok(replica.query(&parse_query(&query_json)?).await?.to_json().into()) })
+    }
+
+    pub fn count(&self, query_json: String) -> Promise {
+        let replica = Rc::clone(&self.driver.replica);
+        promise(async move { Ok((replica.count(&parse_query(&query_json)?).await? as f64).into()) })
+    }
+
+    pub fn explain(&self, query_json: String) -> Promise {
+        let replica = Rc::clone(&self.driver.replica);
+        promise(async move { Ok(replica.explain(&parse_query(&query_json)?)?.into()) })
     }
 
     pub fn watch(&self, query_json: &str, callback: Function) -> Result<u32, JsValue> {
-        let query = Query::parse(query_json).map_err(|error| error::thrown(error.into()))?;
-        self.driver.replica.query(&query).map_err(error::thrown)?;
+        let query = parse_query(query_json).map_err(error::thrown)?;
+        self.driver.replica.check_query(&query).map_err(error::thrown)?;
         Ok(self.driver.watch(query, callback))
     }
     pub fn unwatch(&self, watch: u32) {
@@ -148,7 +162,7 @@ impl Replica {
 
     pub fn outbox(&self) -> Promise {
         let replica = Rc::clone(&self.driver.replica);
-        promise(async move { Ok(to_json(&replica.outbox()).into()) })
+        promise(async move { Ok(to_json(&replica.outbox().await?).into()) })
     }
     pub fn outbox_retry(&self, entry: f64) -> Promise {
         let replica = Rc::clone(&self.driver.replica);

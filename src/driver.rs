@@ -12,9 +12,10 @@ use crate::timer::Signal;
 use js_sys::Function;
 use landfall_core::schedule::Trigger;
 use landfall_core::settle::Event;
+use landfall_protocol::Map;
 use landfall_protocol::codec::{ToJson, from_json};
-use landfall_protocol::{CollectionName, Map, Set};
-use landfall_replica::{Change, Host, Query, Replica, SyncError};
+use landfall_replica::db::Touched;
+use landfall_replica::{Change, Host, LiveQuery, Query, Replica, SyncError};
 use landfall_storage::{Durability, Key, RowKind, RowStore, StoreName, Txn};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -25,9 +26,11 @@ const OPTIONS: &str = "options";
 const FOREGROUND: &str = "foreground";
 
 struct Watch {
-    query: Query,
     callback: Function,
-    last: String,
+    /// `None` while it is being brought up to date.
+    live: Option<LiveQuery>,
+    /// What changed since.
+    due: Touched,
 }
 
 /// One replica with its loop and listeners.
@@ -97,7 +100,7 @@ impl Driver {
             if let Some(driver) = this.upgrade()
                 && !driver.draining.replace(true)
             {
-                spawn_local(async move { driver.drain() });
+                spawn_local(async move { driver.drain().await });
             }
         }));
         let this = Rc::downgrade(self);
@@ -178,9 +181,12 @@ impl Driver {
     pub(crate) fn watch(self: &Rc<Self>, query: Query, callback: Function) -> u32 {
         let id = self.next_watch.get();
         self.next_watch.set(id + 1);
-        self.watches.borrow_mut().insert(id, Watch { query, callback, last: String::new() });
+        // Of a new one all is due.
+        let mut due = Touched::default();
+        due.whole.insert(query.collection.clone());
+        self.watches.borrow_mut().insert(id, Watch { callback, live: Some(LiveQuery::new(query)), due });
         let this = Rc::clone(self);
-        spawn_local(async move { this.answer(|watch, _| watch == id) });
+        spawn_local(async move { this.update(id).await });
         id
     }
 
@@ -188,31 +194,81 @@ impl Driver {
         self.watches.borrow_mut().remove(&id);
     }
 
-    /// Runs the queries that `due` picks, and tells those whose answer is another one than before.
-    fn answer(&self, due: impl Fn(u32, &Query) -> bool) {
-        let ids: Vec<u32> =
-            self.watches.borrow().iter().filter(|(id, watch)| due(**id, &watch.query)).map(|(id, _)| *id).collect();
-        for id in ids {
+    /// Brings one live query up to date and tells its listener.
+    async fn update(&self, id: u32) {
+        loop {
+            let (mut live, due) = {
+                let mut watches = self.watches.borrow_mut();
+                let Some(watch) = watches.get_mut(&id) else { return };
+                if watch.due.whole.is_empty() && watch.due.records.is_empty() {
+                    return;
+                }
+                // Whoever has it looks again when it is done.
+                let Some(live) = watch.live.take() else { return };
+                (live, std::mem::take(&mut watch.due))
+            };
+            let result = self.replica.live_changed(&mut live, &due).await;
             let told = {
                 let mut watches = self.watches.borrow_mut();
-                let Some(watch) = watches.get_mut(&id) else { continue };
-                let Ok(rows) = self.replica.query(&watch.query) else { continue };
-                let text = rows.to_json();
-                if text == watch.last {
-                    continue;
+                let Some(watch) = watches.get_mut(&id) else { return };
+                let told = result.is_ok().then(|| live.news()).flatten();
+                if result.is_err() {
+                    // Asked again with the next change; what is wrong shows in the status.
+                    watch.due.whole.insert(live.query.collection.clone());
                 }
-                watch.last.clone_from(&text);
-                (watch.callback.clone(), text)
+                watch.live = Some(live);
+                told.map(|text| (watch.callback.clone(), text))
             };
-            // A listener that throws has reported itself to its own page.
-            let _ = told.0.call1(&JsValue::UNDEFINED, &JsValue::from_str(&told.1));
+            if let Some((callback, text)) = told {
+                // A listener that throws has reported itself to its own page.
+                let _ = callback.call1(&JsValue::UNDEFINED, &JsValue::from_str(&text));
+            }
+            if result.is_err() {
+                return;
+            }
         }
     }
 
-    /// Tells JavaScript what happened since the last time.
-    fn drain(&self) {
-        self.draining.set(false);
-        let (changes, touched) = self.replica.take_changes();
+    /// Live queries whose answer may have changed.
+    async fn update_all(&self, touched: &Touched) {
+        let mut ids = Vec::new();
+        for (id, due) in self.affected(touched) {
+            if let Some(watch) = self.watches.borrow_mut().get_mut(&id) {
+                watch.due.merge(due);
+                ids.push(id);
+            }
+        }
+        for id in ids {
+            self.update(id).await;
+        }
+    }
+
+    /// Which part of a change each live query must know.
+    fn affected(&self, touched: &Touched) -> Vec<(u32, Touched)> {
+        let mut affected = Vec::new();
+        for (id, watch) in self.watches.borrow().iter() {
+            let due = Touched { whole: touched.whole.clone(), records: touched.records.clone(), ..Touched::default() };
+            let concerns = watch.live.as_ref().is_none_or(|live| touched.collections.contains(&live.query.collection));
+            if concerns {
+                affected.push((*id, due));
+            }
+        }
+        affected
+    }
+
+    /// Tells JavaScript what happened since the last time, until nothing is left to tell.
+    async fn drain(&self) {
+        loop {
+            let (changes, touched) = self.replica.take_changes();
+            if changes.is_empty() && touched.is_empty() {
+                self.draining.set(false);
+                return;
+            }
+            self.tell(changes, touched).await;
+        }
+    }
+
+    async fn tell(&self, changes: Vec<Change>, touched: Touched) {
         let hooks = Rc::clone(&self.replica.host.hooks);
         let mut status = touched.outbox;
         for change in changes {
@@ -228,22 +284,19 @@ impl Driver {
                     }
                     hooks.event(&text);
                 }
-                Change::Event(event) => self.event(&event),
+                Change::Event(event) => self.event(&event).await,
             }
         }
         if !touched.collections.is_empty() {
-            let collections: Set<CollectionName> = touched.collections;
-            self.answer(|_, query| collections.contains(&query.collection));
-            hooks.event(&convert::object(&[("type", &"change"), ("collections", &collections)]));
-        } else if touched.outbox {
-            self.answer(|_, _| true);
+            self.update_all(&touched).await;
+            hooks.event(&convert::object(&[("type", &"change"), ("collections", &touched.collections)]));
         }
         if status {
             hooks.event(&convert::object(&[("type", &"status"), ("status", &self.replica.status())]));
         }
     }
 
-    fn event(&self, event: &Event) {
+    async fn event(&self, event: &Event) {
         let hooks = &self.replica.host.hooks;
         match event {
             Event::Applied { entries } => hooks.event(&convert::object(&[("type", &"applied"), ("entries", entries)])),
@@ -253,7 +306,7 @@ impl Driver {
                 }
             }
             Event::Parked { row } => {
-                for entry in self.replica.parked(row) {
+                for entry in self.replica.parked(row).await {
                     hooks.event(&convert::object(&[("type", &"rejected"), ("entry", &entry)]));
                 }
             }

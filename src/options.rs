@@ -4,6 +4,7 @@ use landfall_core::{CollectionConfig, Config};
 use landfall_protocol::codec::{FromJson, Reader};
 use landfall_protocol::{CollectionName, Map, limits};
 use landfall_replica::Settings;
+use landfall_storage::{Declared, Schema};
 
 /// `auth`: tokens (from the page, or by a refresh address), or cookies only.
 #[derive(Clone, Debug)]
@@ -48,9 +49,18 @@ pub(crate) struct Collection {
     priority: i32,
     batch: Option<usize>,
     immediate: bool,
+    indexes: Vec<Vec<String>>,
+    cluster: Option<Vec<String>>,
 }
 
-landfall_protocol::wire_in!(Collection { scope: Keep, priority: Keep, batch: Keep, immediate: Keep });
+landfall_protocol::wire_in!(Collection {
+    scope: Keep,
+    priority: Keep,
+    batch: Keep,
+    immediate: Keep,
+    indexes: Keep,
+    cluster: Keep
+});
 
 #[derive(Clone, Debug)]
 pub(crate) struct Retry {
@@ -71,6 +81,7 @@ pub(crate) struct Options {
     pub(crate) schema_version: Option<u32>,
     pub(crate) durability: Option<String>,
     pub(crate) retry: Option<Retry>,
+    pub(crate) memory_bytes: Option<usize>,
 }
 
 landfall_protocol::wire_in!(Options {
@@ -82,7 +93,8 @@ landfall_protocol::wire_in!(Options {
     device: Keep,
     schema_version: Keep,
     durability: Keep,
-    retry: Keep
+    retry: Keep,
+    memory_bytes: Keep
 });
 
 impl Options {
@@ -111,6 +123,18 @@ impl Options {
         config
     }
 
+    fn schema(&self) -> Schema {
+        let mut schema = Schema::new();
+        for (name, collection) in &self.collections {
+            let declared = Declared {
+                indexes: collection.indexes.clone(),
+                cluster: collection.cluster.clone().unwrap_or_default(),
+            };
+            schema.insert(CollectionName(name.clone()), declared);
+        }
+        schema
+    }
+
     pub(crate) fn settings(&self, patient: bool) -> Settings {
         let (refresh_url, cookie_auth) = match &self.auth {
             Auth::Token(tokens) => (tokens.refresh.as_ref().map(|refresh| refresh.url.clone()), false),
@@ -122,6 +146,8 @@ impl Options {
             cookie_auth,
             relaxed: self.durability.as_deref() == Some("relaxed"),
             patient,
+            schema: self.schema(),
+            memory_bytes: self.memory_bytes.unwrap_or(0),
         }
     }
 }

@@ -13,7 +13,6 @@ pub mod fixup;
 pub mod lanes;
 pub mod plan;
 pub mod plant;
-pub mod pull;
 pub mod recover;
 pub mod retry;
 pub mod rows;

@@ -1,135 +1,53 @@
-//! The base in memory: the records of the live segments, by pair, as opaque text.
+//! The base for the outbox's rules: server state by key, read from the rows that are in memory.
 
-use landfall_core::pull::{Manifest, Segment, SegmentRecord};
 use landfall_core::{Base, BaseRecord};
 use landfall_protocol::codec::from_json;
-use landfall_protocol::{Epoch, Fields, Json, Map, Pair, Position, RecordId, RecordKey, RecordSum, Set, Version};
+use landfall_protocol::{Epoch, Fields, Pair, Position, RecordKey, Version};
+use landfall_storage::Records;
+use landfall_storage::segment::Block;
+use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
 
-/// A record or tombstone as pulled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
-    pub version: Version,
-    /// `None`: deleted.
-    pub fields: Option<Json>,
-}
-
-/// One pair's records and the sum over its live ones.
+/// [`Records`], as the rules ask for them. An answer that misses rows is "nothing", and the miss is noted: whoever ran
+/// the rule reads what was missed and runs it again (`Replica::fetch_missed`).
 #[derive(Clone, Debug, Default)]
-pub struct PairBase {
-    pub records: Map<RecordId, Held>,
-    pub sum: RecordSum,
-    /// Segments that are in `records`, in order.
-    loaded: Vec<u64>,
-}
+pub struct PagedBase(pub Records);
 
-impl PairBase {
-    fn put(&mut self, record: SegmentRecord) {
-        if let Some(old) = self.records.get(&record.id)
-            && old.fields.is_some()
-        {
-            self.sum.remove(&record.id, old.version);
-        }
-        if record.fields.is_some() {
-            self.sum.add(&record.id, record.version);
-        }
-        self.records.insert(record.id, Held { version: record.version, fields: record.fields });
+impl Deref for PagedBase {
+    type Target = Records;
+    fn deref(&self) -> &Records {
+        &self.0
+    }
+}
+impl DerefMut for PagedBase {
+    fn deref_mut(&mut self) -> &mut Records {
+        &mut self.0
     }
 }
 
-/// All pairs, and the manifest that they follow.
-#[derive(Clone, Debug, Default)]
-pub struct MemoryBase {
-    pub manifest: Manifest,
-    pub pairs: Map<Pair, PairBase>,
-}
-
-impl MemoryBase {
-    /// Segments that a new manifest needs and this memory lacks, by pair; pairs that must start from nothing first.
-    pub fn missing(&self, manifest: &Manifest) -> Vec<(Pair, Vec<u64>)> {
-        let mut missing = Vec::new();
-        for row in &manifest.pairs {
-            let wanted: Vec<u64> = row.live.iter().map(|segment| segment.id).collect();
-            let loaded = self.pairs.get(&row.pair).map_or(&[][..], |pair| &pair.loaded);
-            if wanted.len() >= loaded.len() && wanted[..loaded.len()] == *loaded {
-                if wanted.len() > loaded.len() {
-                    missing.push((row.pair.clone(), wanted[loaded.len()..].to_vec()));
-                }
-            } else {
-                missing.push((row.pair.clone(), wanted));
-            }
-        }
-        missing
+impl PagedBase {
+    /// The segment and slot of a record or tombstone.
+    pub fn held(&self, key: &RecordKey) -> Option<(Rc<Block>, usize)> {
+        let row = self.0.manifest.pair(&key.pair())?;
+        let (at, block) = self.0.find(row, false, key.id.as_str()).ok()??;
+        Some((block, at.slot as usize))
     }
-
-    /// Takes a new manifest and the segments that [`Self::missing`] named. Returns the pairs that changed.
-    ///
-    /// `compacted`: the records did not change, only where they are.
-    pub fn adopt(&mut self, manifest: Manifest, mut segments: Map<u64, Segment>) -> Set<Pair> {
-        let mut changed = Set::new();
-        let known: Set<&Pair> = manifest.pairs.iter().map(|row| &row.pair).collect();
-        let gone: Vec<Pair> = self.pairs.keys().filter(|pair| !known.contains(pair)).cloned().collect();
-        for pair in gone {
-            self.pairs.remove(&pair);
-            changed.insert(pair);
-        }
-        for (pair, wanted) in self.missing(&manifest) {
-            let live = manifest.pair(&pair).map_or(0, |row| row.live.len());
-            let held = self.pairs.entry(pair.clone()).or_default();
-            if wanted.len() == live {
-                *held = PairBase::default();
-            }
-            for id in wanted {
-                if let Some(segment) = segments.remove(&id) {
-                    for record in segment.records {
-                        held.put(record);
-                    }
-                }
-                held.loaded.push(id);
-            }
-            changed.insert(pair);
-        }
-        for row in &manifest.pairs {
-            let held = self.pairs.entry(row.pair.clone()).or_default();
-            if row.live.is_empty() && !held.loaded.is_empty() {
-                *held = PairBase::default();
-                changed.insert(row.pair.clone());
-            }
-            if self.manifest.pair(&row.pair).and_then(|old| old.covered) != row.covered {
-                changed.insert(row.pair.clone());
-            }
-        }
-        self.manifest = manifest;
-        changed
-    }
-
-    /// A compaction moved records without changing them: remember where they are now.
-    pub fn moved(&mut self, manifest: Manifest) {
-        for row in &manifest.pairs {
-            if let Some(held) = self.pairs.get_mut(&row.pair) {
-                held.loaded = row.live.iter().map(|segment| segment.id).collect();
-            }
-        }
-        self.manifest = manifest;
-    }
-
-    pub fn held(&self, key: &RecordKey) -> Option<&Held> {
-        self.pairs.get(&key.pair())?.records.get(&key.id)
+    pub fn version(&self, key: &RecordKey) -> Option<Version> {
+        self.held(key).map(|(block, slot)| block.version(slot))
     }
 }
 
-impl Base for MemoryBase {
+impl Base for PagedBase {
     fn base(&self, key: &RecordKey) -> Option<BaseRecord> {
-        let held = self.held(key)?;
-        let fields: Fields = match &held.fields {
-            Some(text) => from_json(text.text()).unwrap_or_default(),
-            None => Fields::new(),
-        };
-        Some(BaseRecord { version: held.version, deleted: held.fields.is_none(), fields })
+        let (block, slot) = self.held(key)?;
+        let text = block.fields(slot);
+        let fields: Fields = text.and_then(from_json).unwrap_or_default();
+        Some(BaseRecord { version: block.version(slot), deleted: text.is_none(), fields })
     }
     fn covered(&self, pair: &Pair) -> Option<Position> {
-        self.manifest.pair(pair)?.covered
+        self.0.manifest.pair(pair)?.covered
     }
     fn epoch(&self) -> Option<&Epoch> {
-        self.manifest.epoch.as_ref()
+        self.0.manifest.epoch.as_ref()
     }
 }

@@ -1,17 +1,17 @@
 //! Rows ⇄ state: loading, catching up with other contexts, and committing plans.
 
-use crate::base::MemoryBase;
+use crate::base::PagedBase;
 use crate::host::{Host, Notice};
 use landfall_core::State;
 use landfall_core::plan::OutboxTxn;
 use landfall_core::plant::{Plant, planted};
-use landfall_core::pull::{BaseTxn, Manifest, Segment};
 use landfall_core::rows::{ClientRow, ConflictRow, Descriptor, LogRow, ParkedRow, SettledRow};
 use landfall_core::settle::Event;
 use landfall_protocol::codec::ToJson;
 use landfall_protocol::{CollectionName, EntryId, Map, Outcome, Pair, RecordKey, Set, UnixMillis};
 use landfall_storage::{
-    CommitError, Durability, Key, ReadError, RowError, RowKind, RowOp, RowStore, StoreName, Txn, decode, encode,
+    BaseTxn, CommitError, Durability, Key, Manifest, ReadError, RowError, RowId, RowKind, RowOp, RowStore, StoreName,
+    Txn, decode, encode,
 };
 
 pub const CLIENT: &str = "client";
@@ -32,7 +32,7 @@ landfall_protocol::wire_out!(Quarantined { store: Need, key: Need, why: Need });
 #[derive(Clone, Debug)]
 pub struct Db {
     pub state: State,
-    pub base: MemoryBase,
+    pub base: PagedBase,
     pub conflicts: Map<String, ConflictRow>,
     /// Exact texts of the two ordering rows as last read.
     pub client_text: Option<String>,
@@ -46,17 +46,37 @@ pub struct Db {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Touched {
     pub collections: Set<CollectionName>,
+    /// Of these anything may have changed.
+    pub whole: Set<CollectionName>,
+    /// Of the others these records.
+    pub records: Set<RecordKey>,
     pub outbox: bool,
     /// What other contexts settled: their listeners may be gone, a service worker has none.
     pub events: Vec<Event>,
 }
 
+/// Records that are named one by one; of more, their collections are.
+const NAMED_MAX: usize = 1_000;
+
 impl Touched {
     pub fn keys(&mut self, keys: impl IntoIterator<Item = RecordKey>) {
-        self.collections.extend(keys.into_iter().map(|key| key.collection));
+        for key in keys {
+            self.collections.insert(key.collection.clone());
+            if self.records.len() < NAMED_MAX {
+                self.records.insert(key);
+            } else {
+                self.whole.insert(key.collection);
+            }
+        }
+    }
+    pub fn pair(&mut self, pair: &Pair) {
+        self.collections.insert(pair.1.clone());
+        self.whole.insert(pair.1.clone());
     }
     pub fn merge(&mut self, other: Self) {
         self.collections.extend(other.collections);
+        self.whole.extend(other.whole);
+        self.keys(other.records);
         self.outbox |= other.outbox;
         self.events.extend(other.events);
     }
@@ -72,7 +92,6 @@ struct News {
     manifest: Option<Option<String>>,
     /// Changed rows of the outbox by key; `None` = gone.
     outbox: Map<String, Option<String>>,
-    segments: Map<u64, String>,
     log: Vec<(u64, String)>,
 }
 
@@ -80,7 +99,7 @@ impl Db {
     pub fn new(client: ClientRow) -> Self {
         Self {
             state: State::new(client),
-            base: MemoryBase::default(),
+            base: PagedBase::default(),
             conflicts: Map::new(),
             client_text: None,
             manifest_text: None,
@@ -142,19 +161,19 @@ impl Db {
         if let Some(text) = news.manifest {
             let manifest = match text.as_deref().map(|text| decode::<Manifest>(RowKind::Manifest, text)) {
                 Some(Ok(manifest)) => manifest,
-                Some(Err(_)) | None => Manifest { next_segment: 1, ..Manifest::default() },
+                Some(Err(_)) | None => Manifest { next_row: 1, ..Manifest::default() },
             };
-            let mut segments = Map::new();
-            for (id, text) in news.segments {
-                match decode::<Segment>(RowKind::Segment, &text) {
-                    Ok(segment) => {
-                        segments.insert(id, segment);
-                    }
-                    Err(error) => self.quarantine(StoreName::Seg, &id.to_string(), error),
+            for row in &manifest.pairs {
+                // Of what another context pulled only the pair is known.
+                let old = self.base.manifest.pair(&row.pair);
+                if old.is_none_or(|old| old.covered != row.covered || old.sum != row.sum) {
+                    touched.pair(&row.pair);
                 }
             }
-            let pairs = self.base.adopt(manifest, segments);
-            touched.collections.extend(pairs.into_iter().map(|Pair(_, collection)| collection));
+            for row in self.base.manifest.pairs.iter().filter(|row| manifest.pair(&row.pair).is_none()) {
+                touched.pair(&row.pair);
+            }
+            self.base.manifest = manifest;
             self.manifest_text = text;
         }
         touched
@@ -256,13 +275,13 @@ impl Db {
         txn.expect(StoreName::Meta, Key::text(MANIFEST), self.manifest_text.clone());
         let manifest = encode(RowKind::Manifest, &plan.manifest);
         txn.put(StoreName::Meta, Key::text(MANIFEST), manifest.clone());
-        for (id, segment) in &plan.put {
-            txn.put(StoreName::Seg, Key::Number(*id), encode(RowKind::Segment, segment));
+        for (store, key, row) in &plan.put {
+            txn.put(*store, key.clone(), row.clone());
         }
-        for id in &plan.delete {
+        for (store, key) in &plan.delete {
             // What can't be read is kept for whoever mends it.
-            if !self.quarantined.contains_key(&(StoreName::Seg, id.to_string())) {
-                txn.delete(StoreName::Seg, Key::Number(*id));
+            if !self.quarantined.contains_key(&(*store, key.to_string())) {
+                txn.delete(*store, key.clone());
             }
         }
         (txn, manifest)
@@ -324,40 +343,6 @@ async fn try_refresh<H: Host>(host: &H, db: &std::cell::RefCell<Db>) -> Result<O
         }
     }
     if manifest != known_manifest {
-        let fresh = manifest.as_deref().and_then(|text| decode::<Manifest>(RowKind::Manifest, text).ok());
-        let wanted: Vec<u64> = match &fresh {
-            Some(fresh) => db.borrow().base.missing(fresh).into_iter().flat_map(|(_, ids)| ids).collect(),
-            None => Vec::new(),
-        };
-        let many = wanted.len() > 16;
-        let whole: Map<u64, String> = if many {
-            let low = wanted.iter().min().copied().unwrap_or(0);
-            let high = wanted.iter().max().copied().unwrap_or(0);
-            let rows = range(rows, StoreName::Seg, Key::Number(low), Key::Number(high)).await?;
-            rows.into_iter()
-                .filter_map(|(key, row)| if let Key::Number(id) = key { Some((id, row)) } else { None })
-                .collect()
-        } else {
-            Map::new()
-        };
-        for id in wanted {
-            let row = match whole.get(&id) {
-                Some(row) => Some(row.clone()),
-                None => rows.get(StoreName::Seg, &Key::Number(id)).await?,
-            };
-            match row {
-                Some(row) => {
-                    news.segments.insert(id, row);
-                }
-                None => {
-                    // Compacted away meanwhile, or lost: the newest manifest knows.
-                    if rows.get(StoreName::Meta, &Key::text(MANIFEST)).await? != manifest {
-                        return Ok(None);
-                    }
-                    news.segments.insert(id, String::new());
-                }
-            }
-        }
         news.manifest = Some(manifest);
     }
     let mut db = db.borrow_mut();
@@ -471,27 +456,60 @@ pub async fn commit_base<H: Host>(host: &H, db: &std::cell::RefCell<Db>, plan: B
         host.notice(&Notice::Base { rev: db.borrow().base.manifest.rev });
         return Committing::Done(touched);
     }
-    let fresh: Set<u64> = plan.put.iter().map(|(id, _)| *id).collect();
-    let missing = db.borrow().base.missing(&plan.manifest);
-    if plan.name == "compaction" {
+    for pair in plan.flipped.iter().chain(&plan.removed) {
+        touched.pair(pair);
+    }
+    {
         let mut db = db.borrow_mut();
-        db.base.moved(plan.manifest);
-        db.manifest_text = Some(text);
-    } else if missing.iter().any(|(_, ids)| ids.iter().any(|id| !fresh.contains(id))) {
-        // Staged rows of earlier pages are not in memory: the flip reads them.
-        match refresh(host, db).await {
-            Ok(more) => touched.merge(more),
-            // The rows are stored; the next step reads them.
-            Err(_) => host.wake(),
-        }
-    } else {
-        let mut db = db.borrow_mut();
-        let pairs = db.base.adopt(plan.manifest, plan.put.into_iter().collect());
-        touched.collections.extend(pairs.into_iter().map(|Pair(_, collection)| collection));
+        db.base.adopt(&plan);
         db.manifest_text = Some(text);
     }
+    touched.keys(plan.changed);
     host.notice(&Notice::Base { rev: db.borrow().base.manifest.rev });
     Committing::Done(touched)
+}
+
+/// Reads rows of the base that a computation missed. Rows that the manifest in memory does not mean, or that are not
+/// there, make it read the manifest again.
+pub async fn fetch<H: Host>(host: &H, db: &std::cell::RefCell<Db>, missing: Vec<RowId>) -> Result<Fetched, ReadError> {
+    let places: Vec<(StoreName, Key)> = missing.iter().map(|id| id.place()).collect();
+    let rows = host.rows().get_many(&places).await?;
+    let rev = db.borrow().base.manifest.rev;
+    let mut fetched = Fetched::default();
+    let mut absent = Vec::new();
+    for (id, text) in missing.into_iter().zip(rows) {
+        let given = db.borrow().base.give(id, text);
+        match given {
+            Ok(true) => {}
+            Ok(false) => absent.push(id),
+            Err(error) => {
+                let (store, key) = id.place();
+                db.borrow_mut().quarantine(store, &key.to_string(), error);
+                fetched.damaged.push(id);
+            }
+        }
+    }
+    if !absent.is_empty() {
+        fetched.touched = refresh(host, db).await?;
+        for id in absent {
+            // The newest manifest names it, and it is not there.
+            if db.borrow().base.manifest.rev == rev && db.borrow().base.owner(id).is_some() {
+                db.borrow().base.mark_broken(id);
+                let (store, key) = id.place();
+                db.borrow_mut().quarantine(store, &key.to_string(), RowError::Header);
+                fetched.damaged.push(id);
+            }
+        }
+    }
+    Ok(fetched)
+}
+
+/// What came of reading missed rows.
+#[derive(Debug, Default)]
+pub struct Fetched {
+    pub touched: Touched,
+    /// Rows that can't be used.
+    pub damaged: Vec<RowId>,
 }
 
 /// Commits, and finds out what became of a commit of unknown fate: the ordering row says it.

@@ -10,6 +10,7 @@ pub mod base;
 pub mod db;
 pub mod error;
 pub mod host;
+mod live_query;
 mod query;
 mod report;
 mod sync;
@@ -17,7 +18,8 @@ mod write;
 
 pub use error::{CODES, SyncError};
 pub use host::{Host, HttpRequest, HttpResponse, LockWait, NetworkError, Notice, Task, Token};
-pub use query::{Condition, Order, Query, Rows};
+pub use live_query::LiveQuery;
+pub use query::{Condition, Order, Query, Row, Rows};
 pub use report::{Change, FlushReport, OutboxItem, Status, SyncReport};
 pub use write::{WriteAnswer, WriteKind, WriteOp, Written};
 
@@ -26,7 +28,9 @@ use landfall_core::rows::{ClientRow, Entry};
 use landfall_core::schedule::{Intervals, Schedule, Trigger};
 use landfall_core::{Config, State};
 use landfall_protocol::{ClientId, Map, RecordKey, UnixMillis};
-use landfall_storage::{CommitError, Durability, Key, RowKind, RowStore, StoreName, Txn, decode, encode};
+use landfall_storage::{
+    CommitError, Durability, Key, Manifest, RowId, RowKind, RowStore, Schema, StoreName, Txn, decode, encode,
+};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -48,6 +52,10 @@ pub struct Settings {
     pub cookie_auth: bool,
     /// Log appends are `relaxed`.
     pub relaxed: bool,
+    /// What the app declared of its collections' storage.
+    pub schema: Schema,
+    /// Memory for rows of the base, bytes; 0: the default.
+    pub memory_bytes: usize,
     /// Waits for locks instead of leaving the work to their holder (the service worker).
     pub patient: bool,
 }
@@ -84,6 +92,8 @@ pub struct Replica<H: Host> {
     /// Requests of this context that are under way.
     pub(crate) running: Cell<u32>,
     pub(crate) needs_foreground: Cell<bool>,
+    /// Rows of the base that turned out to be damaged and are not dealt with yet.
+    pub(crate) damaged: RefCell<Vec<RowId>>,
 }
 
 impl<H: Host> Replica<H> {
@@ -91,7 +101,11 @@ impl<H: Host> Replica<H> {
     pub async fn open(host: H, config: Config, settings: Settings) -> Result<Rc<Self>, SyncError> {
         let now = host.now();
         let first = first_client(&host, &config.user);
-        let db = RefCell::new(Db::new(first.clone()));
+        let mut db = Db::new(first.clone());
+        if settings.memory_bytes > 0 {
+            db.base.budget = settings.memory_bytes;
+        }
+        let db = RefCell::new(db);
         let intervals =
             Intervals { debounce: config.push_debounce_ms, push: config.push_every_ms, pull: config.pull_every_ms };
         let relaxed = settings.relaxed;
@@ -120,6 +134,7 @@ impl<H: Host> Replica<H> {
             queued: RefCell::default(),
             queued_count: Cell::new(0),
             needs_foreground: Cell::new(false),
+            damaged: RefCell::default(),
         });
         replica.ensure_rows(first).await?;
         // Also what an earlier life of this context set aside: nobody may have heard of it then.
@@ -158,9 +173,8 @@ impl<H: Host> Replica<H> {
             let client = rows.get(StoreName::Meta, &Key::text(CLIENT)).await?;
             let manifest = rows.get(StoreName::Meta, &Key::text(MANIFEST)).await?;
             let client_fine = client.as_deref().is_some_and(|text| decode::<ClientRow>(RowKind::Client, text).is_ok());
-            let manifest_fine = manifest
-                .as_deref()
-                .is_none_or(|text| decode::<landfall_core::pull::Manifest>(RowKind::Manifest, text).is_ok());
+            let manifest_fine =
+                manifest.as_deref().is_none_or(|text| decode::<Manifest>(RowKind::Manifest, text).is_ok());
             if client_fine && manifest_fine {
                 return Ok(());
             }
@@ -185,12 +199,8 @@ impl<H: Host> Replica<H> {
                 txn.expect(StoreName::Meta, Key::text(MANIFEST), Some(broken.clone()));
                 let key = format!("{QUARANTINE}manifest/{:016x}", self.host.random());
                 txn.put(StoreName::Meta, Key::text(key), broken);
-                let last = rows.range(StoreName::Seg, &Key::Number(0), &Key::Number(u64::MAX >> 11), 1_000_000).await?;
-                let next_segment = match last.last() {
-                    Some((Key::Number(id), _)) => id + 1,
-                    _ => 1,
-                };
-                let fresh = landfall_core::pull::Manifest { next_segment, ..Default::default() };
+                // Rows that only the broken one named stay where they are; new ones get other numbers.
+                let fresh = Manifest { next_row: self.host.now().get() << 8, ..Manifest::default() };
                 txn.put(StoreName::Meta, Key::text(MANIFEST), encode(RowKind::Manifest, &fresh));
             }
             match rows.commit(txn).await {
@@ -206,6 +216,32 @@ impl<H: Host> Replica<H> {
         let touched = refresh(&self.host, &self.db).await?;
         self.changed(touched);
         Ok(())
+    }
+
+    /// Reads what the last computation missed. False: nothing, so its result stands.
+    pub(crate) async fn fetch_missed(&self) -> Result<bool, SyncError> {
+        let missing = self.db.borrow().base.missing();
+        if missing.is_empty() {
+            return Ok(false);
+        }
+        let fetched = db::fetch(&self.host, &self.db, missing).await?;
+        self.changed(fetched.touched);
+        if !fetched.damaged.is_empty() {
+            self.damaged.borrow_mut().extend(fetched.damaged);
+            self.push_change(Change::Status);
+            self.trigger(Trigger::Remote);
+        }
+        Ok(true)
+    }
+
+    /// Reads every row of the base into memory, as far as the budget goes.
+    pub async fn warm(&self) -> Result<(), SyncError> {
+        loop {
+            self.db.borrow().base.touch_all();
+            if !self.fetch_missed().await? {
+                return Ok(());
+            }
+        }
     }
 
     /// Another context said something: look at the rows.

@@ -1,68 +1,107 @@
 //! Reading: one record, or those of a collection that fit a condition, as JSON text.
 //!
-//! A record whose text needs no patch is handed out as the text it was pulled with.
+//! The base is searched by [`Search`]; records with something of this client's over their base are looked at here, and
+//! both are put in order together. A record whose text needs no patch is handed out as the text it was pulled with.
 
 use crate::Replica;
 use crate::db::Db;
 use crate::error::SyncError;
 use crate::host::Host;
 use landfall_core::view::{self, RecordState};
-use landfall_protocol::codec::{FromJson, Reader, to_json};
+use landfall_protocol::codec::{ToJson, to_json, write_string};
 use landfall_protocol::map::sorted;
-use landfall_protocol::{CollectionName, Fields, Json, Pair, RecordId, RecordKey, Scope, Set, Value, Version};
-use landfall_storage::query::Cursor;
-use std::borrow::Cow;
-use std::cmp::Ordering;
+use landfall_protocol::{CollectionName, Fields, Pair, RecordId, RecordKey, Scope, Set, Version};
+use landfall_storage::PairRow;
+use landfall_storage::query::explain::explain;
+use landfall_storage::query::{Cursor, Filter};
+use landfall_storage::search::{Hit, Search, plan_for};
+use std::rc::Rc;
 
 pub use landfall_storage::query::{Condition, Order, Query};
 
-/// Found records: each as JSON text with its id, and its state, version and scope.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rows {
-    pub rows: Vec<String>,
-    pub meta: Vec<(RecordState, Version, Scope)>,
+/// A found record: its place in the order, its JSON text with its id, and how it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    pub place: Cursor,
+    pub text: Rc<str>,
+    pub state: RecordState,
+    pub version: Version,
 }
 
-impl Rows {
-    /// `{"rows":[…],"meta":[[state,version,scope],…]}`
-    pub fn to_json(&self) -> String {
-        let mut json = String::from("{\"rows\":[");
-        json.push_str(&self.rows.join(","));
-        json.push_str("],\"meta\":[");
-        for (index, meta) in self.meta.iter().enumerate() {
-            if index > 0 {
-                json.push(',');
-            }
-            json.push_str(&meta_json(meta));
-        }
-        json.push_str("]}");
-        json
+impl Row {
+    pub(crate) fn write_meta(&self, out: &mut String) {
+        out.push_str("[\"");
+        out.push_str(self.state.as_str());
+        out.push_str("\",");
+        self.version.write(out);
+        out.push(',');
+        write_string(out, &self.place.scope);
+        out.push(']');
     }
 }
 
-fn meta_json((state, version, scope): &(RecordState, Version, Scope)) -> String {
-    format!("[\"{}\",{},{}]", state.as_str(), version, Json::string(scope.as_str()).text())
+/// Found records, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rows {
+    pub rows: Vec<Row>,
+    /// Where the next page goes on; `None`: these are the last.
+    pub next: Option<String>,
+}
+
+impl Rows {
+    /// `{"rows":[…],"meta":[[state,version,scope],…],"next":…}`
+    pub fn to_json(&self) -> String {
+        let mut out = String::with_capacity(self.rows.iter().map(|row| row.text.len() + 64).sum());
+        out.push('{');
+        write_rows(&mut out, &self.rows);
+        out.push_str(",\"next\":");
+        self.next.write(&mut out);
+        out.push('}');
+        out
+    }
+}
+
+/// `"rows":[…],"meta":[…]`
+pub(crate) fn write_rows(out: &mut String, rows: &[Row]) {
+    let mut mark = "\"rows\":[";
+    for row in rows {
+        out.push_str(mark);
+        out.push_str(&row.text);
+        mark = ",";
+    }
+    out.push_str(if rows.is_empty() { "\"rows\":[],\"meta\":[" } else { "],\"meta\":[" });
+    for (at, row) in rows.iter().enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        row.write_meta(out);
+    }
+    out.push(']');
 }
 
 /// A record's JSON with its id in front: `{"id":"…",…}`.
-fn with_id(id: &RecordId, fields: &str) -> String {
-    let mut json = String::with_capacity(fields.len() + id.as_str().len() + 10);
+fn with_id(id: &str, fields: &str) -> Rc<str> {
+    let mut json = String::with_capacity(fields.len() + id.len() + 10);
     json.push_str("{\"id\":");
-    json.push_str(Json::string(id.as_str()).text());
+    write_string(&mut json, id);
     let rest = fields.trim_start().strip_prefix('{').unwrap_or("}").trim_start();
     if !rest.starts_with('}') {
         json.push(',');
     }
     json.push_str(rest);
-    json
+    json.into()
 }
 
-/// The view of one record as text. `None`: not there.
-fn seen_text(db: &Db, key: &RecordKey) -> Option<(Version, String)> {
-    let plain = !db.state.lanes.contains_key(key) && !db.state.settled_by_key.contains_key(key);
-    if plain {
-        let held = db.base.held(key)?;
-        return Some((held.version, held.fields.as_ref()?.text().to_owned()));
+/// True for records with something of this client's over their base.
+pub(crate) fn is_over(db: &Db, key: &RecordKey) -> bool {
+    db.state.lanes.contains_key(key) || db.state.settled_by_key.contains_key(key)
+}
+
+/// The view of one record as text. `None`: not there, or rows were missed.
+pub(crate) fn seen_text(db: &Db, key: &RecordKey) -> Option<(Version, String)> {
+    if !is_over(db, key) {
+        let (block, slot) = db.base.held(key)?;
+        return Some((block.version(slot), block.fields(slot)?.to_owned()));
     }
     let seen = view::view(&db.state, &db.base, key)?;
     if seen.deleted {
@@ -71,11 +110,41 @@ fn seen_text(db: &Db, key: &RecordKey) -> Option<(Version, String)> {
     Some((seen.version, to_json(&seen.fields)))
 }
 
+/// One record as a row, with its fields.
+pub(crate) fn row_of(db: &Db, query: &Query, key: &RecordKey, version: Version, fields: &str) -> Row {
+    Row {
+        place: Cursor::of(&query.order, key.scope.as_str(), key.id.as_str(), fields),
+        text: with_id(key.id.as_str(), fields),
+        state: view::record_state(&db.state, &db.base, key),
+        version,
+    }
+}
+
+/// True for a record of the collection and scope that a query names.
+pub(crate) fn asks(query: &Query, key: &RecordKey) -> bool {
+    key.collection == query.collection && query.scope.as_ref().is_none_or(|asked| *asked == key.scope)
+}
+
+/// The records that a query asks for and that have something over their base.
+fn changed<'a>(db: &'a Db, query: &Query) -> Set<&'a RecordKey> {
+    let mut changed = Set::new();
+    for key in db.state.lanes.keys().chain(db.state.settled_by_key.keys()) {
+        if asks(query, key) {
+            changed.insert(key);
+        }
+    }
+    changed
+}
+
 impl<H: Host> Replica<H> {
-    /// The scopes in which a record with this id is seen.
-    pub(crate) fn scopes_with(&self, collection: &CollectionName, id: &RecordId) -> Vec<Scope> {
-        let db = self.db.borrow();
-        let scopes = self.scopes_of(&db, collection);
+    /// The scopes in which a record with this id is seen. Rows may be missed.
+    pub(crate) fn scopes_with(&self, db: &Db, collection: &CollectionName, id: &RecordId) -> Vec<Scope> {
+        let mut scopes: Set<Scope> = Set::new();
+        scopes.extend(self.config.scope_of(collection, &Fields::new()));
+        let pairs = db.base.manifest.pairs.iter().map(|row| &row.pair);
+        scopes.extend(pairs.filter(|pair| pair.1 == *collection).map(|pair| pair.0.clone()));
+        let own = db.state.lanes.keys().chain(db.state.settled_by_key.keys());
+        scopes.extend(own.filter(|key| key.collection == *collection && key.id == *id).map(|key| key.scope.clone()));
         let there = |scope: &Scope| {
             let key = RecordKey { scope: scope.clone(), collection: collection.clone(), id: id.clone() };
             view::view(&db.state, &db.base, &key).is_some_and(|seen| !seen.deleted) || self.is_queued(&key)
@@ -87,26 +156,24 @@ impl<H: Host> Replica<H> {
         self.queued.borrow().contains_key(key)
     }
 
-    fn scopes_of(&self, db: &Db, collection: &CollectionName) -> Set<Scope> {
-        let mut scopes: Set<Scope> = Set::new();
-        scopes.extend(self.config.scope_of(collection, &Fields::new()));
-        scopes.extend(db.base.pairs.keys().filter(|pair| pair.1 == *collection).map(|pair| pair.0.clone()));
-        scopes.extend(db.state.lanes.keys().filter(|key| key.collection == *collection).map(|key| key.scope.clone()));
-        scopes.extend(
-            db.state.settled_by_key.keys().filter(|key| key.collection == *collection).map(|key| key.scope.clone()),
-        );
-        scopes
+    /// One record: `{"row":{…},"meta":[…]}`, or `None`.
+    pub async fn get(&self, collection: &str, scope: Option<&str>, id: &str) -> Result<Option<String>, SyncError> {
+        loop {
+            self.check_open()?;
+            let found = self.look(collection, scope, id);
+            if !self.fetch_missed().await? {
+                return found;
+            }
+        }
     }
 
-    /// One record: `{"row":{…},"meta":[…]}`, or `None`.
-    pub fn get(&self, collection: &str, scope: Option<&str>, id: &str) -> Result<Option<String>, SyncError> {
-        self.check_open()?;
-        let collection = CollectionName::from(collection);
-        let id = RecordId::from(id);
+    fn look(&self, collection: &str, scope: Option<&str>, id: &str) -> Result<Option<String>, SyncError> {
+        let db = self.db.borrow();
+        let (collection, id) = (CollectionName::from(collection), RecordId::from(id));
         let scope = match scope {
             Some(scope) => Scope::from(scope),
             None => {
-                let mut scopes = self.scopes_with(&collection, &id);
+                let mut scopes = self.scopes_with(&db, &collection, &id);
                 match (scopes.pop(), scopes.is_empty()) {
                     (Some(scope), true) => scope,
                     (Some(_), false) => {
@@ -120,127 +187,143 @@ impl<H: Host> Replica<H> {
             }
         };
         let key = RecordKey { scope, collection, id };
-        let db = self.db.borrow();
-        Ok(seen_text(&db, &key).map(|(version, text)| {
-            let state = view::record_state(&db.state, &db.base, &key);
-            format!(
-                "{{\"row\":{},\"meta\":{}}}",
-                with_id(&key.id, &text),
-                meta_json(&(state, version, key.scope.clone()))
-            )
-        }))
+        let Some((version, text)) = seen_text(&db, &key) else { return Ok(None) };
+        let row = row_of(&db, &Query::all(""), &key, version, &text);
+        let mut out = String::with_capacity(row.text.len() + 64);
+        out.push_str("{\"row\":");
+        out.push_str(&row.text);
+        out.push_str(",\"meta\":");
+        row.write_meta(&mut out);
+        out.push('}');
+        Ok(Some(out))
     }
 
-    /// The records that fit, in order. Without an order: by id. All of them: `count` is not looked at.
-    pub fn query(&self, query: &Query) -> Result<Rows, SyncError> {
-        self.check_open()?;
-        if !self.config.collections.contains_key(&query.collection) {
-            return Err(SyncError::new(
-                "unknown_collection",
-                format!("No collection {} was declared at open.", query.collection),
-            ));
-        }
-        let db = self.db.borrow();
-        let asked = |scope: &Scope, collection: &CollectionName| {
-            *collection == query.collection && query.scope.as_ref().is_none_or(|asked| asked == scope)
-        };
-        // Records with something of this client's over their base; all others are handed out as they were pulled.
-        let changed = db.state.lanes.keys().chain(db.state.settled_by_key.keys());
-        let changed: Set<&RecordKey> = changed.filter(|key| asked(&key.scope, &key.collection)).collect();
-        let changed_ids: Set<&RecordId> = changed.iter().map(|key| &key.id).collect();
-        let wanted = query.fields();
-        let mut found: Vec<Found<'_>> = Vec::new();
-        let mut look = |scope, id, version, text: Cow<'_, str>| {
-            let sort = match wanted.is_empty() {
-                true => Vec::new(),
-                false => {
-                    let fields = pick(&wanted, id, &text);
-                    if !query.conditions.iter().all(|(name, condition)| condition.holds(fields.of(name))) {
-                        return;
-                    }
-                    query.order.iter().map(|order| fields.of(&order.field).clone()).collect()
-                }
-            };
-            if was_shown(query, scope, id, &text) {
-                return;
-            }
-            // A patched text is made again for the rows that are left in the end: most of a long answer is not.
-            found.push(Found { sort, scope, id, version });
-        };
-        for (Pair(scope, collection), base) in &db.base.pairs {
-            if !asked(scope, collection) {
-                continue;
-            }
-            for (id, held) in &base.records {
-                let Some(fields) = &held.fields else { continue };
-                // Its id alone says most of the time that nothing is over it.
-                let key = || RecordKey { scope: scope.clone(), collection: collection.clone(), id: id.clone() };
-                let over = changed_ids.contains(&id) && changed.contains(&&key());
-                if !over {
-                    look(scope, id, held.version, Cow::Borrowed(fields.text()));
-                }
-            }
-        }
-        for key in &changed {
-            if let Some((version, text)) = seen_text(&db, key) {
-                look(&key.scope, &key.id, version, Cow::Owned(text));
-            }
-        }
-        let found = sorted(found, &|a, b| {
-            let by = query.order.iter().zip(a.sort.iter().zip(&b.sort)).map(|(order, (a, b))| {
-                let way = a.compare(b);
-                if order.descending { way.reverse() } else { way }
-            });
-            by.fold(Ordering::Equal, Ordering::then).then_with(|| (a.scope, a.id).cmp(&(b.scope, b.id)))
-        });
+    /// The records that fit, in order. Without an order: by scope and id.
+    pub async fn query(&self, query: &Query) -> Result<Rows, SyncError> {
         let mut rows = Rows::default();
-        for Found { scope, id, version, .. } in
-            found.into_iter().skip(query.offset).take(query.limit.unwrap_or(usize::MAX))
-        {
-            let key = RecordKey { scope: scope.clone(), collection: query.collection.clone(), id: id.clone() };
-            let Some((_, text)) = seen_text(&db, &key) else { continue };
-            rows.rows.push(with_id(id, &text));
-            let state = view::record_state(&db.state, &db.base, &key);
-            rows.meta.push((state, version, key.scope));
-        }
+        self.search(query, &mut rows).await?;
         Ok(rows)
     }
-}
 
-/// A record that fits, before its text is made.
-struct Found<'a> {
-    sort: Vec<Value>,
-    scope: &'a Scope,
-    id: &'a RecordId,
-    version: Version,
-}
+    /// How many records fit.
+    pub async fn count(&self, query: &Query) -> Result<u64, SyncError> {
+        let query = Query { count: true, limit: None, offset: 0, after: None, ..query.clone() };
+        self.search(&query, &mut Rows::default()).await
+    }
 
-/// The fields of one record that a query looks at.
-struct Picked<'a>(Vec<(&'a str, Value)>);
+    /// How a query is carried out, as JSON; of several scopes, in the first one.
+    pub fn explain(&self, query: &Query) -> Result<String, SyncError> {
+        self.check_query(query)?;
+        let db = self.db.borrow();
+        let is_asked = |row: &&PairRow| {
+            row.pair.1 == query.collection && query.scope.as_ref().is_none_or(|scope| *scope == row.pair.0)
+        };
+        let nothing = PairRow::new(Pair(Scope::from(""), query.collection.clone()));
+        let row = db.base.manifest.pairs.iter().find(is_asked).unwrap_or(&nothing);
+        let (plan, infos) = plan_for(query, row, &self.settings.schema);
+        Ok(explain(query, &plan, &infos))
+    }
 
-impl Picked<'_> {
-    fn of(&self, name: &str) -> &Value {
-        self.0.iter().find(|(known, _)| *known == name).map_or(&Value::Null, |(_, value)| value)
+    /// Errors: `closed`, `unknown_collection`.
+    pub fn check_query(&self, query: &Query) -> Result<(), SyncError> {
+        self.check_open()?;
+        if self.config.collections.contains_key(&query.collection) {
+            return Ok(());
+        }
+        let mut message = String::from("No such collection was declared at open: ");
+        message.push_str(query.collection.as_str());
+        Err(SyncError::new("unknown_collection", message))
+    }
+
+    async fn search(&self, query: &Query, rows: &mut Rows) -> Result<u64, SyncError> {
+        self.check_query(query)?;
+        let schema = &self.settings.schema;
+        let mut search = Search::new(query.clone(), &self.db.borrow().base, schema);
+        loop {
+            self.check_open()?;
+            let count = {
+                let db = self.db.borrow();
+                let changed = changed(&db, query);
+                let ids: Set<&str> = changed.iter().map(|key| key.id.as_str()).collect();
+                let over = |pair: &Pair, id: &str| {
+                    // Its id alone says most of the time that nothing is over it.
+                    let key =
+                        || RecordKey { scope: pair.0.clone(), collection: pair.1.clone(), id: RecordId::from(id) };
+                    ids.contains(&id) && changed.contains(&&key())
+                };
+                match search.step(&db.base, schema, &over) {
+                    Ok(()) => complete(&db, query, &search, &changed, rows),
+                    Err(_) => 0,
+                }
+            };
+            if !self.fetch_missed().await? {
+                return Ok(count);
+            }
+        }
     }
 }
 
-fn pick<'a>(wanted: &[&'a str], id: &RecordId, text: &str) -> Picked<'a> {
-    let mut picked = Picked(wanted.iter().map(|name| (*name, Value::Null)).collect());
-    // A record is an object; of anything else no field is there.
-    Reader::new(text).object(&mut |key, from| match picked.0.iter_mut().find(|(known, _)| *known == key) {
-        Some((_, value)) => value.fill(from),
-        None => from.skip(),
-    });
-    if let Some((_, value)) = picked.0.iter_mut().find(|(known, _)| *known == "id") {
-        *value = Value::String(id.as_str().to_owned());
+/// Puts the base's records and those with something over it together, and makes their texts. Rows may be missed.
+fn complete(db: &Db, query: &Query, search: &Search, changed: &Set<&RecordKey>, rows: &mut Rows) -> u64 {
+    let mut filter = Filter::new(&query.conditions);
+    let mut count = search.count;
+    let mut found: Vec<(Hit, Option<Row>)> = Vec::new();
+    for key in changed.iter() {
+        let Some((version, text)) = seen_text(db, key) else { continue };
+        if !filter.matches(key.id.as_str(), &text) {
+            continue;
+        }
+        count += 1;
+        if query.count {
+            continue;
+        }
+        let row = row_of(db, query, key, version, &text);
+        if search.is_past(&row.place) {
+            found.push((Hit { place: row.place.clone(), at: None }, Some(row)));
+        }
     }
-    picked
-}
-
-/// Whether a record was on an earlier page: it is not behind the place that the query goes on from.
-fn was_shown(query: &Query, scope: &Scope, id: &RecordId, text: &str) -> bool {
-    query.after.as_ref().is_some_and(|after| {
-        let place = Cursor::of(&query.order, scope.as_str(), id.as_str(), text);
-        after.compare(&place, &query.order).is_ge()
-    })
+    if query.count {
+        return count;
+    }
+    for hit in &search.found {
+        found.push((hit.clone(), None));
+    }
+    if !changed.is_empty() {
+        found = sorted(found, &|a, b| a.0.place.compare(&b.0.place, &query.order));
+    }
+    let end = query.limit.map_or(usize::MAX, |limit| query.offset.saturating_add(limit));
+    let is_full = found.len() >= end;
+    found.truncate(end);
+    // All that is missing is asked for before the first text is made.
+    for (hit, _) in found.iter().skip(query.offset) {
+        if let Some(at) = hit.at {
+            let _ = db.base.block(at.segment);
+        }
+    }
+    rows.rows = Vec::new();
+    if db.base.is_missing() {
+        return 0;
+    }
+    for (hit, row) in found.into_iter().skip(query.offset) {
+        rows.rows.extend(row.or_else(|| {
+            let at = hit.at?;
+            let block = db.base.block(at.segment).ok()??;
+            let slot = at.slot as usize;
+            let text = with_id(&hit.place.id, block.fields(slot)?);
+            let state = match db.state.parked_by_key.is_empty() {
+                true => RecordState::Synced,
+                false => {
+                    let (scope, id) = (Scope::from(hit.place.scope.as_str()), RecordId::from(hit.place.id.as_str()));
+                    let collection = query.collection.clone();
+                    view::record_state(&db.state, &db.base, &RecordKey { scope, collection, id })
+                }
+            };
+            Some(Row { place: hit.place, text, state, version: block.version(slot) })
+        }));
+    }
+    rows.next = match rows.rows.last() {
+        Some(last) if is_full => Some(last.place.to_text(query)),
+        _ => None,
+    };
+    count
 }

@@ -12,6 +12,8 @@ use landfall_core::settle::{Event, local_values};
 use landfall_core::view;
 use landfall_protocol::map::sorted;
 use landfall_protocol::{CollectionName, EntryId, Fields, Op, RecordId, RecordKey, Scope, Seq, UnixMillis};
+use landfall_storage::compact;
+use landfall_storage::manifest::IndexRow;
 use serde::Serialize;
 use std::rc::Rc;
 
@@ -180,6 +182,10 @@ pub struct Inspection {
     pub parked: usize,
     pub conflicts: usize,
     pub oldest_pending: Option<u64>,
+    /// Steps of compaction that are due, about.
+    pub compaction_debt: usize,
+    /// Bytes of rows in memory, about.
+    pub memory: usize,
     pub pairs: Vec<InspectedPair>,
     pub quarantined: Vec<crate::db::Quarantined>,
     pub set_aside: Vec<String>,
@@ -200,6 +206,8 @@ landfall_protocol::wire_out!(Inspection {
     parked: Need,
     conflicts: Need,
     oldest_pending: Keep,
+    compaction_debt: Need,
+    memory: Need,
     pairs: Need,
     quarantined: Need,
     set_aside: Need
@@ -211,22 +219,60 @@ pub struct InspectedPair {
     pub scope: Scope,
     pub collection: CollectionName,
     pub covered: Option<u64>,
-    pub segments: usize,
-    pub staged: usize,
-    /// Rows of its segments, shadowed ones included.
+    pub runs: usize,
+    pub segments: u64,
+    pub staged: u64,
+    /// Records and tombstones.
     pub records: u64,
+    /// Slots whose record has moved or changed since.
+    pub dead: u64,
     pub bytes: u64,
+    pub indexes: Vec<InspectedIndex>,
 }
 
 landfall_protocol::wire_out!(InspectedPair {
     scope: Need,
     collection: Need,
     covered: Keep,
+    runs: Need,
     segments: Need,
     staged: Need,
     records: Need,
+    dead: Need,
+    bytes: Need,
+    indexes: Need
+});
+
+/// One index of a pair.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InspectedIndex {
+    pub name: String,
+    pub ready: bool,
+    pub runs: usize,
+    pub pages: u64,
+    pub entries: u64,
+    pub bytes: u64,
+}
+
+landfall_protocol::wire_out!(InspectedIndex {
+    name: Need,
+    ready: Need,
+    runs: Need,
+    pages: Need,
+    entries: Need,
     bytes: Need
 });
+
+fn inspect_index(index: &IndexRow) -> InspectedIndex {
+    InspectedIndex {
+        name: index.name.clone(),
+        ready: index.is_ready(),
+        runs: index.live.len(),
+        pages: index.live.iter().map(|run| u64::from(run.rows)).sum(),
+        entries: index.live.iter().map(|run| run.live).sum(),
+        bytes: index.live.iter().map(|run| run.bytes).sum(),
+    }
+}
 
 /// What `sync.now()` did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -359,10 +405,13 @@ impl<H: Host> Replica<H> {
             scope: row.pair.0.clone(),
             collection: row.pair.1.clone(),
             covered: row.covered.map(landfall_protocol::Position::get),
-            segments: row.live.len(),
-            staged: row.staged.len(),
-            records: row.live.iter().map(|segment| u64::from(segment.count)).sum(),
-            bytes: row.live.iter().map(|segment| u64::from(segment.bytes)).sum(),
+            runs: row.live.len(),
+            segments: row.live.iter().map(|run| u64::from(run.rows)).sum(),
+            staged: row.staged.iter().map(|run| u64::from(run.rows)).sum(),
+            records: row.live_count(),
+            dead: row.live.iter().map(|run| run.dead).sum(),
+            bytes: row.live.iter().map(|run| run.bytes).sum(),
+            indexes: row.indexes.iter().map(inspect_index).collect(),
         });
         Inspection {
             database: self.settings.database.clone(),
@@ -379,6 +428,8 @@ impl<H: Host> Replica<H> {
             parked: db.state.parked.len(),
             conflicts: db.conflicts.len(),
             oldest_pending: db.state.entries.values().filter_map(|entry| entry.stamp.millis()).min(),
+            compaction_debt: compact::debt(&db.base),
+            memory: db.base.bytes(),
             pairs: pairs.collect(),
             quarantined: db.quarantined.values().cloned().collect(),
             set_aside: self.storage.borrow().set_aside.clone(),
@@ -432,7 +483,16 @@ impl<H: Host> Replica<H> {
     }
 
     /// Everything that waits, oldest first: undecided entries and parked changes.
-    pub fn outbox(&self) -> Vec<OutboxItem> {
+    pub async fn outbox(&self) -> Result<Vec<OutboxItem>, SyncError> {
+        loop {
+            let items = self.waiting();
+            if !self.fetch_missed().await? {
+                return Ok(items);
+            }
+        }
+    }
+
+    fn waiting(&self) -> Vec<OutboxItem> {
         let db = self.db.borrow();
         let mut items: Vec<OutboxItem> = Vec::new();
         for (id, entry) in &db.state.entries {
@@ -460,9 +520,17 @@ impl<H: Host> Replica<H> {
     }
 
     /// The parked unit kept under this row key, as its outbox lines.
-    pub fn parked(&self, row_key: &str) -> Vec<OutboxItem> {
-        let db = self.db.borrow();
-        db.state.parked.get(row_key).map(|row| parked_items(&db, row)).unwrap_or_default()
+    pub async fn parked(&self, row_key: &str) -> Vec<OutboxItem> {
+        loop {
+            let items = {
+                let db = self.db.borrow();
+                db.state.parked.get(row_key).map(|row| parked_items(&db, row)).unwrap_or_default()
+            };
+            // What can't be read now is left out of what the listener hears; the outbox shows it later.
+            if !self.fetch_missed().await.unwrap_or(false) {
+                return items;
+            }
+        }
     }
 
     /// Values that lost and are kept, newest first.
@@ -501,8 +569,14 @@ impl<H: Host> Replica<H> {
 
     async fn fix(self: &Rc<Self>, plan: impl Fn(&Self) -> Result<OutboxTxn, FixupError>) -> Result<(), SyncError> {
         self.check_open()?;
-        for _ in 0..8 {
-            let txn = plan(self).map_err(|FixupError::NotParked| {
+        let mut tries = 0;
+        while tries < 8 {
+            let planned = plan(self);
+            if self.fetch_missed().await? {
+                continue;
+            }
+            tries += 1;
+            let txn = planned.map_err(|FixupError::NotParked| {
                 SyncError::new("not_parked", "No change with this id waits for a person.")
             })?;
             match commit_outbox(&self.host, &self.db, txn).await {

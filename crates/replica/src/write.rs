@@ -230,7 +230,7 @@ impl<H: Host> Replica<H> {
     /// The scope of a record that was named without one.
     pub(crate) fn find_scope(&self, collection: &CollectionName, id: &RecordId) -> Result<Scope, SyncError> {
         let default = self.config.scope_of(collection, &Fields::new());
-        let mut scopes = self.scopes_with(collection, id);
+        let mut scopes = self.scopes_with(&self.db.borrow(), collection, id);
         match (scopes.pop(), scopes.is_empty()) {
             (Some(scope), true) => Ok(scope),
             (Some(_), false) => {

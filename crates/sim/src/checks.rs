@@ -5,6 +5,7 @@ use crate::world::{COLLECTIONS, SimReplica, World};
 use landfall_core::view;
 use landfall_protocol::{CollectionName, Pair, Position, RecordId, RecordKey, ResultStatus, Scope};
 use landfall_replica::Query;
+use landfall_storage::Records;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// All checks of one context. `since`: the moment at which it began to read; what was true by then it must know.
@@ -67,7 +68,7 @@ fn base(world: &World, profile: usize, replica: &SimReplica) {
         return;
     }
     for (pair, covered) in &now {
-        if let Some(text) = base_differs(&model.truth, replica, pair, *covered) {
+        if let Some(text) = base_differs(&model.truth, &db.base, pair, *covered) {
             model.violate("R2", || format!("profile {profile} at {covered} of {pair:?}: {text}"));
             return;
         }
@@ -75,23 +76,39 @@ fn base(world: &World, profile: usize, replica: &SimReplica) {
 }
 
 /// What the base of a pair says that the server at that position did not.
-fn base_differs(truth: &crate::model::Truth, replica: &SimReplica, pair: &Pair, covered: u64) -> Option<String> {
-    let db = replica.db.borrow();
+fn base_differs(truth: &crate::model::Truth, base: &Records, pair: &Pair, covered: u64) -> Option<String> {
     let none = BTreeMap::new();
     let states = truth.states.get(pair).unwrap_or(&none);
-    let held = db.base.pairs.get(pair);
+    let row = base.manifest.pair(pair);
     for (id, states) in states {
         let expected = at(states, covered).and_then(|state| Some((state.version, state.fields.clone()?)));
-        let found = held.and_then(|held| held.records.get(id)).and_then(|held| {
-            let fields: landfall_protocol::Fields = serde_json::from_str(held.fields.as_ref()?.text()).ok()?;
-            Some((held.version.get(), plain(&fields)))
+        let found = row.and_then(|row| base.find(row, false, id.as_str()).ok()?).and_then(|(place, block)| {
+            let slot = place.slot as usize;
+            let fields: landfall_protocol::Fields = serde_json::from_str(block.fields(slot)?).ok()?;
+            Some((block.version(slot).get(), plain(&fields)))
         });
         if expected != found {
             return Some(format!("{id} should be {expected:?} and is {found:?}"));
         }
     }
-    let extra = held.into_iter().flat_map(|held| &held.records).find(|(id, _)| !states.contains_key(*id));
-    extra.map(|(id, _)| format!("{id} is there and never was at the server"))
+    let Some(row) = row else { return None };
+    let mut seen = BTreeSet::new();
+    for reference in &row.live {
+        let run = base.run(reference).unwrap_or_default();
+        for fence in &run.fences {
+            let Ok(Some(block)) = base.block(fence.row) else { continue };
+            for slot in (0..block.len()).filter(|slot| !fence.dead.has(*slot)) {
+                let id = RecordId::from(block.id(slot).as_ref());
+                if !states.contains_key(&id) {
+                    return Some(format!("{id} is there and never was at the server"));
+                }
+                if !seen.insert(id.clone()) {
+                    return Some(format!("{id} is there twice"));
+                }
+            }
+        }
+    }
+    None
 }
 
 /// The record that a context must show: the server's as far as it knows, then its undecided entries.
@@ -163,12 +180,22 @@ fn views(world: &World, profile: usize, replica: &SimReplica) {
             continue;
         }
         let wanted = live.get(&collection).map_or(0, BTreeSet::len);
-        let rows = replica.query(&Query::all(name)).map(|rows| rows.rows).unwrap_or_default();
+        let rows =
+            at_once(replica.query(&Query::all(name))).and_then(Result::ok).map(|rows| rows.rows).unwrap_or_default();
         if rows.len() != wanted {
             model.violate("C3", || {
                 format!("profile {profile} should find {wanted} records in {name} and finds {rows:?}")
             });
         }
+    }
+}
+
+/// What a future gives without waiting: all rows are in memory (`Replica::warm`).
+fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    match future.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
+        std::task::Poll::Ready(value) => Some(value),
+        std::task::Poll::Pending => None,
     }
 }
 
@@ -202,6 +229,7 @@ pub fn not_converged(world: &World, profile: usize, replica: &SimReplica) -> Opt
     let db = replica.db.borrow();
     let user = &model.profiles[profile].user;
     let held = held(replica);
+    let stored = world.stored_base(profile);
     if let Some((id, entry)) = db.state.entries.iter().find(|(_, entry)| !held.contains(&entry.key())) {
         return Some(format!("entry {id} of {:?} is still undecided", entry.key()));
     }
@@ -219,10 +247,10 @@ pub fn not_converged(world: &World, profile: usize, replica: &SimReplica) -> Opt
             if covered != Some(server.head(scope)) {
                 return Some(format!("{pair:?} is covered to {covered:?} of {}", server.head(scope)));
             }
-            if let Some(text) = base_differs(&model.truth, replica, &pair, u64::MAX) {
+            if let Some(text) = base_differs(&model.truth, &stored, &pair, u64::MAX) {
                 return Some(format!("{pair:?} differs: {text}"));
             }
-            let sum = db.base.pairs.get(&pair).map(|held| held.sum).unwrap_or_default();
+            let sum = db.base.manifest.pair(&pair).map(|row| row.sum).unwrap_or_default();
             if sum != server.sum(&pair) {
                 return Some(format!("{pair:?} has another checksum"));
             }

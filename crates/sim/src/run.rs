@@ -6,15 +6,14 @@ use crate::model::{ProfileModel, Violation};
 use crate::net::Cut;
 use crate::world::{COLLECTIONS, SHARED, SPARE_PROFILES, START_MS, SimReplica, World, user_name};
 use landfall_core::plant::{self, Plant};
-use landfall_core::pull::Manifest;
 use landfall_core::schedule::Trigger;
 use landfall_protocol::{CollectionName, EntryId, Fields, Json, RecordId, Scope};
 use landfall_replica::{WriteKind, WriteOp};
 use landfall_storage::faulty::flip_byte;
 use landfall_storage::memory::Disk;
-use landfall_storage::{Key, RowKind, StoreName, decode};
+use landfall_storage::run::Run;
+use landfall_storage::{Key, Manifest, RowId, RowKind, StoreName, decode};
 use std::cell::Cell;
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
 /// How long a healed world may take until all replicas are at the server's state, ms (R1).
@@ -266,6 +265,7 @@ impl Player {
             // Storage may fail meanwhile; whoever reads the row in the end must say so.
             for _ in 0..100 {
                 let _ = replica.refresh().await;
+                let _ = replica.warm().await;
                 if world.replicas(profile).iter().any(|(_, replica)| replica.status().storage.quarantined > 0) {
                     said.set(true);
                     break;
@@ -394,8 +394,18 @@ fn flippable(disk: &Disk) -> Vec<(StoreName, Key)> {
         if text == "manifest"
             && let Ok(manifest) = decode::<Manifest>(RowKind::Manifest, row)
         {
-            let live: BTreeSet<u64> = manifest.pairs.iter().flat_map(|pair| &pair.live).map(|live| live.id).collect();
-            rows.extend(live.into_iter().map(|id| (StoreName::Seg, Key::Number(id))));
+            for pair in &manifest.pairs {
+                for reference in &pair.live {
+                    let place = RowId::Run(reference.id, reference.rev).place();
+                    let run = disk.row(place.0, &place.1).and_then(|row| decode::<Run>(RowKind::Run, row).ok());
+                    let fences = run.map(|run| run.fences).unwrap_or_default();
+                    rows.extend(fences.iter().map(|fence| RowId::Segment(fence.row).place()));
+                    rows.push(place);
+                }
+                for reference in pair.indexes.iter().flat_map(|index| &index.live) {
+                    rows.push(RowId::Run(reference.id, reference.rev).place());
+                }
+            }
         }
     }
     rows
@@ -449,8 +459,14 @@ async fn write(world: &Rc<World>, profile: usize, replica: &SimReplica, writes: 
 }
 
 async fn mend(world: &Rc<World>, profile: usize, replica: &SimReplica, pick: u64, how: Mend) {
-    let items: Vec<EntryId> =
-        replica.outbox().iter().filter(|item| item.reason.is_some()).map(|item| item.id).collect();
+    let items: Vec<EntryId> = replica
+        .outbox()
+        .await
+        .unwrap_or_default()
+        .iter()
+        .filter(|item| item.reason.is_some())
+        .map(|item| item.id)
+        .collect();
     if items.is_empty() {
         return;
     }
@@ -468,7 +484,7 @@ async fn mend(world: &Rc<World>, profile: usize, replica: &SimReplica, pick: u64
 
 async fn read(world: &Rc<World>, profile: usize, replica: &SimReplica) {
     let since = world.model.borrow_mut().tick();
-    if replica.refresh().await.is_ok() {
+    if replica.refresh().await.is_ok() && replica.warm().await.is_ok() {
         checks::context(world, profile, replica, since);
     }
 }

@@ -13,7 +13,7 @@ use landfall_protocol::{CollectionName, Scope};
 use landfall_replica::{HttpRequest, HttpResponse, Notice, Replica, Settings};
 use landfall_storage::faulty::{FaultPlan, FaultyRowStore};
 use landfall_storage::memory::{Disk, MemoryRowStore};
-use landfall_storage::{Key, StoreName};
+use landfall_storage::{Declared, Key, Manifest, Records, RowKind, Schema, StoreName, decode};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -207,6 +207,32 @@ impl World {
         config
     }
 
+    /// What the disk of a profile holds of the base, all of it in memory.
+    pub fn stored_base(&self, index: usize) -> Records {
+        let disk = self.profile(index).disk.snapshot();
+        let mut base = Records::default();
+        base.budget = usize::MAX;
+        let manifest = disk.row(StoreName::Meta, &Key::text("manifest"));
+        if let Some(Ok(manifest)) = manifest.map(|row| decode::<Manifest>(RowKind::Manifest, row)) {
+            base.manifest = manifest;
+        }
+        loop {
+            base.touch_all();
+            let missing = base.missing();
+            if missing.is_empty() {
+                return base;
+            }
+            for id in missing {
+                let (store, key) = id.place();
+                let row = disk.row(store, &key).map(str::to_owned);
+                // What is damaged or gone has nothing, and that is what is then compared.
+                if !base.give(id, row).unwrap_or(true) {
+                    base.mark_broken(id);
+                }
+            }
+        }
+    }
+
     fn host(self: &Rc<Self>, index: usize, owner: Owner) -> SimHost {
         let profile = self.profile(index);
         let watched = Watched { disk: profile.disk.clone(), model: Rc::clone(&self.model), profile: index };
@@ -241,6 +267,9 @@ impl World {
             cookie_auth: false,
             relaxed: self.setup.relaxed,
             patient: slot == 2,
+            schema: schema(),
+            // Next to nothing: rows come and go in memory.
+            memory_bytes: 4_096,
         };
         let replica = loop {
             let host = self.host(index, owner);
@@ -403,4 +432,16 @@ impl World {
 
 pub fn user_name(index: usize) -> String {
     format!("u{index}")
+}
+
+/// Indexes and clustering, so that pulls and compaction have them to keep.
+fn schema() -> Schema {
+    let fields = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<String>>();
+    let mut schema = Schema::new();
+    for name in COLLECTIONS {
+        let indexes = vec![fields(&["a"]), fields(&["b", "a"])];
+        let cluster = if name == "stock" { fields(&["b"]) } else { Vec::new() };
+        schema.insert(CollectionName::from(name), Declared { indexes, cluster });
+    }
+    schema
 }

@@ -79,6 +79,8 @@ impl<H: Host> Replica<H> {
     pub async fn step(self: &Rc<Self>) -> Option<UnixMillis> {
         self.load_token().await;
         self.rearm().await;
+        // What can't be repaired now is tried again at the next start.
+        let _ = self.repair().await;
         let started = self.host.now();
         let next = self.next();
         let (request, phase) = match next {
@@ -162,7 +164,13 @@ impl<H: Host> Replica<H> {
     /// Commits a plan of the outbox, planning again while other contexts are faster.
     pub(crate) async fn commit(&self, plan: impl Fn(&Self) -> Option<(OutboxTxn, Vec<Event>)>) -> Result<(), Answer> {
         for _ in 0..STALE_MAX {
-            let Some((txn, events)) = plan(self) else { return Ok(()) };
+            let planned = loop {
+                let planned = plan(self);
+                if !self.missed().await? {
+                    break planned;
+                }
+            };
+            let Some((txn, events)) = planned else { return Ok(()) };
             match commit_outbox(&self.host, &self.db, txn).await {
                 Committing::Done(touched) => {
                     self.changed(touched);
@@ -174,6 +182,11 @@ impl<H: Host> Replica<H> {
             }
         }
         Err(Answer::Stale)
+    }
+
+    /// Reads what the last computation missed. False: nothing, so its result stands.
+    async fn missed(&self) -> Result<bool, Answer> {
+        self.fetch_missed().await.map_err(|error| self.storage_failed(error))
     }
 
     async fn catch_up(&self) -> Result<(), Answer> {

@@ -3,80 +3,158 @@
 use super::{error_of, known_epoch};
 use crate::Replica;
 use crate::db::{Committing, commit_base};
-use crate::host::{Host, NetworkError};
+use crate::host::{Host, HttpResponse, NetworkError};
 use crate::report::Change;
 use landfall_core::plan::OutboxTxn;
-use landfall_core::pull::{self, BaseTxn, Page, Segment};
 use landfall_core::recover::plan_no_access;
 use landfall_core::schedule::Answer;
 use landfall_protocol::codec::{from_json, to_json};
-use landfall_protocol::{
-    CollectionName, ErrorBody, ErrorCode, PROTOCOL, PullRequest, RecordId, RecordKey, Scope, Set, Version, limits,
-};
-use landfall_storage::{Key, RowKind, RowStore, StoreName, decode};
+use landfall_protocol::{CollectionName, ErrorBody, ErrorCode, PROTOCOL, Pair, PullRequest, RecordKey, Set, limits};
+use landfall_storage::compact::{plan_repair, plan_step};
+use landfall_storage::ingest::{Ingest, Page, plan_resync, stamps};
+use landfall_storage::{BaseTxn, Manifest, Missing};
 use std::rc::Rc;
+
+/// Cursor and pairs to pull anew, as they were when a pull began.
+type Asked = (Option<String>, Vec<Pair>);
+
+const DAMAGED: &str = "This device's copy differs from the server's; it will be pulled anew.";
+
+/// One step of a pull ends with the page that brings it over this size, or after this time.
+const STEP_BYTES: usize = 4 * 1024 * 1024;
+const STEP_MS: u64 = 5_000;
+/// Steps of compaction in a row; between such rows other work has its turn.
+const COMPACT_STEPS: usize = 16;
 
 impl<H: Host> Replica<H> {
     pub(super) async fn pull(self: &Rc<Self>) -> Answer {
-        let (asked, body) = {
+        let asked = {
             let db = self.db.borrow();
-            let manifest = &db.base.manifest;
-            let request = PullRequest {
-                protocol: PROTOCOL,
-                user: self.config.user.clone(),
-                client_id: db.state.client.client_id.clone(),
-                cursor: manifest.cursor.clone(),
-                collections: self.wanted(manifest),
-                limit: limits::PAGE_COUNT_MAX as u32,
-                resync: manifest.resync.clone(),
+            (db.base.manifest.cursor.clone(), db.base.manifest.resync.clone())
+        };
+        let mut pages: Vec<Page> = Vec::new();
+        let (mut bytes, mut count) = (0, 0);
+        let started = self.host.now();
+        // Several pages become one transaction: larger runs, fewer of them.
+        let failed = loop {
+            let body = self.pull_body(&asked, pages.last());
+            let response = match self.send("POST", "/pull", Some(body)).await {
+                Ok(response) => response,
+                Err(NetworkError) => break Some(Answer::Lost),
             };
-            let body = to_json(&request);
-            ((request.cursor, request.resync), body)
-        };
-        let response = match self.send("POST", "/pull", Some(body)).await {
-            Ok(response) => response,
-            Err(NetworkError) => return Answer::Lost,
-        };
-        // While the answer was under way another context may have pulled further: on top of that, a page's old rows would
-        // shadow newer ones, and a reset would throw away what was just begun.
-        let is_overtaken = {
-            let db = self.db.borrow();
-            (&db.base.manifest.cursor, &db.base.manifest.resync) != (&asked.0, &asked.1)
-        };
-        if response.status != 200 {
-            let error = error_of(&response);
-            if response.status == 409 && error.code == ErrorCode::RESET_REQUIRED {
-                if is_overtaken {
+            if response.status != 200 {
+                if !pages.is_empty() {
+                    // Asked again when these are stored.
+                    break None;
+                }
+                return self.pull_refused(&asked, &response).await;
+            }
+            let Some(page) = from_json::<Page>(&response.body) else { break Some(self.malformed("pull")) };
+            let own = known_epoch(&self.db.borrow()).cloned();
+            if own.is_some_and(|own| own != page.epoch) {
+                if !pages.is_empty() {
+                    break None;
+                }
+                if self.is_overtaken(&asked) {
                     return Answer::Stale;
                 }
+                let error = ErrorBody { epoch: Some(page.epoch.clone()), ..ErrorBody::default() };
                 return self.pull_reset(error).await;
             }
-            return self.refusal(&response, &error).await;
+            bytes += response.body.len();
+            count += page.changes.values().map(Vec::len).sum::<usize>();
+            count += page.tombstones.values().map(Vec::len).sum::<usize>();
+            self.push_change(Change::Progress { phase: "pull", done: count as u64, total: count as u64 });
+            let is_last = !page.has_more
+                || !page.access.added.is_empty()
+                || !page.access.removed.is_empty()
+                || bytes > STEP_BYTES
+                || self.host.now().get() > started.get() + STEP_MS;
+            pages.push(page);
+            if is_last {
+                break None;
+            }
+        };
+        if pages.is_empty() {
+            return failed.unwrap_or(Answer::Stale);
         }
-        let Some(page) = from_json::<Page>(&response.body) else { return self.malformed("pull") };
-        if is_overtaken {
-            return Answer::Stale;
+        let answer = self.store_pages(&asked, pages).await;
+        match answer {
+            Answer::Done { .. } => failed.unwrap_or(answer),
+            _ => answer,
         }
-        let own = known_epoch(&self.db.borrow()).cloned();
-        if own.is_some_and(|own| own != page.epoch) {
-            let error = ErrorBody { epoch: Some(page.epoch.clone()), ..ErrorBody::default() };
+    }
+
+    /// Asks for what follows the cursor, or the page before.
+    fn pull_body(&self, asked: &Asked, before: Option<&Page>) -> String {
+        let db = self.db.borrow();
+        let request = PullRequest {
+            protocol: PROTOCOL,
+            user: self.config.user.clone(),
+            client_id: db.state.client.client_id.clone(),
+            cursor: before.map_or_else(|| asked.0.clone(), |page| Some(page.cursor.clone())),
+            collections: self.wanted(&db.base.manifest),
+            limit: limits::PAGE_COUNT_MAX as u32,
+            resync: if before.is_some() { Vec::new() } else { asked.1.clone() },
+        };
+        to_json(&request)
+    }
+
+    /// While an answer was under way another context may have pulled further: on top of that, a page's old rows would
+    /// shadow newer ones, and a reset would throw away what was just begun.
+    fn is_overtaken(&self, asked: &Asked) -> bool {
+        let db = self.db.borrow();
+        (&db.base.manifest.cursor, &db.base.manifest.resync) != (&asked.0, &asked.1)
+    }
+
+    async fn pull_refused(self: &Rc<Self>, asked: &Asked, response: &HttpResponse) -> Answer {
+        let error = error_of(response);
+        if response.status == 409 && error.code == ErrorCode::RESET_REQUIRED {
+            if self.is_overtaken(asked) {
+                return Answer::Stale;
+            }
             return self.pull_reset(error).await;
         }
+        self.refusal(response, &error).await
+    }
+
+    /// Stores pages with the cursor of the last one, and does what is due when that was the last there is.
+    async fn store_pages(self: &Rc<Self>, asked: &Asked, pages: Vec<Page>) -> Answer {
         {
             let mut db = self.db.borrow_mut();
-            for stamp in pull::stamps(&page) {
+            for stamp in pages.iter().flat_map(stamps) {
                 db.state.hlc.observe(&stamp.clamped(self.host.now().get(), limits::HLC_AHEAD_MS_MAX));
             }
         }
-        self.pulled_count.set(self.pulled_count.get() + self.news(&page));
-        let plan = pull::plan_page(&self.db.borrow().base.manifest, &page, self.host.now());
-        let removed = plan.removed.clone();
+        let mut ingest = Ingest::new(pages);
+        let plan = loop {
+            if self.is_overtaken(asked) {
+                return Answer::Stale;
+            }
+            let plan = {
+                let db = self.db.borrow();
+                let own = |key: &RecordKey| {
+                    db.state.settled_of(key).filter_map(|settled| settled.mutation.outcome.as_ref()?.version).max()
+                };
+                ingest.plan(&db.base, &self.settings.schema, &own, self.host.now())
+            };
+            match plan {
+                Ok(plan) => break plan,
+                Err(Missing) => {
+                    if let Err(answer) = self.missed().await {
+                        return answer;
+                    }
+                }
+            }
+        };
+        let (removed, news) = (plan.removed.clone(), plan.news);
         match commit_base(&self.host, &self.db, plan).await {
             Committing::Done(touched) => self.changed(touched),
-            // The page belongs to a cursor that is not there any more.
+            // The pages belong to a cursor that is not there any more.
             Committing::Stale => return Answer::Stale,
             Committing::Failed(error) => return self.storage_failed(error.into()),
         }
+        self.pulled_count.set(self.pulled_count.get() + news);
         if !removed.is_empty() {
             let now = self.host.now();
             let plan = |replica: &Self| {
@@ -87,15 +165,13 @@ impl<H: Host> Replica<H> {
                 return answer;
             }
         }
-        let count =
-            page.changes.values().map(Vec::len).sum::<usize>() + page.tombstones.values().map(Vec::len).sum::<usize>();
-        self.push_change(Change::Progress { phase: "pull", done: count as u64, total: count as u64 });
         if !self.has_unsent() {
             // Nothing is left that could have failed; it may be another context that sent it.
             *self.last_error.borrow_mut() = None;
         }
+        let Some(page) = ingest.pages().last() else { return Answer::Stale };
         if !page.has_more
-            && let Err(answer) = self.at_head(&page).await
+            && let Err(answer) = self.at_head(page).await
         {
             return answer;
         }
@@ -110,29 +186,10 @@ impl<H: Host> Replica<H> {
 
     /// The collections to ask for: those of this context, and those that another one has pulled. A tab of an older version
     /// of the app knows fewer, and the server would take what is not asked for as given up, for all tabs.
-    pub(super) fn wanted(&self, manifest: &pull::Manifest) -> Vec<CollectionName> {
+    pub(super) fn wanted(&self, manifest: &Manifest) -> Vec<CollectionName> {
         let pulled = manifest.pairs.iter().map(|row| &row.pair.1);
         let all: Set<&CollectionName> = self.config.collections.keys().chain(pulled).collect();
         all.into_iter().cloned().collect()
-    }
-
-    /// Records of a page that this device did not know in that version.
-    pub(super) fn news(&self, page: &Page) -> u64 {
-        let db = self.db.borrow();
-        let known = |scope: &Scope, collection: &CollectionName, id: &RecordId, version: Version| {
-            let key = RecordKey { scope: scope.clone(), collection: collection.clone(), id: id.clone() };
-            let own = db.state.settled_of(&key).filter_map(|settled| settled.mutation.outcome.as_ref()?.version).max();
-            db.base.held(&key).map(|held| held.version).max(own) >= Some(version)
-        };
-        let mut count = 0;
-        for (collection, changes) in &page.changes {
-            count +=
-                changes.iter().filter(|change| !known(&change.scope, collection, &change.id, change.version)).count();
-        }
-        for (collection, dead) in &page.tombstones {
-            count += dead.iter().filter(|dead| !known(&dead.scope, collection, &dead.id, dead.version)).count();
-        }
-        count as u64
     }
 
     pub(super) fn has_unsent(&self) -> bool {
@@ -145,12 +202,10 @@ impl<H: Host> Replica<H> {
         let mut mismatch = self.mismatch(page);
         let now = self.host.now();
         while let Some(pair) = mismatch.pop() {
-            let plan = pull::plan_resync(&self.db.borrow().base.manifest, &pair, now);
+            let plan = plan_resync(&self.db.borrow().base, &self.settings.schema, &pair, now);
             match plan {
                 Some(plan) => self.commit_base_plan(plan).await?,
-                None => {
-                    self.note_error("checksum", "This device's copy differs from the server's; it will be pulled anew.")
-                }
+                None => self.note_error("checksum", DAMAGED),
             }
         }
         if self.db.borrow().state.client.pull_first {
@@ -162,21 +217,20 @@ impl<H: Host> Replica<H> {
             };
             self.commit(plan).await?;
         }
-        self.compact().await
+        self.compact().await.map(|_| ())
     }
 
-    pub(super) fn mismatch(&self, page: &Page) -> Vec<landfall_protocol::Pair> {
+    pub(super) fn mismatch(&self, page: &Page) -> Vec<Pair> {
         let db = self.db.borrow();
         let mut mismatch = Vec::new();
         for (scope, collections) in &page.checksums {
             for (collection, sum) in collections {
-                let pair = landfall_protocol::Pair(scope.clone(), collection.clone());
+                let pair = Pair(scope.clone(), collection.clone());
                 let Some(row) = db.base.manifest.pair(&pair) else { continue };
                 if row.cold || row.covered.is_none() {
                     continue;
                 }
-                let own = db.base.pairs.get(&pair).map(|pair| pair.sum).unwrap_or_default();
-                if own != *sum {
+                if row.sum != *sum {
                     mismatch.push(pair);
                 }
             }
@@ -196,22 +250,36 @@ impl<H: Host> Replica<H> {
         }
     }
 
-    /// One compaction step, if one is due.
-    pub async fn compact(&self) -> Result<(), Answer> {
-        let due = pull::compactable(&self.db.borrow().base.manifest);
-        let Some((pair, references)) = due else { return Ok(()) };
-        let mut inputs = Vec::new();
-        for reference in references {
-            let row = self.host.rows().get(StoreName::Seg, &Key::Number(reference.id)).await;
-            let row = row.map_err(|error| self.storage_failed(error.into()))?;
-            match row.as_deref().map(|row| decode::<Segment>(RowKind::Segment, row)) {
-                Some(Ok(segment)) => inputs.push((reference, segment)),
-                // A broken row is never folded away: it stays where it can be looked at, and its pair is pulled anew.
-                Some(Err(_)) | None => return Ok(()),
+    /// Brings back what damaged rows lost.
+    pub(super) async fn repair(&self) -> Result<(), Answer> {
+        let damaged = std::mem::take(&mut *self.damaged.borrow_mut());
+        for id in damaged {
+            let plan = plan_repair(&self.db.borrow().base, &self.settings.schema, id, self.host.now());
+            match plan {
+                Some(plan) => self.commit_base_plan(plan).await?,
+                None if self.db.borrow().base.owner(id).is_some() => self.note_error("checksum", DAMAGED),
+                None => {}
             }
         }
-        let plan = pull::plan_compaction(&self.db.borrow().base.manifest, &pair, &inputs);
-        self.commit_base_plan(plan).await
+        Ok(())
+    }
+
+    /// Some steps of compaction, if they are due. True: there are more.
+    pub async fn compact(&self) -> Result<bool, Answer> {
+        for _ in 0..COMPACT_STEPS {
+            let plan = loop {
+                let plan = plan_step(&self.db.borrow().base, &self.settings.schema, self.host.now());
+                if let Ok(plan) = plan {
+                    break plan;
+                }
+                self.missed().await?;
+            };
+            match plan {
+                Some(plan) => self.commit_base_plan(plan).await?,
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
     }
 
     /// A pull was told to start over. Of another epoch, the push side must hear the ledger first, or acknowledged writes

@@ -9,7 +9,6 @@ use landfall_core::Base;
 use landfall_core::batch::plan_batch;
 use landfall_core::plan::OutboxTxn;
 use landfall_core::plant::{Plant, planted};
-use landfall_core::pull;
 use landfall_core::recover::{plan_fork, plan_reset};
 use landfall_core::retry::{plan_counted, plan_too_large};
 use landfall_core::rows::InFlight;
@@ -17,6 +16,7 @@ use landfall_core::schedule::Answer;
 use landfall_core::settle::{SettlePlan, plan_settle};
 use landfall_protocol::codec::{from_json, to_json};
 use landfall_protocol::{ClientId, Epoch, ErrorBody, ErrorCode, Ledger, Outcome, PROTOCOL, PushRequest, PushResponse};
+use landfall_storage::ingest::plan_cold;
 use std::rc::Rc;
 
 impl<H: Host> Replica<H> {
@@ -79,9 +79,14 @@ impl<H: Host> Replica<H> {
             if let Some(row_key) = self.db.borrow().state.descriptors.keys().next() {
                 return Ok(Some(row_key.clone()));
             }
-            let plan = {
-                let db = self.db.borrow();
-                plan_batch(&db.state, &db.base, &self.config, self.host.now())
+            let plan = loop {
+                let plan = {
+                    let db = self.db.borrow();
+                    plan_batch(&db.state, &db.base, &self.config, self.host.now())
+                };
+                if !self.missed().await? {
+                    break plan;
+                }
             };
             let Some(plan) = plan else { return Ok(None) };
             match commit_outbox(&self.host, &self.db, plan).await {
@@ -121,7 +126,8 @@ impl<H: Host> Replica<H> {
         let Some(answer) = from_json::<PushResponse>(&response.body) else { return self.malformed("push") };
         let results: Option<Vec<Outcome>> = answer.results.iter().map(|text| from_json(text.text())).collect();
         let Some(results) = results else { return self.malformed("push") };
-        for _ in 0..STALE_MAX {
+        let mut tries = 0;
+        while tries < STALE_MAX {
             let plan = {
                 let db = self.db.borrow();
                 if db.state.client.client_id != *client_id {
@@ -134,6 +140,11 @@ impl<H: Host> Replica<H> {
                 }
                 plan_settle(&db.state, &db.base, row_key, sent, &results, &answer.epoch, self.host.now())
             };
+            match self.missed().await {
+                Ok(true) => continue,
+                Ok(false) => tries += 1,
+                Err(answer) => return answer,
+            }
             let (txn, events) = match plan {
                 SettlePlan::Commit { txn, events } => (*txn, events),
                 SettlePlan::Fork => return self.fork(client_id).await,
@@ -214,12 +225,13 @@ impl<H: Host> Replica<H> {
     pub(super) async fn cold(&self, epoch: Option<Epoch>) -> Answer {
         let before = self.db.borrow().base.manifest.epoch.clone();
         for _ in 0..STALE_MAX {
-            let now = self.db.borrow().base.manifest.epoch.clone();
-            if now != before && now == epoch {
+            let current = self.db.borrow().base.manifest.epoch.clone();
+            if current != before && current == epoch {
                 // Another context has begun the cold start, and may have pulled by now.
                 return Answer::Done { more: true };
             }
-            let plan = pull::plan_cold(&self.db.borrow().base.manifest, epoch.clone());
+            let now = self.host.now();
+            let plan = plan_cold(&self.db.borrow().base, &self.settings.schema, epoch.clone(), now);
             match commit_base(&self.host, &self.db, plan).await {
                 Committing::Done(touched) => {
                     self.changed(touched);

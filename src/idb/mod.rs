@@ -12,7 +12,7 @@ mod wait;
 
 use std::rc::Rc;
 
-use landfall_storage::{CommitError, Committed, Key, OpenError, ReadError, RowStore, StorageFault, StoreName, Txn};
+use landfall_storage::{CommitError, Committed, KeyedRows, OpenError, Read, ReadError, RowStore, StorageFault, Txn};
 
 use heal::{ATTEMPTS_MAX, Shared};
 pub use open::SCHEMA_VERSION;
@@ -56,18 +56,22 @@ impl IdbRowStore {
     }
 }
 
-/// Runs `$attempt` on a connection, and again on a new one while the connection is what failed.
-macro_rules! healing {
-    ($self:ident, $connection:ident => $attempt:expr) => {{
+impl RowStore for IdbRowStore {
+    async fn read(&self, reads: &[Read]) -> Result<Vec<KeyedRows>, ReadError> {
+        if reads.iter().all(Read::is_empty) {
+            return Ok(reads.iter().map(|_| Vec::new()).collect());
+        }
         let mut attempts = 1;
         loop {
-            let error = match $self.shared.connection().await {
-                Ok($connection) => match $attempt.await {
-                    Err(ReadError { fault: StorageFault::ConnectionLost, message }) => {
-                        $self.shared.discard(&$connection);
-                        ReadError { fault: StorageFault::ConnectionLost, message }
+            let error = match self.shared.connection().await {
+                Ok(connection) => match txn::read(&connection, reads).await {
+                    Err(error) => {
+                        if error.fault == StorageFault::ConnectionLost {
+                            self.shared.discard(&connection);
+                        }
+                        error
                     }
-                    result => return result,
+                    answers => return answers,
                 },
                 Err(error) => error,
             };
@@ -76,35 +80,6 @@ macro_rules! healing {
             }
             attempts += 1;
         }
-    }};
-}
-
-impl RowStore for IdbRowStore {
-    async fn get(&self, store: StoreName, key: &Key) -> Result<Option<String>, ReadError> {
-        let found = self.get_many(&[(store, key.clone())]).await?;
-        Ok(found.into_iter().next().flatten())
-    }
-
-    async fn get_many(&self, rows: &[(StoreName, Key)]) -> Result<Vec<Option<String>>, ReadError> {
-        if rows.is_empty() {
-            return Ok(Vec::new());
-        }
-        healing!(self, connection => txn::read_rows(&connection, rows))
-    }
-
-    async fn range(
-        &self,
-        store: StoreName,
-        from: &Key,
-        to: &Key,
-        limit: usize,
-    ) -> Result<Vec<(Key, String)>, ReadError> {
-        // To IndexedDB, 0 means "all".
-        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-        if limit == 0 || from > to {
-            return Ok(Vec::new());
-        }
-        healing!(self, connection => txn::read_range(&connection, store, (from, to), limit))
     }
 
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {

@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use js_sys::Array;
-use landfall_storage::{CommitError, Committed, Key, ReadError, RowOp, StoreName, Txn};
+use landfall_storage::{CommitError, Committed, Key, KeyedRows, Read, ReadError, RowOp, StoreName, Txn};
 use wasm_bindgen::prelude::*;
 use web_sys::{Event, IdbKeyRange, IdbObjectStore, IdbRequest, IdbTransaction};
 
@@ -60,57 +60,66 @@ pub(super) struct Run {
     handler: RefCell<Option<Handler>>,
 }
 
-/// A read: which rows of one transaction.
-pub(super) enum Read<'a> {
-    Rows(&'a [(StoreName, Key)]),
-    Range { store: StoreName, from: &'a Key, to: &'a Key, limit: u32 },
-}
-
-/// The rows of a [`Read::Rows`], in the order asked for.
-pub(super) async fn read_rows(
-    connection: &Rc<Connection>,
-    rows: &[(StoreName, Key)],
-) -> Result<Vec<Option<String>>, ReadError> {
-    let values = read(connection, Read::Rows(rows)).await?;
-    Ok(values.iter().map(row_text).collect())
-}
-
-/// The rows of a range in key order.
-pub(super) async fn read_range(
-    connection: &Rc<Connection>,
-    store: StoreName,
-    (from, to): (&Key, &Key),
-    limit: u32,
-) -> Result<Vec<(Key, String)>, ReadError> {
-    let values = read(connection, Read::Range { store, from, to, limit }).await?;
-    let [keys, rows] = values.as_slice() else { return Ok(Vec::new()) };
-    let (keys, rows): (&Array, &Array) = (keys.unchecked_ref(), rows.unchecked_ref());
-    Ok(keys.iter().zip(rows.iter()).map(|(key, row)| (key_of(&key), row_text(&row).unwrap_or_default())).collect())
-}
-
-async fn read(connection: &Rc<Connection>, read: Read<'_>) -> Result<Vec<JsValue>, ReadError> {
+/// Answers all of `reads` in one transaction: every request is issued in one turn, before any is answered.
+///
+/// At least one of them must not be [`Read::is_empty`].
+pub(super) async fn read(connection: &Rc<Connection>, reads: &[Read]) -> Result<Vec<KeyedRows>, ReadError> {
     let mut stores = [false; 4];
-    match &read {
-        Read::Rows(rows) => rows.iter().for_each(|(store, _)| stores[*store as usize] = true),
-        Read::Range { store, .. } => stores[*store as usize] = true,
+    for read in reads.iter().filter(|read| !read.is_empty()) {
+        stores[read.store() as usize] = true;
     }
     let transaction = connection.begin(&stores, None).map_err(|error| Failure::of(&error).read_error())?;
     let run = Run::start(connection, transaction, None);
-    run.issue_reads(|stores| match read {
-        Read::Rows(rows) => rows.iter().map(|(store, key)| stores.get(*store)?.get(&key_value(key))).collect(),
-        Read::Range { store, from, to, limit } => {
-            let range = range_value(from, to)?;
-            let store = stores.get(store)?;
-            let keys = store.get_all_keys_with_key_and_limit(&range, limit)?;
-            Ok(vec![keys, store.get_all_with_key_and_limit(&range, limit)?])
+    run.issue_reads(|stores| {
+        let mut requests = Vec::with_capacity(reads.len());
+        for read in reads.iter().filter(|read| !read.is_empty()) {
+            let store = stores.get(read.store())?;
+            match read {
+                Read::One { key, .. } => requests.push(store.get(&key_value(key))?),
+                Read::Range { from, to, limit, .. } => {
+                    let range = range_value(from, to)?;
+                    // To IndexedDB, 0 means "all": an empty read does not come here.
+                    let limit = u32::try_from(*limit).unwrap_or(u32::MAX);
+                    requests.push(store.get_all_keys_with_key_and_limit(&range, limit)?);
+                    requests.push(store.get_all_with_key_and_limit(&range, limit)?);
+                }
+            }
         }
+        Ok(requests)
     });
     match run.end.clone().await {
-        Ok(End::Read(values)) => Ok(values),
-        Ok(End::Committed(_)) => Ok(Vec::new()),
+        Ok(End::Read(values)) => Ok(answers(reads, &values)),
+        Ok(End::Committed(_)) => Ok(answers(reads, &[])),
         Err(CommitError::Aborted { fault, message }) => Err(ReadError { fault, message }),
         Err(_) => Err(Failure::new("UnknownError", "the connection was lost").read_error()),
     }
+}
+
+/// The results of the requests that [`read`] issues, as rows: one value of a `One`, keys and rows of a `Range`.
+fn answers(reads: &[Read], values: &[JsValue]) -> Vec<KeyedRows> {
+    let mut values = values.iter();
+    let mut answers = Vec::with_capacity(reads.len());
+    for read in reads {
+        let mut rows = Vec::new();
+        match read {
+            Read::One { key, .. } => {
+                if let Some(row) = values.next().and_then(row_text) {
+                    rows.push((key.clone(), row));
+                }
+            }
+            Read::Range { .. } if read.is_empty() => {}
+            Read::Range { .. } => {
+                if let (Some(keys), Some(texts)) = (values.next(), values.next()) {
+                    let (keys, texts): (&Array, &Array) = (keys.unchecked_ref(), texts.unchecked_ref());
+                    for (key, text) in keys.iter().zip(texts.iter()) {
+                        rows.push((key_of(&key), row_text(&text).unwrap_or_default()));
+                    }
+                }
+            }
+        }
+        answers.push(rows);
+    }
+    answers
 }
 
 /// Compares, writes and commits; nothing else ever touches the transaction.

@@ -10,8 +10,8 @@ use landfall_core::settle::Event;
 use landfall_protocol::codec::ToJson;
 use landfall_protocol::{CollectionName, EntryId, Map, Outcome, Pair, RecordKey, Set, UnixMillis};
 use landfall_storage::{
-    BaseTxn, CommitError, Durability, Key, Manifest, ReadError, RowError, RowId, RowKind, RowOp, RowStore, StoreName,
-    Txn, decode, encode,
+    BaseTxn, CommitError, Durability, Key, Manifest, Read, ReadError, RowError, RowId, RowKind, RowOp, RowStore,
+    StoreName, Txn, decode, encode,
 };
 
 pub const CLIENT: &str = "client";
@@ -302,7 +302,8 @@ pub async fn refresh<H: Host>(host: &H, db: &std::cell::RefCell<Db>) -> Result<T
 async fn try_refresh<H: Host>(host: &H, db: &std::cell::RefCell<Db>) -> Result<Option<Touched>, ReadError> {
     let rows = host.rows();
     let ordering = [(StoreName::Meta, Key::text(CLIENT)), (StoreName::Meta, Key::text(MANIFEST))];
-    let mut found = rows.get_many(&ordering).await?.into_iter();
+    let ordering = ordering.map(|(store, key)| Read::one(store, key));
+    let mut found = rows.read(&ordering).await?.into_iter().map(|rows| rows.into_iter().next().map(|(_, row)| row));
     let (client, manifest) = (found.next().flatten(), found.next().flatten());
     let (known_client, known_manifest, known_rev, log_from) = {
         let db = db.borrow();
@@ -316,7 +317,9 @@ async fn try_refresh<H: Host>(host: &H, db: &std::cell::RefCell<Db>) -> Result<O
             Some(keys) => {
                 let wanted: Vec<(StoreName, Key)> =
                     keys.iter().map(|key| (StoreName::Meta, Key::text(key.clone()))).collect();
-                let found = rows.get_many(&wanted).await?;
+                let wanted: Vec<Read> = wanted.into_iter().map(|(store, key)| Read::one(store, key)).collect();
+                let found =
+                    rows.read(&wanted).await?.into_iter().map(|rows| rows.into_iter().next().map(|(_, row)| row));
                 news.outbox.extend(keys.into_iter().zip(found));
             }
             None => {
@@ -472,13 +475,17 @@ pub async fn commit_base<H: Host>(host: &H, db: &std::cell::RefCell<Db>, plan: B
 /// Reads rows of the base that a computation missed. Rows that the manifest in memory does not mean, or that are not
 /// there, make it read the manifest again.
 pub async fn fetch<H: Host>(host: &H, db: &std::cell::RefCell<Db>, missing: Vec<RowId>) -> Result<Fetched, ReadError> {
-    let places: Vec<(StoreName, Key)> = missing.iter().map(|id| id.place()).collect();
-    let rows = host.rows().get_many(&places).await?;
+    let mut reads = Vec::with_capacity(missing.len());
+    for id in &missing {
+        let (store, key) = id.place();
+        reads.push(Read::one(store, key));
+    }
+    let rows = host.rows().read(&reads).await?;
     let rev = db.borrow().base.manifest.rev;
     let mut fetched = Fetched::default();
     let mut absent = Vec::new();
-    for (id, text) in missing.into_iter().zip(rows) {
-        let given = db.borrow().base.give(id, text);
+    for (id, mut row) in missing.into_iter().zip(rows) {
+        let given = db.borrow().base.give(id, row.pop().map(|(_, text)| text));
         match given {
             Ok(true) => {}
             Ok(false) => absent.push(id),

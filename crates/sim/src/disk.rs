@@ -7,7 +7,8 @@ use landfall_core::rows::ParkedRow;
 use landfall_storage::faulty::{Call, Fault, FaultPlan, FaultyRowStore};
 use landfall_storage::memory::MemoryRowStore;
 use landfall_storage::{
-    CommitError, Committed, Key, ReadError, RowKind, RowOp, RowStore, StorageFault, StoreName, Txn, decode,
+    CommitError, Committed, Key, KeyedRows, Read, ReadError, RowKind, RowOp, RowStore, StorageFault, StoreName, Txn,
+    decode,
 };
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -33,10 +34,8 @@ pub fn plan(faults: DiskFaults, rng: Rng, is_calm: Rc<Cell<bool>>) -> FaultPlan 
         }
         let draw = rng.below(1_000) as u32;
         match call {
-            Call::Get { .. } | Call::Range { .. } if draw < faults.read => {
-                Fault::ReadFails(StorageFault::ConnectionLost)
-            }
-            Call::Get { .. } | Call::Range { .. } => Fault::None,
+            Call::Read(_) if draw < faults.read => Fault::ReadFails(StorageFault::ConnectionLost),
+            Call::Read(_) => Fault::None,
             Call::Commit(_) => {
                 let faulty = [
                     (faults.abort / 2, Fault::AbortBefore(StorageFault::ConnectionLost)),
@@ -67,17 +66,8 @@ pub struct Watched {
 }
 
 impl RowStore for Watched {
-    async fn get(&self, store: StoreName, key: &Key) -> Result<Option<String>, ReadError> {
-        self.disk.get(store, key).await
-    }
-    async fn range(
-        &self,
-        store: StoreName,
-        from: &Key,
-        to: &Key,
-        limit: usize,
-    ) -> Result<Vec<(Key, String)>, ReadError> {
-        self.disk.range(store, from, to, limit).await
+    async fn read(&self, reads: &[Read]) -> Result<Vec<KeyedRows>, ReadError> {
+        self.disk.read(reads).await
     }
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
         let mut parked: Vec<ParkedRow> = Vec::new();
@@ -119,19 +109,9 @@ impl SimRows {
 }
 
 impl RowStore for SimRows {
-    async fn get(&self, store: StoreName, key: &Key) -> Result<Option<String>, ReadError> {
+    async fn read(&self, reads: &[Read]) -> Result<Vec<KeyedRows>, ReadError> {
         self.pace().await;
-        self.store.get(store, key).await
-    }
-    async fn range(
-        &self,
-        store: StoreName,
-        from: &Key,
-        to: &Key,
-        limit: usize,
-    ) -> Result<Vec<(Key, String)>, ReadError> {
-        self.pace().await;
-        self.store.range(store, from, to, limit).await
+        self.store.read(reads).await
     }
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
         self.pace().await;

@@ -3,7 +3,7 @@
 //! Each check is a function named by the sentence it proves and uses a database of its own. `open` opens the database
 //! of a name, and again when called again.
 
-use crate::rowstore::{CommitError, Committed, Durability, Key, RowOp, RowStore, StoreName, Txn};
+use crate::rowstore::{CommitError, Committed, Durability, Key, KeyedRows, Read, RowOp, RowStore, StoreName, Txn};
 
 /// What a check says when the store breaks its word.
 pub type Broken = String;
@@ -36,7 +36,8 @@ pub async fn all<R: RowStore>(open: impl AsyncFn(&str) -> R) {
     }
     run!(
         a_row_reads_back_as_it_was_written_and_a_missing_row_is_none,
-        many_rows_of_several_stores_read_back_in_the_order_asked_for,
+        reads_of_several_stores_are_answered_in_the_order_asked_for,
+        several_reads_of_one_call_see_one_state_while_another_context_commits,
         text_keys_are_in_code_unit_order,
         number_keys_are_in_numeric_order_also_beyond_2_to_the_32,
         a_range_includes_its_bounds_and_stops_at_its_limit,
@@ -76,26 +77,78 @@ pub async fn a_row_reads_back_as_it_was_written_and_a_missing_row_is_none<R: Row
     Ok(())
 }
 
-pub async fn many_rows_of_several_stores_read_back_in_the_order_asked_for<R: RowStore>(
+pub async fn reads_of_several_stores_are_answered_in_the_order_asked_for<R: RowStore>(
     open: &impl AsyncFn(&str) -> R,
 ) -> Result<(), Broken> {
-    let store = open("contract-get-many").await;
-    let mut txn = append(&["entry"]);
+    let store = open("contract-read").await;
+    let mut txn = append(&["entry", "second", "third"]);
     txn.put(StoreName::Meta, Key::text("m"), "meta".to_owned());
+    txn.put(StoreName::Meta, Key::text("m/1"), "below".to_owned());
     txn.put(StoreName::Seg, Key::Number(7), "segment".to_owned());
     commit(&store, txn).await?;
+    let log =
+        |from, to, limit| Read::Range { store: StoreName::Log, from: Key::Number(from), to: Key::Number(to), limit };
     let asked = [
-        (StoreName::Seg, Key::Number(7)),
-        (StoreName::Meta, Key::text("missing")),
-        (StoreName::Log, Key::Number(1)),
-        (StoreName::Meta, Key::text("m")),
-        (StoreName::Seg, Key::Number(7)),
+        Read::one(StoreName::Seg, Key::Number(7)),
+        log(3, 1, 9),
+        Read::one(StoreName::Meta, Key::text("missing")),
+        log(0, u64::MAX, 2),
+        Read::prefix(StoreName::Meta, "m/", 9),
+        log(1, 3, 0),
+        Read::one(StoreName::Log, Key::Number(1)),
+        log(4, 9, 9),
+        Read::prefix(StoreName::Idx, "", 9),
+        Read::one(StoreName::Seg, Key::Number(7)),
+        log(3, 3, usize::MAX),
     ];
-    let found = store.get_many(&asked).await.map_err(|error| error.message)?;
-    let found: Vec<Option<&str>> = found.iter().map(Option::as_deref).collect();
-    ensure_eq!(found, [Some("segment"), None, Some("entry"), Some("meta"), Some("segment")]);
-    let nothing = store.get_many(&[]).await.map_err(|error| error.message)?;
-    ensure!(nothing.is_empty(), "no keys gave {nothing:?}");
+    let found = read_all(&store, &asked).await?;
+    let found: Vec<String> = found.iter().map(|rows| rows_text(rows)).collect();
+    ensure_eq!(
+        found,
+        ["7=segment", "", "", "1=entry 2=second", "m/1=below", "", "1=entry", "", "", "7=segment", "3=third"]
+    );
+    let nothing = read_all(&store, &[]).await?;
+    ensure!(nothing.is_empty(), "no reads gave {nothing:?}");
+    let empty = read_all(&store, &[log(2, 1, 9), log(1, 2, 0)]).await?;
+    ensure_eq!(empty, [KeyedRows::new(), KeyedRows::new()]);
+    Ok(())
+}
+
+pub async fn several_reads_of_one_call_see_one_state_while_another_context_commits<R: RowStore>(
+    open: &impl AsyncFn(&str) -> R,
+) -> Result<(), Broken> {
+    let reader = open("contract-state").await;
+    let writer = open("contract-state").await;
+    let round_rows = |round: u64| {
+        let mut txn = txn();
+        for (store, key) in [(StoreName::Meta, Key::text("a")), (StoreName::Meta, Key::text("b"))] {
+            txn.put(store, key, round.to_string());
+        }
+        txn.put(StoreName::Idx, Key::text("a"), round.to_string());
+        txn.put(StoreName::Seg, Key::Number(1), round.to_string());
+        txn
+    };
+    commit(&writer, round_rows(0)).await?;
+    let asked = [
+        Read::one(StoreName::Meta, Key::text("a")),
+        Read::prefix(StoreName::Idx, "", 9),
+        Read::one(StoreName::Seg, Key::Number(1)),
+        Read::Range { store: StoreName::Meta, from: Key::text("b"), to: Key::text("c"), limit: 9 },
+    ];
+    for round in 1..=20_u64 {
+        // Both ways round: the commit asked for while the read runs, and the read while the commit runs.
+        let (found, written) = if round % 2 == 0 {
+            both(read_all(&reader, &asked), commit(&writer, round_rows(round))).await
+        } else {
+            let (written, found) = both(commit(&writer, round_rows(round)), read_all(&reader, &asked)).await;
+            (found, written)
+        };
+        written?;
+        let found: Vec<String> = found?.into_iter().flatten().map(|(_, row)| row).collect();
+        let state = found.first().cloned().unwrap_or_default();
+        ensure!(found.len() == 4 && found.iter().all(|row| *row == state), "round {round} saw {found:?}");
+        ensure!(state == round.to_string() || state == (round - 1).to_string(), "round {round} saw {state}");
+    }
     Ok(())
 }
 
@@ -439,6 +492,15 @@ async fn get<R: RowStore>(store: &R, name: StoreName, key: &str) -> Result<Optio
 
 async fn read<R: RowStore>(store: &R, name: StoreName, key: &Key) -> Result<Option<String>, Broken> {
     store.get(name, key).await.map_err(|error| format!("a read failed: {error:?}"))
+}
+
+async fn read_all<R: RowStore>(store: &R, reads: &[Read]) -> Result<Vec<KeyedRows>, Broken> {
+    store.read(reads).await.map_err(|error| format!("a read failed: {error:?}"))
+}
+
+fn rows_text(rows: &KeyedRows) -> String {
+    let rows: Vec<String> = rows.iter().map(|(key, row)| format!("{key}={row}")).collect();
+    rows.join(" ")
 }
 
 async fn range<R: RowStore>(

@@ -8,13 +8,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use crate::memory::MemoryRowStore;
-use crate::rowstore::{CommitError, Committed, Key, ReadError, RowStore, StorageFault, StoreName, Txn};
+use crate::rowstore::{
+    CommitError, Committed, Key, KeyedRows, Read, ReadError, RowStore, StorageFault, StoreName, Txn,
+};
 
 /// A call that the plan judges.
 #[derive(Clone, Copy, Debug)]
 pub enum Call<'a> {
-    Get { store: StoreName, key: &'a Key },
-    Range { store: StoreName, from: &'a Key, to: &'a Key },
+    /// However many questions it asks: they are one transaction.
+    Read(&'a [Read]),
     Commit(&'a Txn),
 }
 
@@ -165,43 +167,28 @@ impl<R: RowStore> FaultyRowStore<R> {
         &self.plan
     }
 
-    async fn read<T>(
+    /// The answer with one row spoiled, wherever the row is in it.
+    async fn spoiled(
         &self,
-        call: Call<'_>,
-        answer: impl AsyncFn() -> Result<T, ReadError>,
-        spoil: impl FnOnce(&mut T, Spoil, StoreName, &Key) -> bool,
-    ) -> Result<T, ReadError> {
-        match self.plan.next(&call) {
-            None => Err(read_error(StorageFault::ConnectionLost)),
-            Some(Fault::ReadFails(fault)) => {
-                self.plan.injected();
-                Err(read_error(fault))
-            }
-            Some(Fault::FlipByte(store, key)) => self.spoiled(answer().await?, Spoil::Flip, store, &key, spoil),
-            Some(Fault::MissingRow(store, key)) => self.spoiled(answer().await?, Spoil::Hide, store, &key, spoil),
-            Some(Fault::CrashBefore | Fault::CrashAfter) => {
-                self.plan.injected();
-                self.plan.crash();
-                Err(read_error(StorageFault::ConnectionLost))
-            }
-            Some(Fault::None | Fault::AbortBefore(_) | Fault::UnknownButCommitted | Fault::UnknownNotCommitted) => {
-                answer().await
-            }
-        }
-    }
-
-    fn spoiled<T>(
-        &self,
-        mut answer: T,
+        reads: &[Read],
         how: Spoil,
         store: StoreName,
         key: &Key,
-        spoil: impl FnOnce(&mut T, Spoil, StoreName, &Key) -> bool,
-    ) -> Result<T, ReadError> {
-        if spoil(&mut answer, how, store, key) {
+    ) -> Result<Vec<KeyedRows>, ReadError> {
+        let mut answers = self.inner.read(reads).await?;
+        let mut is_hit = false;
+        for (_, rows) in reads.iter().zip(&mut answers).filter(|(read, _)| read.store() == store) {
+            let Some(found) = rows.iter().position(|(at, _)| at == key) else { continue };
+            match how {
+                Spoil::Flip => flip_byte(&mut rows[found].1),
+                Spoil::Hide => drop(rows.remove(found)),
+            }
+            is_hit = true;
+        }
+        if is_hit {
             self.plan.injected();
         }
-        Ok(answer)
+        Ok(answers)
     }
 }
 
@@ -214,37 +201,24 @@ impl FaultyRowStore<MemoryRowStore> {
 }
 
 impl<R: RowStore> RowStore for FaultyRowStore<R> {
-    async fn get(&self, store: StoreName, key: &Key) -> Result<Option<String>, ReadError> {
-        let spoil = |answer: &mut Option<String>, how, at, of: &Key| match answer {
-            Some(row) if (store, key) == (at, of) => {
-                match how {
-                    Spoil::Flip => flip_byte(row),
-                    Spoil::Hide => *answer = None,
-                }
-                true
+    async fn read(&self, reads: &[Read]) -> Result<Vec<KeyedRows>, ReadError> {
+        match self.plan.next(&Call::Read(reads)) {
+            None => Err(read_error(StorageFault::ConnectionLost)),
+            Some(Fault::ReadFails(fault)) => {
+                self.plan.injected();
+                Err(read_error(fault))
             }
-            _ => false,
-        };
-        self.read(Call::Get { store, key }, async || self.inner.get(store, key).await, spoil).await
-    }
-
-    async fn range(
-        &self,
-        store: StoreName,
-        from: &Key,
-        to: &Key,
-        limit: usize,
-    ) -> Result<Vec<(Key, String)>, ReadError> {
-        let spoil = |rows: &mut Vec<(Key, String)>, how, at, of: &Key| {
-            let Some(found) = rows.iter().position(|(key, _)| (store, key) == (at, of)) else { return false };
-            match how {
-                Spoil::Flip => flip_byte(&mut rows[found].1),
-                Spoil::Hide => drop(rows.remove(found)),
+            Some(Fault::FlipByte(store, key)) => self.spoiled(reads, Spoil::Flip, store, &key).await,
+            Some(Fault::MissingRow(store, key)) => self.spoiled(reads, Spoil::Hide, store, &key).await,
+            Some(Fault::CrashBefore | Fault::CrashAfter) => {
+                self.plan.injected();
+                self.plan.crash();
+                Err(read_error(StorageFault::ConnectionLost))
             }
-            true
-        };
-        let answer = async || self.inner.range(store, from, to, limit).await;
-        self.read(Call::Range { store, from, to }, answer, spoil).await
+            Some(Fault::None | Fault::AbortBefore(_) | Fault::UnknownButCommitted | Fault::UnknownNotCommitted) => {
+                self.inner.read(reads).await
+            }
+        }
     }
 
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {

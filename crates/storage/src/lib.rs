@@ -29,6 +29,6 @@ pub use manifest::{Declared, Manifest, PairRow, Schema};
 pub use records::{Missing, Records, RowId};
 pub use row::{Row, RowError, RowKind, decode, encode};
 pub use rowstore::{
-    CommitError, Committed, Durability, Expect, Key, OpenError, ReadError, RowOp, RowStore, StorageFault, StoreName,
-    Txn,
+    CommitError, Committed, Durability, Expect, Key, KeyedRows, OpenError, Read, ReadError, RowOp, RowStore,
+    StorageFault, StoreName, Txn,
 };

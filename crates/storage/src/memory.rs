@@ -10,7 +10,9 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::rowstore::{CommitError, Committed, Durability, Expect, Key, ReadError, RowOp, RowStore, StoreName, Txn};
+use crate::rowstore::{
+    CommitError, Committed, Durability, Expect, Key, KeyedRows, Read, ReadError, RowOp, RowStore, StoreName, Txn,
+};
 
 /// One database: four tables and the log's key counter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,6 +80,17 @@ impl Disk {
         // A map's own range panics on bounds the wrong way round; such a range is simply empty.
         let to = if from <= to { Some(to) } else { None };
         to.into_iter().flat_map(move |to| self.tables[store as usize].range(from..=to))
+    }
+
+    fn answer(&self, read: &Read) -> KeyedRows {
+        match read {
+            Read::One { store, key } => {
+                self.row(*store, key).map(|row| (key.clone(), row.to_owned())).into_iter().collect()
+            }
+            Read::Range { store, from, to, limit } => {
+                self.range(*store, from, to).take(*limit).map(|(key, row)| (key.clone(), row.clone())).collect()
+            }
+        }
     }
 
     fn commit(&mut self, txn: Txn) -> Result<Committed, CommitError> {
@@ -174,24 +187,9 @@ impl MemoryRowStore {
 }
 
 impl RowStore for MemoryRowStore {
-    async fn get(&self, store: StoreName, key: &Key) -> Result<Option<String>, ReadError> {
-        Ok(self.disk.borrow().row(store, key).map(str::to_owned))
-    }
-
-    async fn get_many(&self, rows: &[(StoreName, Key)]) -> Result<Vec<Option<String>>, ReadError> {
+    async fn read(&self, reads: &[Read]) -> Result<Vec<KeyedRows>, ReadError> {
         let disk = self.disk.borrow();
-        Ok(rows.iter().map(|(store, key)| disk.row(*store, key).map(str::to_owned)).collect())
-    }
-
-    async fn range(
-        &self,
-        store: StoreName,
-        from: &Key,
-        to: &Key,
-        limit: usize,
-    ) -> Result<Vec<(Key, String)>, ReadError> {
-        let disk = self.disk.borrow();
-        Ok(disk.range(store, from, to).take(limit).map(|(key, row)| (key.clone(), row.clone())).collect())
+        Ok(reads.iter().map(|read| disk.answer(read)).collect())
     }
 
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {

@@ -56,6 +56,37 @@ impl fmt::Display for Key {
     }
 }
 
+/// One question of a read transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// The row under a key: one row, or none.
+    One { store: StoreName, key: Key },
+    /// The first `limit` rows in `from..=to`, in key order.
+    Range { store: StoreName, from: Key, to: Key, limit: usize },
+}
+
+impl Read {
+    pub fn one(store: StoreName, key: Key) -> Self {
+        Self::One { store, key }
+    }
+    /// All rows of a store with text keys whose key starts with `prefix`.
+    pub fn prefix(store: StoreName, prefix: &str, limit: usize) -> Self {
+        Self::Range { store, from: Key::text(prefix), to: Key::after_prefix(prefix), limit }
+    }
+    pub fn store(&self) -> StoreName {
+        match self {
+            Self::One { store, .. } | Self::Range { store, .. } => *store,
+        }
+    }
+    /// True if no row can answer it: bounds the wrong way round, or no room for a row.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::Range { from, to, limit, .. } if from > to || *limit == 0)
+    }
+}
+
+/// Rows by key, in key order: the answer to one [`Read`].
+pub type KeyedRows = Vec<(Key, String)>;
+
 /// How sure a transaction must be before it reports success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
@@ -185,28 +216,26 @@ pub enum OpenError {
 /// Contract (checked by [`crate::contract`] for every implementation):
 /// - `commit` compares every `expects` inside the same transaction that writes; it is all or nothing.
 /// - A log key is greater than every log key given before, deleted ones included.
-/// - `range` answers in key order, bounds included, at most `limit` rows; bounds the wrong way round hold nothing.
+/// - All reads of one `read` see one state, whatever other contexts commit meanwhile.
+/// - A range answers in key order, bounds included, at most `limit` rows; bounds the wrong way round hold nothing.
 /// - After `Ok` from a strict commit the rows survive any crash.
 /// - After a lost connection the next call opens a new one by itself.
 #[allow(async_fn_in_trait)] // One thread by design: wasm has no other, and the simulator wants none.
 pub trait RowStore {
-    async fn get(&self, store: StoreName, key: &Key) -> Result<Option<String>, ReadError>;
+    /// Answers every question from one state: one list of rows per [`Read`], in the order asked.
+    async fn read(&self, reads: &[Read]) -> Result<Vec<KeyedRows>, ReadError>;
 
-    /// Rows by key, in the order asked for. A store with transactions reads all of them in one, as one state.
-    async fn get_many(&self, rows: &[(StoreName, Key)]) -> Result<Vec<Option<String>>, ReadError> {
-        let mut found = Vec::with_capacity(rows.len());
-        for (store, key) in rows {
-            found.push(self.get(*store, key).await?);
-        }
-        Ok(found)
+    /// One row by itself. Rows that belong together are read together, by [`RowStore::read`].
+    async fn get(&self, store: StoreName, key: &Key) -> Result<Option<String>, ReadError> {
+        let found = self.read(&[Read::one(store, key.clone())]).await?;
+        Ok(found.into_iter().flatten().next().map(|(_, row)| row))
     }
 
-    async fn range(
-        &self,
-        store: StoreName,
-        from: &Key,
-        to: &Key,
-        limit: usize,
-    ) -> Result<Vec<(Key, String)>, ReadError>;
+    /// One range by itself.
+    async fn range(&self, store: StoreName, from: &Key, to: &Key, limit: usize) -> Result<KeyedRows, ReadError> {
+        let read = Read::Range { store, from: from.clone(), to: to.clone(), limit };
+        Ok(self.read(&[read]).await?.pop().unwrap_or_default())
+    }
+
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError>;
 }

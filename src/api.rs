@@ -7,7 +7,7 @@ use crate::{convert, error, lock};
 use js_sys::{Function, Promise};
 use landfall_core::schedule::Trigger;
 use landfall_protocol::codec::{from_json, to_json};
-use landfall_protocol::{EntryId, Fields, Json, UnixMillis};
+use landfall_protocol::{EntryId, Json, Object, UnixMillis};
 use landfall_replica::{Host, Notice, Query, SyncError, Token, WriteOp};
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -248,7 +248,7 @@ async fn open(text: String, hooks: JsValue, worker: bool) -> Answer {
     Ok(Replica { driver }.into())
 }
 
-async fn retry(replica: Rc<Engine>, entry: f64, edits: Option<Fields>) -> Answer {
+async fn retry(replica: Rc<Engine>, entry: f64, edits: Option<Object>) -> Answer {
     replica.retry(EntryId(entry as u64), edits).await?;
     Ok(JsValue::UNDEFINED)
 }

@@ -8,7 +8,7 @@
 //! (current → applied, whatever the clocks), equal fields (applied), policy.
 
 use landfall_protocol::{
-    ClientId, Fields, Mutation, Op, Outcome, Position, RejectCode, ResultStatus, Seq, Stamp, Version,
+    ClientId, Fields, Mutation, Object, Op, Outcome, Position, RejectCode, ResultStatus, Seq, Stamp, Version,
 };
 
 /// A record as the server keeps it, live or deleted.
@@ -132,7 +132,7 @@ pub fn superseded(situation: &Situation<'_>, seq: Seq) -> Verdict {
     if let Some(stored) = situation.stored {
         outcome.version = Some(stored.version);
         outcome.deleted = stored.deleted;
-        outcome.record = (!stored.deleted).then(|| stored.fields.clone());
+        outcome.record = (!stored.deleted).then(|| Object::of(&stored.fields));
     } else {
         outcome.deleted = true;
     }
@@ -226,7 +226,7 @@ fn unchanged(situation: &Situation<'_>, mutation: &Mutation) -> Verdict {
         outcome.version = Some(stored.version);
         outcome.deleted = stored.deleted;
         // The base that the client holds may be another one: it needs the record.
-        outcome.record = (!stored.deleted).then(|| stored.fields.clone());
+        outcome.record = (!stored.deleted).then(|| Object::of(&stored.fields));
     }
     Verdict { outcome, effect: None }
 }

@@ -7,7 +7,7 @@ use crate::rows::{Descriptor, InFlight, LocalEnd};
 use crate::state::{Base, Config, State};
 use landfall_protocol::map::sorted;
 use landfall_protocol::{
-    EntryId, Fields, GroupId, Json, Map, Mutation, Op, RecordKey, Seq, Set, UnixMillis, Version, limits,
+    EntryId, GroupId, Json, Map, Mutation, Object, Op, RecordKey, Seq, Set, UnixMillis, Version, limits,
 };
 
 /// Plans the transaction that stores the next in-flight descriptor. `None`: nothing can be sent now.
@@ -84,7 +84,7 @@ pub fn plan_batch(state: &State, base: &dyn Base, config: &Config, now: UnixMill
 }
 
 /// The exact bytes of a mutation, made once.
-pub(crate) fn exact(mutation: &Mutation) -> Json {
+pub(crate) fn exact(mutation: &Mutation<Object>) -> Json {
     Json::of(mutation)
 }
 
@@ -101,13 +101,22 @@ pub(crate) fn travelling(state: &State) -> Map<RecordKey, (Seq, Version)> {
     travelling
 }
 
-fn mutation(base: &dyn Base, member: &Coalesced, op: Op, stand: Stand, seq: Seq, group: Option<GroupId>) -> Mutation {
-    let prev: Fields = match (op, base.base(&member.key)) {
-        (Op::Update, Some(record)) if !record.deleted => {
-            let touched = member.set.keys().chain(&member.unset);
-            touched.filter_map(|name| Some((name.clone(), record.fields.get(name)?.clone()))).collect()
+fn mutation(
+    base: &dyn Base,
+    member: &Coalesced,
+    op: Op,
+    stand: Stand,
+    seq: Seq,
+    group: Option<GroupId>,
+) -> Mutation<Object> {
+    let prev = match (op, base.base(&member.key)) {
+        (Op::Update, Some(record)) => {
+            let set = member.set.parts();
+            let mut parts = record.fields.parts();
+            parts.retain(|name, _| set.contains_key(name) || member.unset.iter().any(|unset| unset == name));
+            Object::from(&parts)
         }
-        _ => Fields::new(),
+        _ => Object::new(),
     };
     let (base, after) = match stand {
         Stand::Base(version) => (Some(version), None),

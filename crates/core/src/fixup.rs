@@ -5,7 +5,7 @@ use crate::rows::{Entry, LocalEnd, ParkedRow};
 use crate::state::{Base, State};
 use crate::view;
 use landfall_protocol::codec::from_json;
-use landfall_protocol::{EntryId, Fields, Map, Op, RecordKey, RejectCode, Set, Stamp, UnixMillis, Version};
+use landfall_protocol::{EntryId, Map, Mutation, Object, Op, RecordKey, RejectCode, Set, Stamp, UnixMillis, Version};
 
 /// Why a fix-up can't be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub fn plan_retry(
     state: &State,
     base: &dyn Base,
     id: EntryId,
-    edits: Option<&Fields>,
+    edits: Option<&Object>,
     mut stamp: impl FnMut() -> Stamp,
     now: UnixMillis,
 ) -> Result<OutboxTxn, FixupError> {
@@ -39,8 +39,8 @@ pub fn plan_retry(
     if let Some(edits) = edits {
         let at = entries.iter().position(|entry| entry.origin == Some(id)).unwrap_or(0);
         if let Some(entry) = entries.get_mut(at) {
-            crate::authority::apply_patch(&mut entry.set, edits, &[]);
-            entry.unset.retain(|name| !edits.contains_key(name));
+            entry.set = entry.set.patched(edits, &[]);
+            entry.unset.retain(|name| edits.get(name).is_none());
         }
     }
     txn.parked.insert(row_key.clone(), None);
@@ -79,23 +79,25 @@ fn again(
     if entry.op == Op::Update {
         let last = change.entries.last().copied().unwrap_or_default();
         let later = state.lanes.get(&key).into_iter().flatten().filter(|id| **id > last);
-        let newer: Set<&String> = later
-            .filter_map(|id| state.entries.get(id))
-            .flat_map(|later| later.set.keys().chain(&later.unset))
-            .collect();
-        entry.set.retain(|name, _| !newer.contains(name));
-        entry.unset.retain(|name| !newer.contains(name));
+        let mut set = change.entry.set.parts();
+        for later in later.filter_map(|id| state.entries.get(id)) {
+            let names = later.set.parts();
+            let is_newer = |name: &str| names.contains_key(name) || later.unset.iter().any(|unset| unset == name);
+            set.retain(|name, _| !is_newer(name));
+            entry.unset.retain(|name| !is_newer(name));
+        }
         let applied = state.settled_of(&key).filter(|settled| {
             settled.mutation.entries.iter().any(|id| *id > last)
                 && settled.mutation.outcome.as_ref().is_some_and(landfall_protocol::Outcome::took_effect)
         });
         for settled in applied {
             let text = settled.mutation.text.as_ref();
-            let parsed = text.and_then(|text| from_json::<landfall_protocol::Mutation>(text.text()));
+            let parsed = text.and_then(|text| from_json::<Mutation<Object>>(text.text()));
             if let Some(mutation) = parsed {
-                entry.set.retain(|name, _| !mutation.set.contains_key(name));
+                mutation.set.each(&mut |name, _| _ = set.remove(&*name));
             }
         }
+        entry.set = Object::from(&set);
     }
     entry
 }

@@ -3,7 +3,8 @@
 use crate::plant::{Plant, planted};
 use crate::rows::Entry;
 use crate::state::State;
-use landfall_protocol::{EntryId, Fields, GroupId, Map, Op, RecordKey, ResultStatus, Seq, Version};
+use crate::view::fold;
+use landfall_protocol::{EntryId, GroupId, Map, Object, Op, RecordKey, ResultStatus, Seq, Version};
 
 /// One or more entries of one record that travel as one mutation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +13,7 @@ pub struct Coalesced {
     pub entries: Vec<EntryId>,
     /// `None`: created and deleted, nothing to send.
     pub op: Option<Op>,
-    pub set: Fields,
+    pub set: Object,
     pub unset: Vec<String>,
     /// The newest entry's.
     pub stamp: landfall_protocol::Stamp,
@@ -43,7 +44,7 @@ pub fn coalesce(state: &State, key: &RecordKey, ids: &[EntryId]) -> Option<Coale
         key: key.clone(),
         entries: vec![first],
         op: Some(entry.op),
-        set: entry.set.clone(),
+        set: Object::new(),
         unset: entry.unset.clone(),
         stamp: entry.stamp.clone(),
         on: entry.on,
@@ -53,17 +54,22 @@ pub fn coalesce(state: &State, key: &RecordKey, ids: &[EntryId]) -> Option<Coale
     // may stand on one that another context made.
     let is_first = state.lanes.get(key).and_then(|lane| lane.first()) == Some(&first);
     let is_unheard = is_first && entry.on == Version::ZERO && state.settled_of(key).next().is_none();
+    let mut whole = vec![entry];
     for (id, entry) in entries {
         joined.entries.push(id);
         joined.stamp = joined.stamp.max(entry.stamp.clone());
-        join(&mut joined, entry, is_unheard);
+        if join(&mut joined, entry, is_unheard) {
+            whole.push(entry);
+        }
     }
+    joined.set = fold(Object::new(), &whole);
     Some(joined)
 }
 
-fn join(joined: &mut Coalesced, entry: &Entry, is_unheard: bool) {
+/// Joins what an entry does and unsets; the fields that are set follow in one go. False: it is left out.
+fn join(joined: &mut Coalesced, entry: &Entry, is_unheard: bool) -> bool {
     joined.op = match (joined.op, entry.op) {
-        (Some(Op::Create), Op::Delete) if planted(Plant::CoalesceDropsDelete) => return,
+        (Some(Op::Create), Op::Delete) if planted(Plant::CoalesceDropsDelete) => return false,
         (Some(Op::Create), Op::Delete) if is_unheard => None,
         (Some(Op::Create), Op::Delete) => Some(Op::Delete),
         (Some(Op::Update | Op::Delete), Op::Delete) => Some(Op::Delete),
@@ -76,27 +82,19 @@ fn join(joined: &mut Coalesced, entry: &Entry, is_unheard: bool) {
         (Some(Op::Update), Op::Update) => Some(Op::Update),
     };
     match entry.op {
-        Op::Delete => {
-            joined.set.clear();
-            joined.unset.clear();
-        }
-        Op::Create => {
-            joined.set.clone_from(&entry.set);
-            joined.unset.clear();
-        }
+        Op::Delete | Op::Create => joined.unset.clear(),
         Op::Update => {
             for name in &entry.unset {
-                joined.set.remove(name);
                 if joined.op == Some(Op::Update) && !joined.unset.contains(name) {
                     joined.unset.push(name.clone());
                 }
             }
-            for (name, value) in &entry.set {
-                joined.unset.retain(|other| other != name);
-                joined.set.insert(name.clone(), value.clone());
+            if !joined.unset.is_empty() {
+                entry.set.each(&mut |name, _| joined.unset.retain(|other| *other != name));
             }
         }
     }
+    true
 }
 
 /// True when two neighbours of a lane may become one mutation.

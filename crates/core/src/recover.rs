@@ -9,7 +9,7 @@ use crate::settle::Event;
 use crate::state::{Base, State};
 use landfall_protocol::codec::from_json;
 use landfall_protocol::{
-    ClientId, EntryId, Epoch, Ledger, Map, Mutation, Pair, RecordKey, RejectCode, Seq, Set, UnixMillis,
+    ClientId, EntryId, Epoch, Ledger, Map, Mutation, Object, Pair, RecordKey, RejectCode, Seq, Set, UnixMillis,
 };
 
 /// A cloned or rolled-back profile goes on under a new client id: everything undecided becomes unsent again, with its
@@ -54,7 +54,7 @@ pub fn plan_reset(
             if outcome.seq <= ledger.acked_through || known.contains(&outcome.seq) {
                 continue;
             }
-            let parsed: Option<Mutation> = settled.text.as_ref().and_then(|text| from_json(text.text()));
+            let parsed: Option<Mutation<Object>> = settled.text.as_ref().and_then(|text| from_json(text.text()));
             let Some(mutation) = parsed else { continue };
             lost.push(Entry {
                 scope: mutation.scope.clone(),

@@ -6,7 +6,7 @@
 
 use landfall_protocol::codec::from_json;
 use landfall_protocol::{
-    ClientId, CollectionName, EntryId, Epoch, Fields, GroupId, Json, Map, Mutation, Op, Outcome, PushMutation,
+    ClientId, CollectionName, EntryId, Epoch, GroupId, Json, Map, Mutation, Object, Op, Outcome, PushMutation,
     RecordId, RecordKey, Scope, Seq, Stamp, UnixMillis, Version,
 };
 use serde::{Deserialize, Serialize};
@@ -25,8 +25,8 @@ pub struct Entry {
     pub collection: CollectionName,
     pub id: RecordId,
     pub op: Op,
-    #[serde(default, skip_serializing_if = "Fields::is_empty")]
-    pub set: Fields,
+    #[serde(default, skip_serializing_if = "Object::is_empty")]
+    pub set: Object,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unset: Vec<String>,
     pub stamp: Stamp,
@@ -110,7 +110,7 @@ pub struct InFlight {
 
 impl InFlight {
     /// The mutation in the stored bytes.
-    pub fn mutation(&self) -> Option<Mutation> {
+    pub fn mutation(&self) -> Option<Mutation<Object>> {
         from_json(self.text.text())
     }
     /// What goes over the wire.
@@ -221,10 +221,10 @@ pub struct ParkedChange {
     pub entries: Vec<EntryId>,
     /// The record as the change met it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub base: Option<Fields>,
+    pub base: Option<Object>,
     /// The server's record, where it said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub server: Option<Fields>,
+    pub server: Option<Object>,
 }
 
 /// A unit that needs a person: an entry, or a whole group.
@@ -249,7 +249,7 @@ pub struct ConflictRow {
     pub key: RecordKey,
     pub op: Op,
     /// What this client wanted.
-    pub set: Fields,
+    pub set: Object,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unset: Vec<String>,
     pub outcome: Outcome,

@@ -11,7 +11,7 @@ use crate::rows::{
 use crate::state::{Base, State};
 use crate::{retry, view};
 use landfall_protocol::{
-    EntryId, Epoch, Fields, Map, Mutation, Op, Outcome, RecordKey, RejectCode, ResultStatus, Seq, Set, UnixMillis,
+    EntryId, Epoch, Map, Mutation, Object, Op, Outcome, RecordKey, RejectCode, ResultStatus, Seq, Set, UnixMillis,
 };
 
 /// How often the engine itself queues an entry again before a person must look.
@@ -255,7 +255,12 @@ impl Settle<'_> {
         self.park_row(reason(cause), changes, failed);
     }
 
-    fn parked_change(&self, mutation: &Mutation, entries: &[EntryId], result: &Outcome) -> Option<ParkedChange> {
+    fn parked_change(
+        &self,
+        mutation: &Mutation<Object>,
+        entries: &[EntryId],
+        result: &Outcome,
+    ) -> Option<ParkedChange> {
         let first = entries.first()?;
         let on = self.state.entries.get(first).map_or(landfall_protocol::Version::ZERO, |entry| entry.on);
         let key = mutation.key();
@@ -362,11 +367,9 @@ pub fn plan_void(state: &State, base: &dyn Base, row_key: &str, seqs: &Set<Seq>,
 }
 
 /// Values of a patch over what is there, for a person.
-pub fn local_values(base: Option<&Fields>, change: &Entry) -> Fields {
-    let mut fields = match change.op {
-        Op::Create => Fields::new(),
-        Op::Update | Op::Delete => base.cloned().unwrap_or_default(),
-    };
-    crate::authority::apply_patch(&mut fields, &change.set, &change.unset);
-    fields
+pub fn local_values(base: Option<&Object>, change: &Entry) -> Object {
+    match (change.op, base) {
+        (Op::Update | Op::Delete, Some(base)) => base.patched(&change.set, &change.unset),
+        (Op::Create, _) | (_, None) => change.set.clone(),
+    }
 }

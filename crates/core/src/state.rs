@@ -1,8 +1,9 @@
 //! The outbox as this context knows it: rebuilt from rows, changed only by rows.
 
 use crate::rows::{ClientRow, Descriptor, Entry, ParkedRow, SettledMutation, SettledRow};
+use landfall_protocol::codec::Reader;
 use landfall_protocol::{
-    ClientId, CollectionName, EntryId, Epoch, Fields, Hlc, Map, Pair, Position, RecordKey, Scope, Seq, Set, Version,
+    ClientId, CollectionName, EntryId, Epoch, Hlc, Map, Object, Pair, Position, RecordKey, Scope, Seq, Set, Version,
 };
 
 /// The last server state of a record that this client pulled.
@@ -10,7 +11,8 @@ use landfall_protocol::{
 pub struct BaseRecord {
     pub version: Version,
     pub deleted: bool,
-    pub fields: Fields,
+    /// None of a deleted record.
+    pub fields: Object,
 }
 
 /// What the outbox's rules ask of the base. Implemented by the replica over its segments.
@@ -63,7 +65,7 @@ impl Config {
     }
 
     /// The scope that a record belongs to, by its collection's template. `None`: a field of the template is missing.
-    pub fn scope_of(&self, collection: &CollectionName, fields: &Fields) -> Option<Scope> {
+    pub fn scope_of(&self, collection: &CollectionName, fields: &Object) -> Option<Scope> {
         let template = self.collections.get(collection).map_or("user:{user}", |config| config.scope.as_str());
         let mut scope = String::new();
         let mut rest = template;
@@ -74,9 +76,9 @@ impl Config {
                 scope.push_str(&self.user);
             } else {
                 let value = fields.get(name)?;
-                match value.as_string() {
+                match Reader::new(value).string() {
                     Some(text) => scope.push_str(&text),
-                    None => scope.push_str(value.text()),
+                    None => scope.push_str(value),
                 }
             }
             rest = tail;

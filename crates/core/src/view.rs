@@ -2,12 +2,11 @@
 //!
 //! Rollback needs no code: an entry that ended without effect is simply no longer here (C3).
 
-use crate::authority::apply_patch;
 use crate::plant::{Plant, planted};
 use crate::rows::{Entry, SettledMutation};
 use crate::state::{Base, State};
 use landfall_protocol::codec::from_json;
-use landfall_protocol::{Epoch, Fields, Mutation, Op, RecordKey, ResultStatus, Version};
+use landfall_protocol::{Epoch, Mutation, Object, Op, RecordKey, ResultStatus, Version};
 
 /// A record as it is seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,12 +14,12 @@ pub struct Seen {
     /// Server version under it.
     pub version: Version,
     pub deleted: bool,
-    pub fields: Fields,
+    pub fields: Object,
 }
 
 impl Seen {
     /// The fields of a live record.
-    pub fn into_fields(self) -> Option<Fields> {
+    pub fn into_fields(self) -> Option<Object> {
         (!self.deleted).then_some(self.fields)
     }
 }
@@ -85,50 +84,82 @@ fn overlay(seen: &mut Option<Seen>, settled: &SettledMutation, covered: Option<u
         }
     }
     if outcome.deleted {
-        *seen = Some(Seen { version, deleted: true, fields: Fields::new() });
+        *seen = Some(Seen { version, deleted: true, fields: Object::new() });
         return;
     }
     if let Some(record) = &outcome.record {
         *seen = Some(Seen { version, deleted: false, fields: record.clone() });
         return;
     }
-    let mutation: Option<Mutation> = settled.text.as_ref().and_then(|text| from_json(text.text()));
+    let mutation: Option<Mutation<Object>> = settled.text.as_ref().and_then(|text| from_json(text.text()));
     let Some(mutation) = mutation else { return };
-    let mut fields = match (mutation.op, seen.take()) {
-        (Op::Update, Some(seen)) if !seen.deleted => seen.fields,
-        _ => Fields::new(),
+    let fields = match (mutation.op, seen.take()) {
+        (Op::Update, Some(seen)) if !seen.deleted => seen.fields.patched(&mutation.set, &mutation.unset),
+        _ => mutation.set,
     };
-    apply_patch(&mut fields, &mutation.set, &mutation.unset);
     *seen = Some(Seen { version, deleted: false, fields });
 }
 
 /// What the app reads. `None`: there is no such record.
 pub fn view(state: &State, base: &dyn Base, key: &RecordKey) -> Option<Seen> {
-    let mut seen = server_view(state, base, key);
-    for id in state.lanes.get(key).into_iter().flatten() {
-        if let Some(entry) = state.entries.get(id) {
-            apply_entry(&mut seen, entry);
-        }
-    }
-    seen
+    view_with(state, base, key, &[])
 }
 
-/// Puts one undecided entry over what is there. A patch of a record that is not there shows nothing.
-pub fn apply_entry(seen: &mut Option<Seen>, entry: &Entry) {
-    let version = seen.as_ref().map_or(Version::ZERO, |seen| seen.version);
-    match entry.op {
-        Op::Create => *seen = Some(Seen { version, deleted: false, fields: entry.set.clone() }),
-        Op::Update => {
-            if let Some(seen) = seen.as_mut().filter(|seen| !seen.deleted) {
-                apply_patch(&mut seen.fields, &entry.set, &entry.unset);
+/// The view with entries over it that are on their way into the log.
+pub fn view_with(state: &State, base: &dyn Base, key: &RecordKey, more: &[&Entry]) -> Option<Seen> {
+    let seen = server_view(state, base, key);
+    let lane = state.lanes.get(key).map_or(&[][..], Vec::as_slice);
+    let mut entries: Vec<&Entry> = lane.iter().filter_map(|id| state.entries.get(id)).collect();
+    entries.extend(more);
+    apply_entries(seen, &entries)
+}
+
+/// Puts undecided entries over what is there. A patch of a record that is not there shows nothing.
+fn apply_entries(seen: Option<Seen>, entries: &[&Entry]) -> Option<Seen> {
+    if entries.is_empty() {
+        return seen;
+    }
+    let mut is_known = seen.is_some();
+    let mut seen = seen.unwrap_or(Seen { version: Version::ZERO, deleted: true, fields: Object::new() });
+    let mut from = 0;
+    for (at, entry) in entries.iter().enumerate() {
+        match entry.op {
+            Op::Create => {
+                is_known = true;
+                seen.deleted = false;
+                from = at;
             }
-        }
-        Op::Delete => {
-            if seen.is_some() {
-                *seen = Some(Seen { version, deleted: true, fields: Fields::new() });
+            Op::Update if seen.deleted => from = at + 1,
+            Op::Update => {}
+            Op::Delete => {
+                seen.deleted = true;
+                from = at + 1;
             }
         }
     }
+    let rest = if seen.deleted { &[] } else { &entries[from..] };
+    seen.fields = fold(if from > 0 || seen.deleted { Object::new() } else { seen.fields }, rest);
+    is_known.then_some(seen)
+}
+
+/// What the fields become by these changes. Taken apart once, however many they are, and not at all for a new record.
+pub fn fold(fields: Object, entries: &[&Entry]) -> Object {
+    match entries {
+        [] => return fields,
+        [only] if fields.is_empty() || only.op == Op::Create => return only.set.clone(),
+        _ => {}
+    }
+    let mut parts = fields.parts();
+    for entry in entries {
+        if entry.op != Op::Update {
+            parts.clear();
+        }
+        for name in &entry.unset {
+            parts.remove(name.as_str());
+        }
+        entry.set.put_into(&mut parts);
+    }
+    Object::from(&parts)
 }
 
 /// How far a record has come, worst first.

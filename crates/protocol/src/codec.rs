@@ -126,9 +126,14 @@ impl<'a> Reader<'a> {
 
     /// Calls `each` with every key of an object, at its value.
     pub fn object(&mut self, each: &mut dyn FnMut(&str, &mut Self) -> bool) -> bool {
+        self.fields(&mut |key, from| each(&key, from))
+    }
+
+    /// As [`Self::object`], with keys that live as long as the text.
+    pub fn fields(&mut self, each: &mut dyn FnMut(Cow<'a, str>, &mut Self) -> bool) -> bool {
         self.parts(b'{', b'}', &mut |from| {
             let Some(key) = from.string() else { return false };
-            from.eat(b':') && each(&key, from)
+            from.eat(b':') && each(key, from)
         })
     }
 

@@ -45,6 +45,9 @@ impl Json {
     pub fn text(&self) -> &str {
         &self.0
     }
+    pub fn into_text(self) -> Box<str> {
+        self.0
+    }
     /// The value if it is a string.
     pub fn as_string(&self) -> Option<String> {
         from_json(self.text())
@@ -56,18 +59,23 @@ impl Json {
 
 impl PartialEq for Json {
     fn eq(&self, other: &Self) -> bool {
-        if self.text() == other.text() {
-            return true;
-        }
-        let (a, b) = (self.text().as_bytes(), other.text().as_bytes());
-        // Texts without an escape, a number or nesting that differ are different values.
-        if a.first() != b.first() && !(is_number_start(a.first()) && is_number_start(b.first())) {
-            return false;
-        }
-        Value::of(self.text()) == Value::of(other.text())
+        same_value(self.text(), other.text())
     }
 }
 impl Eq for Json {}
+
+/// True when two JSON texts mean the same value.
+pub fn same_value(a: &str, b: &str) -> bool {
+    if a == b {
+        return true;
+    }
+    let (first, other) = (a.as_bytes().first(), b.as_bytes().first());
+    // Values of different kinds.
+    if first != other && !(is_number_start(first) && is_number_start(other)) {
+        return false;
+    }
+    Value::of(a) == Value::of(b)
+}
 
 fn is_number_start(byte: Option<&u8>) -> bool {
     matches!(byte, Some(b'-' | b'0'..=b'9'))

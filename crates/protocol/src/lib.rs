@@ -15,6 +15,7 @@ pub mod limits;
 pub mod map;
 mod message;
 mod number;
+mod object;
 mod stamp;
 
 pub use envelope::{ErrorBody, ErrorCode, ErrorEnvelope, Ledger, LedgerEntry};
@@ -23,12 +24,13 @@ pub use id::{
     ClientId, CollectionName, EntryId, Epoch, GroupId, Pair, Position, RecordId, RecordKey, Scope, Seq, UnixMillis,
     Version,
 };
-pub use json::{Fields, Json, JsonError, Value, check_depth};
+pub use json::{Fields, Json, JsonError, Value, check_depth, same_value};
 pub use map::{Map, Set};
 pub use message::{
     Access, Change, ClientLiveMessage, DeviceStatus, LiveMessage, Mutation, Op, Outcome, PullRequest, PullResponse,
     PushMutation, PushRequest, PushResponse, RejectCode, ResultMutation, ResultStatus, StatusResponse, Tombstone,
 };
+pub use object::{Object, Parts};
 pub use stamp::{Hlc, Stamp};
 
 /// The protocol version that this crate speaks.

@@ -2,7 +2,7 @@
 
 use crate::codec::{Kind, ToJson, from_json, write_object};
 use crate::{
-    ClientId, CollectionName, EntryId, Epoch, Fields, GroupId, Json, Map, Pair, Position, RecordId, RecordKey,
+    ClientId, CollectionName, EntryId, Epoch, Fields, GroupId, Json, Map, Object, Pair, Position, RecordId, RecordKey,
     RecordSum, Scope, Seq, Stamp, UnixMillis, Version,
 };
 use serde::{Deserialize, Serialize};
@@ -25,16 +25,18 @@ crate::wire_names!(Op { Create: "create", Update: "update", Delete: "delete" });
 /// What is sent: one or more coalesced entries of one record under a wire `seq`.
 ///
 /// Shape: a create carries all fields in `set`; an update the changed ones in `set` and the removed ones in
-/// `unset`; a delete neither. Exactly one of `base` and `after` is given.
+/// `unset`; a delete neither. Exactly one of `base` and `after` is given. `F` is how the reader holds fields: taken
+/// apart, or as one opaque text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mutation {
+#[serde(bound(deserialize = "F: Default + Deserialize<'de>"))]
+pub struct Mutation<F: ToJson = Fields> {
     pub seq: Seq,
     pub scope: Scope,
     pub collection: CollectionName,
     pub id: RecordId,
     pub op: Op,
-    #[serde(default, skip_serializing_if = "Fields::is_empty")]
-    pub set: Fields,
+    #[serde(default, skip_serializing_if = "ToJson::is_blank")]
+    pub set: F,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unset: Vec<String>,
     /// The server version that the newest view under this mutation stood on; 0 = "did not exist".
@@ -44,8 +46,8 @@ pub struct Mutation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Seq>,
     /// Base values of the touched fields. Shown and kept for review, never an input of the verdict.
-    #[serde(default, skip_serializing_if = "Fields::is_empty")]
-    pub prev: Fields,
+    #[serde(default, skip_serializing_if = "ToJson::is_blank")]
+    pub prev: F,
     pub stamp: Stamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<GroupId>,
@@ -54,7 +56,7 @@ pub struct Mutation {
     pub origin: Option<EntryId>,
 }
 
-crate::wire!(Mutation {
+crate::wire!(Mutation<Object> {
     seq: Need,
     scope: Need,
     collection: Need,
@@ -70,7 +72,7 @@ crate::wire!(Mutation {
     origin: Skip
 });
 
-impl Mutation {
+impl<F: ToJson> Mutation<F> {
     pub fn key(&self) -> RecordKey {
         RecordKey { scope: self.scope.clone(), collection: self.collection.clone(), id: self.id.clone() }
     }
@@ -198,7 +200,7 @@ pub struct Outcome {
     pub deleted: bool,
     /// The record after it, unless that is what the mutation makes of its base.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub record: Option<Fields>,
+    pub record: Option<Object>,
     /// Of a rejection: one of [`RejectCode`]'s names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,

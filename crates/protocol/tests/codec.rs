@@ -5,7 +5,7 @@
 
 use landfall_protocol::codec::{FromJson, ToJson, from_json, to_json};
 use landfall_protocol::{
-    ErrorEnvelope, Json, LiveMessage, Map, Mutation, Outcome, Pair, PullRequest, PullResponse, PushRequest,
+    ErrorEnvelope, Json, LiveMessage, Map, Mutation, Object, Outcome, Pair, PullRequest, PullResponse, PushRequest,
     PushResponse, Value,
 };
 use serde::Serialize;
@@ -71,7 +71,7 @@ fn golden_messages_whole_and_damaged_are_read_and_written_alike() {
         agree_on_all::<PushRequest>(&compact(name));
         let request: PushRequest = from_json(&golden(name)).unwrap();
         for mutation in request.mutations.iter().filter(|mutation| !mutation.text().contains("\"void\"")) {
-            agree_on_all::<Mutation>(mutation.text());
+            agree_on_all::<Mutation<Object>>(mutation.text());
         }
     }
     agree::<PushResponse>(&golden("push_response"));

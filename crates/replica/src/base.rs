@@ -1,8 +1,7 @@
 //! The base for the outbox's rules: server state by key, read from the rows that are in memory.
 
 use landfall_core::{Base, BaseRecord};
-use landfall_protocol::codec::from_json;
-use landfall_protocol::{Epoch, Fields, Pair, Position, RecordKey, Version};
+use landfall_protocol::{Epoch, Object, Pair, Position, RecordKey, Version};
 use landfall_storage::Records;
 use landfall_storage::segment::Block;
 use std::ops::{Deref, DerefMut};
@@ -41,7 +40,7 @@ impl Base for PagedBase {
     fn base(&self, key: &RecordKey) -> Option<BaseRecord> {
         let (block, slot) = self.held(key)?;
         let text = block.fields(slot);
-        let fields: Fields = text.and_then(from_json).unwrap_or_default();
+        let fields = text.map(Object::stored).unwrap_or_default();
         Some(BaseRecord { version: block.version(slot), deleted: text.is_none(), fields })
     }
     fn covered(&self, pair: &Pair) -> Option<Position> {

@@ -8,9 +8,9 @@ use crate::db::Db;
 use crate::error::SyncError;
 use crate::host::Host;
 use landfall_core::view::{self, RecordState};
-use landfall_protocol::codec::{ToJson, to_json, write_string};
+use landfall_protocol::codec::{ToJson, write_string};
 use landfall_protocol::map::sorted;
-use landfall_protocol::{CollectionName, Fields, Pair, RecordId, RecordKey, Scope, Set, Version};
+use landfall_protocol::{CollectionName, Object, Pair, RecordId, RecordKey, Scope, Set, Version};
 use landfall_storage::PairRow;
 use landfall_storage::query::explain::explain;
 use landfall_storage::query::{Cursor, Filter};
@@ -107,7 +107,7 @@ pub(crate) fn seen_text(db: &Db, key: &RecordKey) -> Option<(Version, String)> {
     if seen.deleted {
         return None;
     }
-    Some((seen.version, to_json(&seen.fields)))
+    Some((seen.version, seen.fields.text().to_owned()))
 }
 
 /// One record as a row, with its fields.
@@ -140,7 +140,7 @@ impl<H: Host> Replica<H> {
     /// The scopes in which a record with this id is seen. Rows may be missed.
     pub(crate) fn scopes_with(&self, db: &Db, collection: &CollectionName, id: &RecordId) -> Vec<Scope> {
         let mut scopes: Set<Scope> = Set::new();
-        scopes.extend(self.config.scope_of(collection, &Fields::new()));
+        scopes.extend(self.config.scope_of(collection, &Object::new()));
         let pairs = db.base.manifest.pairs.iter().map(|row| &row.pair);
         scopes.extend(pairs.filter(|pair| pair.1 == *collection).map(|pair| pair.0.clone()));
         let own = db.state.lanes.keys().chain(db.state.settled_by_key.keys());

@@ -11,7 +11,7 @@ use landfall_core::schedule::{Auth, Connectivity, Trigger};
 use landfall_core::settle::{Event, local_values};
 use landfall_core::view;
 use landfall_protocol::map::sorted;
-use landfall_protocol::{CollectionName, EntryId, Fields, Op, RecordId, RecordKey, Scope, Seq, UnixMillis};
+use landfall_protocol::{CollectionName, EntryId, Object, Op, RecordId, RecordKey, Scope, Seq, UnixMillis};
 use landfall_storage::compact;
 use landfall_storage::manifest::IndexRow;
 use serde::Serialize;
@@ -110,13 +110,13 @@ pub struct OutboxItem {
     pub record: RecordId,
     pub op: Op,
     pub state: &'static str,
-    pub fields: Fields,
+    pub fields: Object,
     pub created_at: Option<u64>,
     pub attempts: u32,
     pub reason: Option<Reason>,
-    pub base: Option<Fields>,
-    pub local: Option<Fields>,
-    pub server: Option<Fields>,
+    pub base: Option<Object>,
+    pub local: Option<Object>,
+    pub server: Option<Object>,
     pub group: Option<String>,
 }
 
@@ -147,8 +147,8 @@ pub struct ConflictItem {
     pub at: UnixMillis,
     pub status: landfall_protocol::ResultStatus,
     pub op: Op,
-    pub local: Fields,
-    pub server: Option<Fields>,
+    pub local: Object,
+    pub server: Option<Object>,
     pub seq: Seq,
 }
 
@@ -544,7 +544,7 @@ impl<H: Host> Replica<H> {
     }
 
     /// Queues a parked unit again, with corrections if given.
-    pub async fn retry(self: &Rc<Self>, id: EntryId, edits: Option<Fields>) -> Result<(), SyncError> {
+    pub async fn retry(self: &Rc<Self>, id: EntryId, edits: Option<Object>) -> Result<(), SyncError> {
         self.fix(|replica| {
             let mut clock = replica.db.borrow().state.hlc.clone();
             let db = replica.db.borrow();

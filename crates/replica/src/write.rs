@@ -13,9 +13,10 @@ use landfall_core::plant::{Plant, planted};
 use landfall_core::rows::{Entry, LogRow, SettledRow};
 use landfall_core::schedule::Trigger;
 use landfall_core::view::{self, Seen};
-use landfall_protocol::codec::{Kind, ToJson, from_json, write_object};
+use landfall_protocol::codec::{Kind, ToJson, write_object};
 use landfall_protocol::{
-    CollectionName, EntryId, Fields, GroupId, Json, Map, Op, RecordId, RecordKey, Scope, Version, check_depth, limits,
+    CollectionName, EntryId, GroupId, Json, Map, Object, Op, RecordId, RecordKey, Scope, Version, check_depth, limits,
+    same_value,
 };
 use landfall_storage::{
     CommitError, Committed, Durability, Key, RowKind, RowOp, RowStore, StorageFault, StoreName, Txn, decode, encode,
@@ -175,9 +176,9 @@ impl<H: Host> Replica<H> {
                 format!("No collection {} was declared at open.", op.collection),
             ));
         }
-        let fields = match &op.fields {
-            Some(text) => parse_fields(text)?,
-            None => Fields::new(),
+        let fields = match op.fields {
+            Some(fields) => checked(fields)?,
+            None => Object::new(),
         };
         let id = match op.id {
             Some(id) if id.as_str().len() > limits::ID_BYTES_MAX => {
@@ -198,14 +199,12 @@ impl<H: Host> Replica<H> {
         let key = RecordKey { scope, collection: op.collection, id };
         let now = self.host.now();
         let mut db = self.db.borrow_mut();
-        let on = view::server_view(&db.state, &db.base, &key).map_or(Version::ZERO, |seen| seen.version);
-        let mut seen = view::view(&db.state, &db.base, &key);
         let queued = self.queued.borrow();
-        for entry in queued.get(&key).into_iter().flatten().map(Rc::as_ref).chain(earlier) {
-            if entry.id == key.id && entry.key() == key {
-                view::apply_entry(&mut seen, entry);
-            }
-        }
+        let queued = queued.get(&key).into_iter().flatten().map(Rc::as_ref);
+        let earlier = queued.chain(earlier.iter().filter(|entry| entry.id == key.id && entry.key() == key));
+        let seen = view::view_with(&db.state, &db.base, &key, &earlier.collect::<Vec<_>>());
+        // Of an undecided entry a version is never known: it is the server's.
+        let on = seen.as_ref().map_or(Version::ZERO, |seen| seen.version);
         let Some((op, set, unset)) = intent(op.op, seen.filter(|seen| !seen.deleted), fields)? else {
             return Ok((key, None));
         };
@@ -229,7 +228,7 @@ impl<H: Host> Replica<H> {
 
     /// The scope of a record that was named without one.
     pub(crate) fn find_scope(&self, collection: &CollectionName, id: &RecordId) -> Result<Scope, SyncError> {
-        let default = self.config.scope_of(collection, &Fields::new());
+        let default = self.config.scope_of(collection, &Object::new());
         let mut scopes = self.scopes_with(&self.db.borrow(), collection, id);
         match (scopes.pop(), scopes.is_empty()) {
             (Some(scope), true) => Ok(scope),
@@ -493,44 +492,41 @@ fn check_group(entries: &[Entry]) -> Result<(), SyncError> {
     Ok(())
 }
 
-fn parse_fields(text: &Json) -> Result<Fields, SyncError> {
-    if text.text().len() > limits::RECORD_BYTES_MAX {
+/// The fields of a write, if they are an object that may be stored.
+fn checked(fields: Json) -> Result<Object, SyncError> {
+    if fields.text().len() > limits::RECORD_BYTES_MAX {
         return Err(SyncError::new("record_too_large", "A record has at most 256 KB of JSON."));
     }
-    if check_depth(text.text(), limits::JSON_DEPTH_MAX).is_err() {
+    if check_depth(fields.text(), limits::JSON_DEPTH_MAX).is_err() {
         return Err(SyncError::new("invalid_record", "A record nests at most 64 levels and names no key twice."));
     }
-    from_json(text.text()).ok_or_else(|| SyncError::new("invalid_record", "A record is a JSON object."))
+    Object::from_json(fields).ok_or_else(|| SyncError::new("invalid_record", "A record is a JSON object."))
 }
 
 /// The change that the app means, as a patch of what it sees. `None`: nothing changes.
 #[allow(clippy::type_complexity)]
-fn intent(
-    kind: WriteKind,
-    seen: Option<Seen>,
-    mut fields: Fields,
-) -> Result<Option<(Op, Fields, Vec<String>)>, SyncError> {
+fn intent(kind: WriteKind, seen: Option<Seen>, fields: Object) -> Result<Option<(Op, Object, Vec<String>)>, SyncError> {
     Ok(match (kind, seen) {
         (WriteKind::Put | WriteKind::Create, None) => Some((Op::Create, fields, Vec::new())),
         (WriteKind::Create, Some(_)) => {
             return Err(SyncError::new("already_exists", "A record with this id is already there."));
         }
-        (WriteKind::Put, Some(seen)) => {
-            let unset: Vec<String> = seen.fields.keys().filter(|name| !fields.contains_key(*name)).cloned().collect();
-            fields.retain(|name, value| seen.fields.get(name) != Some(value));
-            (!fields.is_empty() || !unset.is_empty()).then_some((Op::Update, fields, unset))
+        (WriteKind::Put | WriteKind::Update, Some(seen)) => {
+            let (old, mut new) = (seen.fields.parts(), fields.parts());
+            let mut unset = Vec::new();
+            if kind == WriteKind::Put {
+                let gone = old.keys().filter(|name| !new.contains_key(name.as_ref()));
+                unset.extend(gone.map(|name| name.clone().into_owned()));
+            }
+            new.retain(|name, value| !old.get(name.as_ref()).is_some_and(|old| same_value(old, value)));
+            (!new.is_empty() || !unset.is_empty()).then(|| (Op::Update, Object::from(&new), unset))
         }
         (WriteKind::Update, None) => return Err(SyncError::new("not_found", "There is no such record.")),
-        (WriteKind::Update, Some(seen)) => {
-            fields.retain(|name, value| seen.fields.get(name) != Some(value));
-            (!fields.is_empty()).then_some((Op::Update, fields, Vec::new()))
-        }
         (WriteKind::Delete, None) => None,
-        (WriteKind::Delete, Some(_)) => Some((Op::Delete, Fields::new(), Vec::new())),
+        (WriteKind::Delete, Some(_)) => Some((Op::Delete, Object::new(), Vec::new())),
     })
 }
 
 fn entry_bytes(entry: &Entry) -> usize {
-    let fields: usize = entry.set.iter().map(|(name, value)| name.len() + value.text().len() + 4).sum();
-    fields + entry.unset.iter().map(|name| name.len() + 3).sum::<usize>() + 200
+    entry.set.text().len() + entry.unset.iter().map(|name| name.len() + 3).sum::<usize>() + 200
 }

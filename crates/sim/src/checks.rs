@@ -1,6 +1,6 @@
 //! The promises, looked at from outside: a context's memory against the model.
 
-use crate::model::{Plain, at, patch, plain};
+use crate::model::{Plain, at, patch, plain, said};
 use crate::world::{COLLECTIONS, SimReplica, World};
 use landfall_core::view;
 use landfall_protocol::{CollectionName, Pair, Position, RecordId, RecordKey, ResultStatus, Scope};
@@ -127,7 +127,7 @@ fn expected_view(truth: &crate::model::Truth, replica: &SimReplica, key: &Record
     let mut record = truth.at(key, known).and_then(|state| state.fields.clone());
     for id in db.state.lanes.get(key).into_iter().flatten() {
         if let Some(entry) = db.state.entries.get(id) {
-            record = patch(record, entry.op, &entry.set, &entry.unset);
+            record = patch(record, entry.op, said(&entry.set), &entry.unset);
         }
     }
     record
@@ -159,7 +159,7 @@ fn views(world: &World, profile: usize, replica: &SimReplica) {
             continue;
         };
         let expected = expected_view(&model.truth, replica, &key, covered.get());
-        let seen = view::view(&db.state, &db.base, &key).filter(|seen| !seen.deleted).map(|seen| plain(&seen.fields));
+        let seen = view::view(&db.state, &db.base, &key).filter(|seen| !seen.deleted).map(|seen| said(&seen.fields));
         if expected.is_some() {
             live.entry(key.collection.clone()).or_default().insert((key.scope.clone(), key.id.clone()));
         }

@@ -4,7 +4,7 @@
 //! wire *types* with the engine and none of its rules.
 
 use landfall_core::rows::{ConflictRow, Descriptor, Entry, LocalEnd, LogRow, ParkedRow, SettledRow};
-use landfall_protocol::{Fields, Mutation, Op, Outcome, Pair, RecordId, RecordKey, ResultStatus, Scope};
+use landfall_protocol::{Fields, Mutation, Object, Op, Outcome, Pair, RecordId, RecordKey, ResultStatus, Scope};
 use landfall_storage::{Key, RowKind, RowOp, StoreName, decode};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +13,11 @@ pub type Plain = BTreeMap<String, String>;
 
 pub fn plain(fields: &Fields) -> Plain {
     fields.iter().map(|(name, value)| (name.clone(), value.text().to_owned())).collect()
+}
+
+/// The same of an object that the engine keeps as text; read by other code than the engine's.
+pub fn said(object: &Object) -> Plain {
+    plain(&serde_json::from_str(object.text()).unwrap_or_default())
 }
 
 /// A broken promise.
@@ -159,7 +164,7 @@ impl Model {
     pub fn refused(&mut self, profile: usize, values: impl Iterator<Item = String>) {
         for value in values {
             let known = &mut self.profiles[profile];
-            let is_stored = |entry: &Entry| entry.set.values().any(|stored| stored.text() == value);
+            let is_stored = |entry: &Entry| said(&entry.set).values().any(|stored| *stored == value);
             let stored = known.durable.iter().find(|(_, entry)| is_stored(entry)).map(|(id, _)| *id);
             known.rejected.insert(value.clone());
             if let Some(id) = stored {
@@ -248,8 +253,8 @@ impl Model {
         for (index, entry) in row.entries.iter().enumerate() {
             known.durable.insert(landfall_protocol::EntryId::at(log_key, index).get(), entry.clone());
         }
-        let mut values = row.entries.iter().flat_map(|entry| entry.set.values()).map(landfall_protocol::Json::text);
-        let shown = values.find(|value| known.rejected.contains(*value)).map(str::to_owned);
+        let mut values = row.entries.iter().flat_map(|entry| said(&entry.set).into_values());
+        let shown = values.find(|value| known.rejected.contains(value));
         if !is_new {
             self.violate("L2", || format!("{name} stored the commit group {} twice", row.commit_id));
         }
@@ -382,8 +387,9 @@ impl Model {
                 }
                 (None, Some(LocalEnd::Cancelled)) => {
                     let parts: Vec<&Entry> = entries.iter().filter_map(|id| known.durable.get(id)).collect();
-                    let left =
-                        parts.iter().fold(None, |record, entry| patch(record, entry.op, &entry.set, &entry.unset));
+                    let left = parts
+                        .iter()
+                        .fold(None, |record, entry| patch(record, entry.op, said(&entry.set), &entry.unset));
                     let fits = left.is_none() && parts.iter().any(|entry| entry.op == Op::Create);
                     if !fits {
                         self.violate("L4", || format!("{name} cancelled {entries:?}, which is no create and delete"));
@@ -664,32 +670,33 @@ impl Model {
 
 /// What a mutation makes of a record, by the plain meaning of its op.
 fn apply(before: Option<Plain>, mutation: &Mutation) -> Option<Plain> {
-    patch(before, mutation.op, &mutation.set, &mutation.unset)
+    patch(before, mutation.op, plain(&mutation.set), &mutation.unset)
 }
 
-pub fn patch(before: Option<Plain>, op: Op, set: &Fields, unset: &[String]) -> Option<Plain> {
+pub fn patch(before: Option<Plain>, op: Op, set: Plain, unset: &[String]) -> Option<Plain> {
     match op {
         Op::Delete => None,
-        Op::Create => Some(plain(set)),
+        Op::Create => Some(set),
         Op::Update => {
             let mut fields = before?;
             for name in unset {
                 fields.remove(name);
             }
-            fields.extend(plain(set));
+            fields.extend(set);
             Some(fields)
         }
     }
 }
 
 /// One mutation does to a record what its entries, one after the other, do.
-fn means_the_same(entries: &[&Entry], mutation: &Mutation) -> bool {
+fn means_the_same(entries: &[&Entry], mutation: &Mutation<Object>) -> bool {
     let full: Plain = ["a", "b", "c", "d"].iter().map(|name| ((*name).to_owned(), "\"before\"".to_owned())).collect();
     let samples = [None, Some(Plain::new()), Some(full)];
     let starts_new = entries.first().is_some_and(|entry| entry.op == Op::Create);
     samples.into_iter().filter(|sample| sample.is_none() == starts_new).all(|sample| {
-        let one_by_one =
-            entries.iter().fold(sample.clone(), |record, entry| patch(record, entry.op, &entry.set, &entry.unset));
-        one_by_one == apply(sample, mutation)
+        let one_by_one = entries
+            .iter()
+            .fold(sample.clone(), |record, entry| patch(record, entry.op, said(&entry.set), &entry.unset));
+        one_by_one == patch(sample, mutation.op, said(&mutation.set), &mutation.unset)
     })
 }

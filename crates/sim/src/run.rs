@@ -7,7 +7,7 @@ use crate::net::Cut;
 use crate::world::{COLLECTIONS, SHARED, SPARE_PROFILES, START_MS, SimReplica, World, user_name};
 use landfall_core::plant::{self, Plant};
 use landfall_core::schedule::Trigger;
-use landfall_protocol::{CollectionName, EntryId, Fields, Json, RecordId, Scope};
+use landfall_protocol::{CollectionName, EntryId, Fields, Json, Object, RecordId, Scope};
 use landfall_replica::{WriteKind, WriteOp};
 use landfall_storage::faulty::flip_byte;
 use landfall_storage::memory::Disk;
@@ -475,7 +475,7 @@ async fn mend(world: &Rc<World>, profile: usize, replica: &SimReplica, pick: u64
     match how {
         Mend::Retry => drop(replica.retry(id, None).await),
         Mend::Edit => {
-            let fine = Fields::from([("bad".to_owned(), Json::from(serde_json::Value::Bool(false)))]);
+            let fine = Object::of(&Fields::from([("bad".to_owned(), Json::from(serde_json::Value::Bool(false)))]));
             drop(replica.retry(id, Some(fine)).await);
         }
         Mend::Discard => drop(replica.discard(id).await),

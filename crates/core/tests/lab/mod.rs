@@ -9,7 +9,7 @@ use landfall_core::settle::{Event, SettlePlan, plan_settle};
 use landfall_core::state::{Base, BaseRecord, Config, State};
 use landfall_core::{batch, view};
 use landfall_protocol::{
-    ClientId, CollectionName, EntryId, Epoch, Fields, GroupId, Json, Mutation, Op, Outcome, Pair, Position, RecordId,
+    ClientId, CollectionName, EntryId, Epoch, GroupId, Json, Mutation, Object, Op, Outcome, Pair, Position, RecordId,
     RecordKey, ResultStatus, Scope, Seq, Stamp, UnixMillis, Version,
 };
 use std::collections::BTreeMap;
@@ -49,7 +49,7 @@ pub fn key(id: &str) -> RecordKey {
     RecordKey::new("user:u", "notes", id)
 }
 
-pub fn fields(json: &str) -> Fields {
+pub fn fields(json: &str) -> Object {
     serde_json::from_str(json).unwrap()
 }
 
@@ -154,7 +154,7 @@ impl Lab {
     pub fn sending(&self) -> Vec<InFlight> {
         self.state.descriptors.values().next().map(|descriptor| descriptor.sending().to_vec()).unwrap_or_default()
     }
-    pub fn mutations(&self) -> Vec<Mutation> {
+    pub fn mutations(&self) -> Vec<Mutation<Object>> {
         self.sending().iter().filter_map(InFlight::mutation).collect()
     }
 

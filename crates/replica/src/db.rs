@@ -10,9 +10,10 @@ use landfall_core::settle::Event;
 use landfall_protocol::codec::ToJson;
 use landfall_protocol::{CollectionName, EntryId, Map, Outcome, Pair, RecordKey, Set, UnixMillis};
 use landfall_storage::{
-    BaseTxn, CommitError, Durability, Key, Manifest, Read, ReadError, RowError, RowId, RowKind, RowOp, RowStore,
-    StoreName, Txn, decode, encode,
+    BaseTxn, CommitError, Durability, Key, KeyedRows, Manifest, Read, ReadError, RowError, RowId, RowKind, RowOp,
+    RowStore, StoreName, Txn, decode, encode,
 };
+use std::cell::RefCell;
 
 pub const CLIENT: &str = "client";
 pub const MANIFEST: &str = "manifest";
@@ -289,7 +290,7 @@ impl Db {
 }
 
 /// Reads what changed since `db` was last read. Returns what the view must look at again.
-pub async fn refresh<H: Host>(host: &H, db: &std::cell::RefCell<Db>) -> Result<Touched, ReadError> {
+pub async fn refresh<H: Host>(host: &H, db: &RefCell<Db>) -> Result<Touched, ReadError> {
     for _ in 0..8 {
         if let Some(touched) = try_refresh(host, db).await? {
             return Ok(touched);
@@ -299,65 +300,120 @@ pub async fn refresh<H: Host>(host: &H, db: &std::cell::RefCell<Db>) -> Result<T
     Ok(Touched::default())
 }
 
-async fn try_refresh<H: Host>(host: &H, db: &std::cell::RefCell<Db>) -> Result<Option<Touched>, ReadError> {
+/// What was known when the rows were read: an answer is adopted only if it still is.
+struct Known {
+    client: Option<String>,
+    manifest: Option<String>,
+    rev: u64,
+    log_from: u64,
+}
+
+const PREFIXES: [&str; 4] = ["acked/", "conflict/", "desc/", "parked/"];
+
+/// One look: the ordering rows and the end of the log in one read, and, where these say that more has changed, a
+/// second read of everything that did, ordering rows and log again included. Either is one state by itself.
+///
+/// `None` = what the second read should have asked for changed meanwhile; look again.
+async fn try_refresh<H: Host>(host: &H, db: &RefCell<Db>) -> Result<Option<Touched>, ReadError> {
     let rows = host.rows();
-    let ordering = [(StoreName::Meta, Key::text(CLIENT)), (StoreName::Meta, Key::text(MANIFEST))];
-    let ordering = ordering.map(|(store, key)| Read::one(store, key));
-    let mut found = rows.read(&ordering).await?.into_iter().map(|rows| rows.into_iter().next().map(|(_, row)| row));
-    let (client, manifest) = (found.next().flatten(), found.next().flatten());
-    let (known_client, known_manifest, known_rev, log_from) = {
+    let known = {
         let db = db.borrow();
-        (db.client_text.clone(), db.manifest_text.clone(), db.state.client.rev, db.log_key + 1)
+        Known {
+            client: db.client_text.clone(),
+            manifest: db.manifest_text.clone(),
+            rev: db.state.client.rev,
+            log_from: db.log_key + 1,
+        }
     };
-    let mut news = News::default();
-    if client != known_client {
-        let fresh = client.as_deref().and_then(|text| decode::<ClientRow>(RowKind::Client, text).ok());
-        let recent = fresh.as_ref().and_then(|row| recent_rows(row, known_rev)).filter(|_| known_client.is_some());
-        match recent {
-            Some(keys) => {
-                let wanted: Vec<(StoreName, Key)> =
-                    keys.iter().map(|key| (StoreName::Meta, Key::text(key.clone()))).collect();
-                let wanted: Vec<Read> = wanted.into_iter().map(|(store, key)| Read::one(store, key)).collect();
-                let found =
-                    rows.read(&wanted).await?.into_iter().map(|rows| rows.into_iter().next().map(|(_, row)| row));
-                news.outbox.extend(keys.into_iter().zip(found));
-            }
+    let is_first = known.client.is_none();
+    let mut reads = ordering_reads(known.log_from);
+    if is_first {
+        reads.extend(PREFIXES.iter().map(|prefix| Read::prefix(StoreName::Meta, prefix, RANGE)));
+    }
+    let mut found = rows.read(&reads).await?;
+    let (client, manifest) = (one(&found, 0), one(&found, 1));
+    // Which rows of the outbox have changed.
+    let mut wanted = Vec::new();
+    let mut is_whole = is_first;
+    if !is_first && client != known.client {
+        match client.as_deref().and_then(|text| recent_rows(text, known.rev)) {
+            Some(keys) => wanted.extend(keys.into_iter().map(|key| Read::one(StoreName::Meta, Key::Text(key)))),
             None => {
-                for key in outbox_keys(&db.borrow()) {
-                    news.outbox.insert(key, None);
-                }
-                for prefix in ["acked/", "conflict/", "desc/", "parked/"] {
-                    for (key, row) in range(rows, StoreName::Meta, Key::text(prefix), Key::after_prefix(prefix)).await?
-                    {
-                        news.outbox.insert(key.to_string(), Some(row));
-                    }
-                }
+                is_whole = true;
+                wanted.extend(PREFIXES.iter().map(|prefix| Read::prefix(StoreName::Meta, prefix, RANGE)));
             }
         }
-        // A row may have changed between the reads: only a state that still is the newest is adopted.
-        if rows.get(StoreName::Meta, &Key::text(CLIENT)).await? != client {
+    }
+    let mut manifest = manifest;
+    if !wanted.is_empty() {
+        reads.extend(wanted);
+        found = rows.read(&reads).await?;
+        if one(&found, 0) != client {
             return Ok(None);
         }
-        news.client = Some(client);
+        manifest = one(&found, 1);
     }
-    for (key, row) in range(rows, StoreName::Log, Key::Number(log_from), Key::Number(u64::MAX >> 11)).await? {
-        if let Key::Number(key) = key {
-            news.log.push((key, row));
+    // A range of more rows than one read carries goes on in further ones, as long as nothing else changes.
+    let mut is_long = false;
+    for (read, part) in reads.iter().zip(&mut found) {
+        is_long |= read_on(rows, read, part).await?;
+    }
+    if is_long {
+        let again = rows.read(&ordering_reads(u64::MAX >> 11)).await?;
+        if one(&again, 0) != client || one(&again, 1) != manifest {
+            return Ok(None);
         }
     }
-    if manifest != known_manifest {
-        news.manifest = Some(manifest);
-    }
     let mut db = db.borrow_mut();
-    if db.client_text != known_client || db.manifest_text != known_manifest {
+    if db.client_text != known.client || db.manifest_text != known.manifest {
         // This context itself committed between the reads: a log row that they found may have ended with that.
         return Ok(None);
     }
+    let mut news = News::default();
+    if is_whole {
+        news.outbox.extend(outbox_keys(&db).into_iter().map(|key| (key, None)));
+    }
+    for (read, rows) in reads.into_iter().zip(found).skip(2) {
+        if let (Read::One { store: StoreName::Meta, key: Key::Text(key) }, true) = (&read, rows.is_empty()) {
+            news.outbox.insert(key.clone(), None);
+        }
+        for (key, row) in rows {
+            match (read.store(), key) {
+                (StoreName::Log, Key::Number(key)) => news.log.push((key, row)),
+                (StoreName::Meta, Key::Text(key)) => {
+                    news.outbox.insert(key, Some(row));
+                }
+                _ => {}
+            }
+        }
+    }
+    news.client = (client != known.client).then_some(client);
+    news.manifest = (manifest != known.manifest).then_some(manifest);
     Ok(Some(db.apply(news)))
 }
 
+/// The two ordering rows and the end of the log.
+fn ordering_reads(log_from: u64) -> Vec<Read> {
+    vec![
+        Read::one(StoreName::Meta, Key::text(CLIENT)),
+        Read::one(StoreName::Meta, Key::text(MANIFEST)),
+        Read::Range {
+            store: StoreName::Log,
+            from: Key::Number(log_from),
+            to: Key::Number(u64::MAX >> 11),
+            limit: RANGE,
+        },
+    ]
+}
+
+/// The row of a [`Read::One`].
+fn one(found: &[KeyedRows], index: usize) -> Option<String> {
+    found.get(index).and_then(|rows| rows.first()).map(|(_, row)| row.clone())
+}
+
 /// The rows that changed after `known_rev`, if the client row still remembers all of them.
-fn recent_rows(client: &ClientRow, known_rev: u64) -> Option<Set<String>> {
+fn recent_rows(client: &str, known_rev: u64) -> Option<Set<String>> {
+    let client = decode::<ClientRow>(RowKind::Client, client).ok()?;
     let from = known_rev + 1;
     (from..=client.rev).map(|rev| client.recent.iter().find(|(at, _)| *at == rev).map(|(_, keys)| keys)).try_fold(
         Set::new(),
@@ -375,17 +431,27 @@ fn outbox_keys(db: &Db) -> Vec<String> {
     keys.cloned().collect()
 }
 
-async fn range<R: RowStore>(rows: &R, store: StoreName, from: Key, to: Key) -> Result<Vec<(Key, String)>, ReadError> {
-    let mut all: Vec<(Key, String)> = Vec::new();
-    let mut from = from;
+/// Reads the rest of a range that filled its limit. True if there was any to ask for.
+async fn read_on<R: RowStore>(rows: &R, read: &Read, found: &mut KeyedRows) -> Result<bool, ReadError> {
+    let Read::Range { store, to, limit, .. } = read else { return Ok(false) };
+    if found.len() < *limit {
+        return Ok(false);
+    }
     loop {
-        let part = rows.range(store, &from, &to, RANGE).await?;
-        let full = part.len() == RANGE;
-        all.extend(part);
-        match all.last() {
-            Some((Key::Number(key), _)) if full => from = Key::Number(key + 1),
-            Some((Key::Text(key), _)) if full => from = Key::Text(format!("{key}\u{1}")),
-            _ => return Ok(all),
+        let from = match found.last() {
+            Some((Key::Number(key), _)) => Key::Number(key + 1),
+            Some((Key::Text(key), _)) => {
+                let mut next = key.clone();
+                next.push('\u{1}');
+                Key::Text(next)
+            }
+            None => return Ok(true),
+        };
+        let part = rows.range(*store, &from, to, *limit).await?;
+        let is_last = part.len() < *limit;
+        found.extend(part);
+        if is_last {
+            return Ok(true);
         }
     }
 }
@@ -400,7 +466,7 @@ pub enum Committing {
 }
 
 /// Commits a plan of the outbox and takes it into the memory.
-pub async fn commit_outbox<H: Host>(host: &H, db: &std::cell::RefCell<Db>, plan: OutboxTxn) -> Committing {
+pub async fn commit_outbox<H: Host>(host: &H, db: &RefCell<Db>, plan: OutboxTxn) -> Committing {
     let appended = !plan.append.is_empty();
     let commit_ids: Vec<String> = plan.append.iter().map(|_| format!("{:016x}", host.random())).collect();
     let (txn, text) = db.borrow().outbox_rows(&plan, &commit_ids, host.now());
@@ -445,7 +511,7 @@ pub async fn commit_outbox<H: Host>(host: &H, db: &std::cell::RefCell<Db>, plan:
 }
 
 /// Commits a plan of the base and takes it into the memory.
-pub async fn commit_base<H: Host>(host: &H, db: &std::cell::RefCell<Db>, plan: BaseTxn) -> Committing {
+pub async fn commit_base<H: Host>(host: &H, db: &RefCell<Db>, plan: BaseTxn) -> Committing {
     let (txn, text) = db.borrow().base_rows(&plan);
     let before = db.borrow().manifest_text.clone();
     match commit_ordered(host, txn, MANIFEST, &text).await {
@@ -474,7 +540,7 @@ pub async fn commit_base<H: Host>(host: &H, db: &std::cell::RefCell<Db>, plan: B
 
 /// Reads rows of the base that a computation missed. Rows that the manifest in memory does not mean, or that are not
 /// there, make it read the manifest again.
-pub async fn fetch<H: Host>(host: &H, db: &std::cell::RefCell<Db>, missing: Vec<RowId>) -> Result<Fetched, ReadError> {
+pub async fn fetch<H: Host>(host: &H, db: &RefCell<Db>, missing: Vec<RowId>) -> Result<Fetched, ReadError> {
     let mut reads = Vec::with_capacity(missing.len());
     for id in &missing {
         let (store, key) = id.place();

@@ -102,7 +102,7 @@ pub async fn reads_of_several_stores_are_answered_in_the_order_asked_for<R: RowS
         log(3, 3, usize::MAX),
     ];
     let found = read_all(&store, &asked).await?;
-    let found: Vec<String> = found.iter().map(|rows| rows_text(rows)).collect();
+    let found: Vec<String> = found.iter().map(rows_text).collect();
     ensure_eq!(
         found,
         ["7=segment", "", "", "1=entry 2=second", "m/1=below", "", "1=entry", "", "", "7=segment", "3=third"]

@@ -1,7 +1,6 @@
 //! The rows on a device: the small codec reads and writes what serde did, so that no stored row changes.
 #![allow(clippy::unwrap_used, reason = "a test ends where its set-up fails")]
 
-use landfall_core::pull::{Manifest, Segment};
 use landfall_core::rows::{ClientRow, ConflictRow, Descriptor, LogRow, ParkedRow, SettledRow};
 use landfall_protocol::codec::{FromJson, ToJson, from_json, to_json};
 use serde::Serialize;
@@ -64,15 +63,4 @@ fn rows_of_the_log_and_the_outbox_are_read_and_written_as_ever() {
     holds::<ConflictRow>(&format!(
         r#"{{"seq":4,"entry":256,"at":5,"key":{key},"op":"create","set":{{}},"unset":["x"],"outcome":{OUTCOME}}}"#
     ));
-}
-
-#[test]
-fn rows_of_the_base_are_read_and_written_as_ever() {
-    holds::<Segment>(
-        r#"{"scope":"user:u","collection":"notes","records":[{"id":"a","version":1,"fields":{"x":[1,{"y":"é"}]}},{"id":"b","version":2}]}"#,
-    );
-    holds::<Manifest>(
-        r#"{"rev":7,"epoch":"e","cursor":null,"pairs":[{"pair":["user:u","notes"],"covered":5,"live":[{"id":1,"count":2,"bytes":3}],"staged":[{"id":2,"count":4294967295,"bytes":0}],"cold":true,"resync_at":8},{"pair":["user:u","x"],"live":[]}],"next_segment":3,"folded_through":0,"last_pull":12,"resync":[["a","b"]]}"#,
-    );
-    holds::<Manifest>(r#"{"rev":1,"epoch":null,"cursor":"c","pairs":[],"next_segment":1,"folded_through":0}"#);
 }

@@ -91,7 +91,7 @@ fn base_differs(truth: &crate::model::Truth, base: &Records, pair: &Pair, covere
             return Some(format!("{id} should be {expected:?} and is {found:?}"));
         }
     }
-    let Some(row) = row else { return None };
+    let row = row?;
     let mut seen = BTreeSet::new();
     for reference in &row.live {
         let run = base.run(reference).unwrap_or_default();

@@ -1,13 +1,17 @@
 // Builds what ships: src/ → pkg/ (module and glue), js/ and service-worker/ → dist/ (the npm package), www/ → www/dist.
 // Each part is skipped when nothing it reads has changed. `--dev` leaves out optimisation, for the inner loop.
 
-import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { checkPrerequisites, ensureNpm, ensureRust, ensureTools, filesBelow, hashOf, main, root, run, stamped, step, toolsRoot } from './lib.mjs';
+import { shortenNames } from './names.mjs';
+import { orderFunctions } from './order.mjs';
 
 /** Crates that are no part of the module: a change to them does not build it anew. */
 const nativeOnly = ['server', 'sim'];
+/** What is done to the linked module, as files. */
+const recipe = ['build', 'names', 'order', 'wasm'].map((name) => join(root, `xtask/${name}.mjs`));
 const scratch = 'target/xtask/pkg';
 
 /** Everything, with the set-up it needs; the parts that do not wait for one another run at the same time. */
@@ -26,7 +30,7 @@ export async function build({ release = true } = {}) {
 export async function buildWasm({ release = true, rust = ensureRust(), npm = ensureNpm() } = {}) {
   const crates = readdirSync(join(root, 'crates')).filter((name) => !nativeOnly.includes(name)).map((name) => `crates/${name}`);
   const sources = filesBelow(['Cargo.toml', 'Cargo.lock', 'rust-toolchain.toml', 'src', ...crates]);
-  const hash = hashOf([...sources, join(root, 'package-lock.json'), join(root, 'xtask/build.mjs')], toolsRoot(), String(release), process.env.RUSTFLAGS ?? '');
+  const hash = hashOf([...sources, join(root, 'package-lock.json'), ...recipe], toolsRoot(), String(release), process.env.RUSTFLAGS ?? '');
   await stamped('wasm', hash, ['pkg/landfall.js', 'pkg/landfall_bg.wasm'], async () => {
     await rust;
     const tools = ensureTools('bindgen');
@@ -44,13 +48,25 @@ async function bind(release) {
   rmSync(join(root, scratch), { recursive: true, force: true });
   mkdirSync(join(root, scratch), { recursive: true });
   await run('landfall-bindgen', [linked, scratch, 'landfall']);
+  if (release) await shrink();
+  rmSync(join(root, 'pkg'), { recursive: true, force: true });
+  renameSync(join(root, scratch), join(root, 'pkg'));
+}
+
+/** Names that the module and its glue exchange, then the code, then its order: each makes the next one's work smaller. */
+async function shrink() {
+  const glue = join(root, scratch, 'landfall.js');
+  const module = join(root, scratch, 'landfall_bg.wasm');
+  const short = shortenNames(readFileSync(module), readFileSync(glue, 'utf8'));
+  writeFileSync(glue, short.glue);
+  writeFileSync(module, short.bytes);
+  // It declares the module's exports by the names that they had.
+  rmSync(`${module}.d.ts`);
   // The features come from the module's own section; --all-features writes imports that no browser accepts.
   // Debug names fall away because -g is not given: a third of the file. Functions with one caller stay on their own
   // unless tiny (-ocimfs): large ones need long numbers for their locals, and gzip finds less to share; 7 % of the file.
-  const bound = `${scratch}/landfall_bg.wasm`;
-  if (release) await run('wasm-opt', ['-Oz', '-ocimfs', '20', '--strip-producers', '--strip-target-features', bound, '-o', bound]);
-  rmSync(join(root, 'pkg'), { recursive: true, force: true });
-  renameSync(join(root, scratch), join(root, 'pkg'));
+  await run('wasm-opt', ['-Oz', '-ocimfs', '20', '--strip-producers', '--strip-target-features', module, '-o', module]);
+  writeFileSync(module, orderFunctions(readFileSync(module)));
 }
 
 /** dist/: what the npm package holds. js/build.mjs knows how. */

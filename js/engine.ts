@@ -130,9 +130,7 @@ export class Engine {
     const { optionsJson, token, event, opened } = this.#options;
     const heard = (json: string): void => {
       if (seen !== liveGeneration()) return;
-      const said = JSON.parse(json) as EngineEvent;
-      if (said.type === 'panic') instanceDied(said['message'], seen);
-      else event(said);
+      event(JSON.parse(json) as EngineEvent);
     };
     try {
       const replica = await this.#track(() => openReplica(optionsJson, { event: heard, ...(token && { token }) }));

@@ -57,6 +57,9 @@ export class Replica {
   free(): void;
 }
 
+/** The one listener hears of each trap of the instance that is in use, in whatever call or callback; the instance has let go of its connections and locks. */
+export function onTrap(listener: (error: Error) => void): void;
+
 /** Gives the module a fresh instance; there when the glue is made with its reset function. */
 export const __wbg_reset_state: (() => void) | undefined;
 

@@ -1,7 +1,7 @@
 /**
  * The only module that imports the engine's glue (`#glue` is pkg/landfall.js).
  *
- * Invariant: at most one instance is alive in this context. After a panic its memory is in an unknown state, so it is never
+ * Invariant: at most one instance is alive in this context. After a trap its memory is in an unknown state, so it is never
  * called again: `instanceDied()` drops it, everybody who holds a replica of it is told once, and the next use gets a fresh one.
  */
 import * as glue from '#glue';
@@ -11,8 +11,6 @@ import type { Hooks, Replica } from './wasm-module.js';
 /** @internal */
 export type { Hooks, RawStatus, Replica } from './wasm-module.js';
 
-const trapAfterPanicMs = 1000;
-
 type DeathListener = (error: SyncError) => void;
 
 let url: string | URL | undefined;
@@ -20,7 +18,6 @@ let ready: Promise<unknown> | undefined;
 let generation = 0;
 /** Why there can be no other instance in this context. */
 let spent: SyncError | undefined;
-let diedAtMs = -Infinity;
 const mourners = new Set<DeathListener>();
 
 /** Where `landfall_bg.wasm` is; by default beside the script that this is in. Has no effect once the module is loaded. */
@@ -30,7 +27,7 @@ export function setWasmUrl(wasmUrl: string | URL): void {
 
 /** A worker's own requests pass its caches by, so it looks there itself: an older build's file may be gone from the server. */
 async function instantiate(): Promise<unknown> {
-  if (typeof document !== 'undefined') hearTraps();
+  glue.onTrap((error) => void instanceDied(error, generation));
   const address = url ?? new URL('landfall_bg.wasm', import.meta.url);
   const cached = typeof document === 'undefined' && typeof caches !== 'undefined' ? await caches.match(address) : undefined;
   return glue.default({ module_or_path: cached ?? address });
@@ -57,7 +54,7 @@ export const openStoredReplica = async (database: string, hooks: Hooks): Promise
 /** @internal Which instance is alive; to be noted before a call whose failure may have to be reported. */
 export const liveGeneration = (): number => generation;
 
-/** @internal A trap of the module: a panic, or the end of its stack or memory. */
+/** @internal A trap of the module: a panic, or the end of its memory. */
 export const isTrap = (error: unknown): boolean => error instanceof WebAssembly.RuntimeError;
 
 /** @internal The listener hears of every death until it is taken off. */
@@ -69,15 +66,14 @@ export function onDeath(listener: DeathListener): () => void {
 /**
  * @internal Says that the instance of `seen` broke; a second report of one death does nothing.
  *
- * May be called from the panic hook, inside the call that is about to trap: the sooner the instance is replaced, the fewer of
- * its own callbacks still run on it. (Those that come later throw at the glue's guard.)
+ * Called by the glue while the trap is still on its way out of the innermost call: the sooner the instance is replaced, the
+ * fewer of its own callbacks still run on it. (Those that come later throw at the glue's guard.)
  */
 export function instanceDied(cause: unknown, seen: number): SyncError {
   const message = cause instanceof Error ? cause.message : String(cause);
   const error = new SyncError('engine_failed', `The engine broke: ${message}`, { details: { fate: 'unknown' }, cause });
   if (seen !== generation) return error;
   generation++;
-  diedAtMs = Date.now();
   try {
     if (glue.__wbg_reset_state) glue.__wbg_reset_state();
     else spent = error;
@@ -86,16 +82,4 @@ export function instanceDied(cause: unknown, seen: number): SyncError {
   }
   for (const listener of [...mourners]) listener(error);
   return error;
-}
-
-/**
- * Hears of traps that no panic hook and no caller sees: those in the engine's own callbacks, when memory runs out for example.
- * Another module of the app may trap too, so the stack must name ours; and a panic's own trap comes right after it.
- */
-function hearTraps(): void {
-  const heard = (event: Event): void => {
-    const error: unknown = 'reason' in event ? event.reason : 'error' in event ? event.error : undefined;
-    if (isTrap(error) && (error as Error).stack?.includes('landfall') && Date.now() - diedAtMs > trapAfterPanicMs) instanceDied(error, generation);
-  };
-  for (const type of ['error', 'unhandledrejection']) globalThis.addEventListener(type, heard);
 }

@@ -9,39 +9,34 @@ use landfall_core::schedule::Trigger;
 use landfall_protocol::codec::{from_json, to_json};
 use landfall_protocol::{EntryId, Json, Object, UnixMillis};
 use landfall_replica::{Host, Notice, Query, SyncError, Token, WriteOp};
-use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
 
-thread_local! {
-    /// Who hears of a panic. The instance is dead after it; the facade opens a fresh one.
-    static LISTENERS: RefCell<Vec<std::rc::Weak<Hooks>>> = const { RefCell::new(Vec::new()) };
+/// Lets go of connections and locks. Called by the glue's guard (xtask/traps.mjs), once, after this instance has trapped
+/// and before the facade replaces it: then nobody else would.
+#[wasm_bindgen]
+pub fn let_go() {
+    idb::close_all();
+    lock::release_all();
 }
 
-#[wasm_bindgen(start)]
-pub fn start() {
-    std::panic::set_hook(Box::new(|info| {
-        let text = convert::object(&[("type", &"panic"), ("message", &info.to_string())]);
-        // Before the listeners: they replace this instance, and then nobody would let go of what it holds.
-        idb::close_all();
-        lock::release_all();
-        let listeners = LISTENERS.with(|listeners| listeners.try_borrow().map(|all| all.clone()).unwrap_or_default());
-        for hooks in listeners.iter().filter_map(std::rc::Weak::upgrade) {
-            hooks.event(&text);
-        }
-    }));
-}
+/// In a build for developers a panic says why. The shipped module is built without any code for panics: it traps.
+#[cfg(debug_assertions)]
+mod panics {
+    use wasm_bindgen::prelude::*;
 
-fn listener(hooks: &JsValue) -> Rc<Hooks> {
-    let hooks = Rc::new(Hooks::new(hooks));
-    LISTENERS.with(|listeners| {
-        let mut listeners = listeners.borrow_mut();
-        listeners.retain(|hooks| hooks.strong_count() > 0);
-        listeners.push(Rc::downgrade(&hooks));
-    });
-    hooks
+    #[wasm_bindgen]
+    extern "C" {
+        #[wasm_bindgen(js_namespace = console)]
+        fn error(text: &str);
+    }
+
+    #[wasm_bindgen(start)]
+    pub fn start() {
+        std::panic::set_hook(Box::new(|info| error(&info.to_string())));
+    }
 }
 
 fn parse_query(text: &str) -> Result<Query, SyncError> {
@@ -244,7 +239,7 @@ impl Replica {
 
 async fn open(text: String, hooks: JsValue, worker: bool) -> Answer {
     let options = parse_options(&text)?;
-    let driver = Driver::open(&options, &text, listener(&hooks), worker).await?;
+    let driver = Driver::open(&options, &text, Rc::new(Hooks::new(&hooks)), worker).await?;
     Ok(Replica { driver }.into())
 }
 

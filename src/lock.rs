@@ -20,7 +20,7 @@ thread_local! {
     static HELD: RefCell<Vec<Function>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Releases every lock of this instance, which is about to be replaced after a panic.
+/// Releases every lock of this instance, which is about to be replaced after a trap.
 pub(crate) fn release_all() {
     let held = HELD.with(|held| held.try_borrow().map(|held| held.clone()).unwrap_or_default());
     for release in held {

@@ -7,12 +7,14 @@ import { pathToFileURL } from 'node:url';
 import { checkPrerequisites, ensureNpm, ensureRust, ensureTools, filesBelow, hashOf, main, root, run, stamped, step, toolsRoot } from './lib.mjs';
 import { shortenNames } from './names.mjs';
 import { orderFunctions } from './order.mjs';
+import { hearTraps } from './traps.mjs';
 
 /** Crates that are no part of the module: a change to them does not build it anew. */
 const nativeOnly = ['server', 'sim'];
 /** What is done to the linked module, as files. */
-const recipe = ['build', 'names', 'order', 'wasm'].map((name) => join(root, `xtask/${name}.mjs`));
+const recipe = ['build', 'names', 'order', 'traps', 'wasm'].map((name) => join(root, `xtask/${name}.mjs`));
 const scratch = 'target/xtask/pkg';
+const releaseTarget = 'target/module';
 
 /** Everything, with the set-up it needs; the parts that do not wait for one another run at the same time. */
 export async function build({ release = true } = {}) {
@@ -35,27 +37,42 @@ export async function buildWasm({ release = true, rust = ensureRust(), npm = ens
     await rust;
     const tools = ensureTools('bindgen');
     tools.catch(() => {});
-    const profile = release ? ['--release'] : [];
-    await step('compiling the wasm module', () => run('cargo', ['build', '--quiet', '--target', 'wasm32-unknown-unknown', '-p', 'landfall', '--lib', ...profile]));
+    await step('compiling the wasm module', () => compile(release));
     await tools;
     await npm;
     await step('binding and optimising the wasm module', () => bind(release));
   });
 }
 
+/**
+ * The shipped module is built with a standard library of the same flags: a panic traps at once (xtask/traps.mjs hears of
+ * it), and the code that would have put its message together is not there: 7 % of the file. The pinned compiler has this
+ * behind flags of its nightly versions; RUSTC_BOOTSTRAP lets it take them. Build scripts look at that variable, so what is
+ * built with it has a directory of its own.
+ */
+function compile(release) {
+  const args = ['build', '--quiet', '--target', 'wasm32-unknown-unknown', '-p', 'landfall', '--lib'];
+  if (!release) return run('cargo', args);
+  const flags = [process.env.RUSTFLAGS, '-Zunstable-options', '-Cpanic=immediate-abort', '-Zlocation-detail=none', '-Zfmt-debug=none'];
+  const env = { RUSTC_BOOTSTRAP: '1', RUSTFLAGS: flags.filter(Boolean).join(' ') };
+  const library = ['-Zbuild-std=std,panic_abort', '-Zbuild-std-features=optimize_for_size'];
+  return run('cargo', [...args, '--release', '--target-dir', releaseTarget, ...library], { env });
+}
+
 async function bind(release) {
-  const linked = `target/wasm32-unknown-unknown/${release ? 'release' : 'debug'}/landfall.wasm`;
+  const linked = `${release ? `${releaseTarget}/wasm32-unknown-unknown/release` : 'target/wasm32-unknown-unknown/debug'}/landfall.wasm`;
   rmSync(join(root, scratch), { recursive: true, force: true });
   mkdirSync(join(root, scratch), { recursive: true });
   await run('landfall-bindgen', [linked, scratch, 'landfall']);
-  if (release) await shrink();
+  const glue = join(root, scratch, 'landfall.js');
+  writeFileSync(glue, hearTraps(readFileSync(glue, 'utf8')));
+  if (release) await shrink(glue);
   rmSync(join(root, 'pkg'), { recursive: true, force: true });
   renameSync(join(root, scratch), join(root, 'pkg'));
 }
 
 /** Names that the module and its glue exchange, then the code, then its order: each makes the next one's work smaller. */
-async function shrink() {
-  const glue = join(root, scratch, 'landfall.js');
+async function shrink(glue) {
   const module = join(root, scratch, 'landfall_bg.wasm');
   const short = shortenNames(readFileSync(module), readFileSync(glue, 'utf8'));
   writeFileSync(glue, short.glue);

@@ -183,7 +183,7 @@ export const ensureRust = once(async () => {
     step('setting up Rust and its wasm32 target', async () => {
       if (spawnSync('rustc', ['--version'], { cwd: root }).status !== 0) await run('rustup', ['toolchain', 'install']);
       await run('rustup', ['target', 'add', 'wasm32-unknown-unknown']);
-      await run('rustup', ['component', 'add', 'clippy', 'rustfmt']);
+      await run('rustup', ['component', 'add', 'clippy', 'rustfmt', 'rust-src']);
     }),
   );
 });

@@ -168,9 +168,9 @@ thread_local! {
     static OPEN: RefCell<Vec<Weak<Connection>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Closes every connection of this instance, which is about to be replaced after a panic.
+/// Closes every connection of this instance, which is about to be replaced after a trap.
 pub(crate) fn close_all() {
-    // The panic may have come from inside a borrow; then the page's own end closes them.
+    // The trap may have come from inside a borrow; then the page's own end closes them.
     let open = OPEN.with(|open| open.try_borrow().map(|open| open.clone()).unwrap_or_default());
     for connection in open.iter().filter_map(Weak::upgrade) {
         connection.db.close();

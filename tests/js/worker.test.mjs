@@ -237,7 +237,7 @@ test('an engine that panics ends the event, is not closed, and the next event ha
   attach(self);
   const [wait] = self.fire('sync', tag(1));
   await settled();
-  flushes[0].hooks.event('{"type":"panic","message":"BUG: m"}');
+  globalThis.engine.trap('m');
   await assert.rejects(wait, { code: 'engine_failed' });
   assert.equal(globalThis.engine.resets, 1);
   assert.ok(!log.includes('free'));

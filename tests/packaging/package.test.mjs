@@ -43,6 +43,30 @@ test('the engine was bound with its reset function, without which a panic ends e
   for (const name of ['index.js', 'service-worker.js', 'service-worker.classic.js']) assert.match(readFileSync(join(installed, 'dist', name), 'utf8'), /new WebAssembly\.Instance\(/);
 });
 
+test('the engine that was built tells a trap, and a fresh instance of it works', async () => {
+  const glue = await import(pathToFileURL(join(root, 'pkg/landfall.js')).href);
+  const exports = await glue.default({ module_or_path: readFileSync(join(root, 'pkg/landfall_bg.wasm')) });
+  const told = [];
+  glue.onTrap((error) => told.push(error));
+  takeAll(Object.values(exports).find((value) => value instanceof WebAssembly.Memory));
+  assert.throws(() => glue.Replica.open('x'.repeat(4_000_000), { event() {} }), WebAssembly.RuntimeError);
+  assert.equal(told.length, 1);
+  glue.__wbg_reset_state();
+  await assert.rejects(glue.Replica.open('{}', { event() {} }), ({ code }) => code === 'invalid_options');
+  assert.equal(told.length, 1);
+});
+
+/** Takes what a memory can still grow by, so that the next large allocation fails. */
+function takeAll(memory) {
+  for (let pages = 32_768; pages >= 1; ) {
+    try {
+      memory.grow(pages);
+    } catch {
+      pages = Math.floor(pages / 2);
+    }
+  }
+}
+
 test('it installs without any dependency', () => {
   assert.deepEqual(readdirSync(join(project, 'node_modules')).filter((name) => !name.startsWith('.')), ['landfall']);
 });

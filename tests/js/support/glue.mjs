@@ -9,6 +9,10 @@ export default async function init({ module_or_path }) {
   await globalThis.engine.init?.(module_or_path);
 }
 
+export function onTrap(listener) {
+  globalThis.engine.trap = (message) => listener(new WebAssembly.RuntimeError(message));
+}
+
 export function __wbg_reset_state() {
   globalThis.engine.resets = (globalThis.engine.resets ?? 0) + 1;
 }

@@ -1,0 +1,105 @@
+// What the build does to the linked module, on a module small enough to be written by hand.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { shortenNames } from '../../xtask/names.mjs';
+import { orderFunctions } from '../../xtask/order.mjs';
+import { hearTraps } from '../../xtask/traps.mjs';
+import { readModule, writeModule } from '../../xtask/wasm.mjs';
+
+const text = (value) => [value.length, ...Buffer.from(value)];
+const section = (id, ...content) => [id, content.flat(9).length, ...content.flat(9)];
+const body = (...code) => [code.length + 2, 0, ...code, 0x0b];
+
+/** Imports `host`; of its functions, counted after it: 1 gives 41, 2 calls 1 and adds one, 3 calls through the table, 4 traps, 5 lets go. */
+const small = Buffer.from([
+  ...[0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
+  ...section(1, 2, [0x60, 0, 1, 0x7f], [0x60, 0, 0]),
+  ...section(2, 1, text('./landfall_bg.js'), text('__wbg_host_1234'), 0, 1),
+  ...section(3, 5, [0, 0, 0, 1, 1]),
+  ...section(4, 1, 0x70, 0, 1),
+  ...section(7, 5, [text('direct'), 0, 2], [text('table'), 0, 3], [text('break_it'), 0, 4], [text('let_go'), 0, 5], [text('__abort'), 0, 1]),
+  ...section(9, 1, 0, [0x41, 0, 0x0b], 1, 2),
+  ...section(10, 5, body(0x41, 41), body(0x10, 1, 0x41, 1, 0x6a), body(0x41, 0, 0x11, 0, 0), body(0x00), body(0x10, 0)),
+]);
+
+const glue = `
+let wasm, wasmInstance;
+function imports() {
+    const import0 = {
+        __wbg_host_1234: function() { globalThis.heardByHost++; },
+    };
+    return {
+        "./landfall_bg.js": import0,
+    };
+}
+export const direct = () => wasm.direct();
+export const table = () => wasm.table();
+export const break_it = () => wasm.break_it();
+export const let_go = () => wasm.let_go();
+export function first(bytes) {
+    const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), imports());
+    wasm = instance.exports;
+}
+export function next(bytes) {
+    wasmInstance = new WebAssembly.Instance(new WebAssembly.Module(bytes), imports());
+    wasm = wasmInstance.exports;
+}
+`;
+
+const load = (source) => import(`data:text/javascript,${encodeURIComponent(source)}`);
+const exportsOf = (bytes) => new WebAssembly.Instance(new WebAssembly.Module(bytes), { './landfall_bg.js': { __wbg_host_1234() {} } }).exports;
+
+test('a module that is read and written without a change is the same bytes', () => {
+  const module = readModule(small);
+  assert.equal(module.functions.length, 5);
+  assert.deepEqual(writeModule(module, [0, 1, 2, 3, 4]), small);
+});
+
+test('a module does the same with its functions in any order', () => {
+  const module = readModule(small);
+  for (const order of [[4, 3, 2, 1, 0], [1, 3, 0, 4, 2]]) {
+    const exports = exportsOf(writeModule(module, order));
+    assert.equal(exports.direct(), 42);
+    assert.equal(exports.table(), 42);
+    assert.throws(() => exports.break_it(), WebAssembly.RuntimeError);
+  }
+  assert.equal(exportsOf(orderFunctions(small)).table(), 42);
+});
+
+test('an instruction that is not known is refused', () => {
+  const vector = Buffer.from(small);
+  vector[vector.lastIndexOf(0x10)] = 0xfd;
+  assert.throws(() => readModule(vector), /0xfd is not known/);
+});
+
+test('names are short on both sides, and an export that the glue does not use is dropped', async () => {
+  const short = shortenNames(small, hearTraps(glue));
+  assert.doesNotMatch(short.glue, /__wbg_|landfall_bg|wasm\.direct/);
+  assert.deepEqual(WebAssembly.Module.exports(new WebAssembly.Module(short.bytes)).map(({ name }) => name), ['a', 'b', 'c', 'd']);
+  const page = await load(short.glue);
+  page.first(short.bytes);
+  assert.equal(page.direct(), 42);
+});
+
+test('glue of another shape is refused', () => {
+  assert.throws(() => shortenNames(small, glue.replace('__wbg_host_1234', '__wbg_guest')), /__wbg_host_1234 0 times/);
+  assert.throws(() => hearTraps(glue.replace('instance.exports', 'exported')), /instance 0 times/);
+});
+
+test('a trap is told once for each instance, after the instance let go, and still thrown', async () => {
+  globalThis.heardByHost = 0;
+  const page = await load(hearTraps(glue));
+  const told = [];
+  page.onTrap((error) => {
+    told.push([error instanceof WebAssembly.RuntimeError, globalThis.heardByHost]);
+    if (told.length === 1) page.next(small);
+  });
+  page.first(small);
+  assert.throws(() => page.break_it(), WebAssembly.RuntimeError);
+  assert.deepEqual(told, [[true, 1]]);
+  assert.equal(page.direct(), 42);
+  for (const _ of [1, 2]) assert.throws(() => page.break_it(), WebAssembly.RuntimeError);
+  assert.deepEqual(told, [[true, 1], [true, 2]]);
+  delete globalThis.heardByHost;
+});

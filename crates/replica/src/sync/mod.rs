@@ -18,6 +18,7 @@ use landfall_core::settle::Event;
 use landfall_protocol::codec::from_json;
 use landfall_protocol::{Epoch, ErrorBody, ErrorCode, ErrorEnvelope, Map, UnixMillis, limits};
 use std::cell::Cell;
+use std::pin::Pin;
 use std::rc::Rc;
 
 const TOKEN: &str = "token";
@@ -75,6 +76,16 @@ impl<H: Host> Replica<H> {
         }
     }
 
+    /// Boxed, so that the four of them are not laid out within the step and dropped at each of its ends.
+    fn request(self: &Rc<Self>, request: Request) -> Pin<Box<dyn Future<Output = Answer> + '_>> {
+        match request {
+            Request::Push => Box::pin(self.push()),
+            Request::Pull => Box::pin(self.pull()),
+            Request::Probe => Box::pin(self.probe()),
+            Request::Refresh => Box::pin(self.refresh_token()),
+        }
+    }
+
     /// Does what is due, once. Returns when to look again (`None`: at the next trigger).
     pub async fn step(self: &Rc<Self>) -> Option<UnixMillis> {
         self.load_token().await;
@@ -104,12 +115,7 @@ impl<H: Host> Replica<H> {
         self.set_phase(phase);
         self.schedule.borrow_mut().begin(request);
         let answer = match caught_up {
-            Ok(()) => match request {
-                Request::Push => self.push().await,
-                Request::Pull => self.pull().await,
-                Request::Probe => self.probe().await,
-                Request::Refresh => self.refresh_token().await,
-            },
+            Ok(()) => self.request(request).await,
             Err(error) => {
                 self.storage_said(&error);
                 Answer::Storage

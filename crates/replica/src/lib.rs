@@ -24,10 +24,10 @@ pub use report::{Change, FlushReport, OutboxItem, Status, SyncReport};
 pub use write::{WriteAnswer, WriteKind, WriteOp, Written};
 
 use db::{CLIENT, Db, MANIFEST, Touched, refresh};
-use landfall_core::rows::{ClientRow, Entry};
+use landfall_core::rows::ClientRow;
 use landfall_core::schedule::{Intervals, Schedule, Trigger};
 use landfall_core::{Config, State};
-use landfall_protocol::{ClientId, Map, RecordKey, UnixMillis};
+use landfall_protocol::{ClientId, UnixMillis};
 use landfall_storage::{
     CommitError, Durability, Key, Manifest, RowId, RowKind, RowStore, Schema, StoreName, Txn, decode, encode,
 };
@@ -67,10 +67,7 @@ pub struct Replica<H: Host> {
     pub settings: Settings,
     pub db: RefCell<Db>,
     pub(crate) schedule: RefCell<Schedule>,
-    pub(crate) queue: RefCell<Vec<write::Pending>>,
-    /// Entries on their way into the log, by record: not visible, but what is written now stands on them.
-    pub(crate) queued: RefCell<Map<RecordKey, Vec<Rc<Entry>>>>,
-    pub(crate) queued_count: Cell<usize>,
+    pub(crate) queue: RefCell<Vec<write::Call>>,
     pub(crate) pumping: Cell<bool>,
     pub(crate) relaxed: bool,
     pub(crate) token: RefCell<Option<Token>>,
@@ -131,8 +128,6 @@ impl<H: Host> Replica<H> {
             pulled_count: Cell::new(0),
             heads: Cell::new(0),
             running: Cell::new(0),
-            queued: RefCell::default(),
-            queued_count: Cell::new(0),
             needs_foreground: Cell::new(false),
             damaged: RefCell::default(),
         });

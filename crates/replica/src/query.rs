@@ -137,23 +137,24 @@ fn changed<'a>(db: &'a Db, query: &Query) -> Set<&'a RecordKey> {
 }
 
 impl<H: Host> Replica<H> {
-    /// The scopes in which a record with this id is seen. Rows may be missed.
-    pub(crate) fn scopes_with(&self, db: &Db, collection: &CollectionName, id: &RecordId) -> Vec<Scope> {
+    /// The scopes in which a record with this id may be seen.
+    pub(crate) fn scopes_of(&self, db: &Db, collection: &CollectionName, id: &RecordId) -> Set<Scope> {
         let mut scopes: Set<Scope> = Set::new();
         scopes.extend(self.config.scope_of(collection, &Object::new()));
         let pairs = db.base.manifest.pairs.iter().map(|row| &row.pair);
         scopes.extend(pairs.filter(|pair| pair.1 == *collection).map(|pair| pair.0.clone()));
         let own = db.state.lanes.keys().chain(db.state.settled_by_key.keys());
         scopes.extend(own.filter(|key| key.collection == *collection && key.id == *id).map(|key| key.scope.clone()));
-        let there = |scope: &Scope| {
-            let key = RecordKey { scope: scope.clone(), collection: collection.clone(), id: id.clone() };
-            view::view(&db.state, &db.base, &key).is_some_and(|seen| !seen.deleted) || self.is_queued(&key)
-        };
-        scopes.into_iter().filter(there).collect()
+        scopes
     }
 
-    fn is_queued(&self, key: &RecordKey) -> bool {
-        self.queued.borrow().contains_key(key)
+    /// The scopes in which a record with this id is seen. Rows may be missed.
+    fn scopes_with(&self, db: &Db, collection: &CollectionName, id: &RecordId) -> Vec<Scope> {
+        let there = |scope: &Scope| {
+            let key = RecordKey { scope: scope.clone(), collection: collection.clone(), id: id.clone() };
+            view::view(&db.state, &db.base, &key).is_some_and(|seen| !seen.deleted)
+        };
+        self.scopes_of(db, collection, id).into_iter().filter(there).collect()
     }
 
     /// One record: `{"row":{…},"meta":[…]}`, or `None`.

@@ -57,8 +57,17 @@ fn code(said: &Said) -> &'static str {
     said.as_ref().err().map_or("stored", |error| error.code)
 }
 
+/// What a call gives that has nothing to wait for.
+fn done<T>(call: impl Future<Output = T>) -> T {
+    let mut call = std::pin::pin!(call);
+    match call.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("it waits"),
+    }
+}
+
 fn shown(alone: &Alone<Rows>, id: &str) -> Option<String> {
-    let text = alone.replica.get("notes", None, id).unwrap()?;
+    let text = done(alone.replica.get("notes", None, id)).unwrap()?;
     Some(text[text.find("{\"id\"").unwrap()..text.find(",\"meta\"").unwrap()].to_owned())
 }
 

@@ -91,7 +91,7 @@ export class Landfall {
       token: tokenHook(options.auth),
       event: (event) => this.#heard(event),
       opened: (replica) => {
-        this.#setStatus(replica.status());
+        this.#setStatus(JSON.parse(replica.status()) as RawStatus);
         sense(this.#senses);
       },
       restarted: (error, recovered) => this.#events.emit('restarted', { error, recovered }),
@@ -168,7 +168,7 @@ export class Landfall {
     if (unsynced === 'ask') {
       // Counted when what was written before has been stored.
       await this.#writes.idle();
-      const { pending, parked } = await this.#engine.call(async (replica) => replica.status());
+      const { pending, parked } = JSON.parse(await this.#engine.call(async (replica) => replica.status())) as RawStatus;
       const count = pending + parked;
       if (count > 0) throw new SyncError('unsynced_writes', `${count} writes have not reached the server.`, { details: { count } });
     }

@@ -39,7 +39,8 @@ export class Replica {
   explain(query_json: string): Promise<string>;
   watch(query_json: string, callback: (json: string) => void): number;
   unwatch(watch: number): void;
-  status(): RawStatus;
+  /** A {@link RawStatus}. */
+  status(): string;
   sync_now(progress: ((json: string) => void) | undefined): Promise<string>;
   flush(budget_ms: number, last_chance: boolean): Promise<string>;
   outbox(): Promise<string>;

@@ -125,8 +125,8 @@ impl Replica {
         self.driver.unwatch(watch);
     }
 
-    pub fn status(&self) -> JsValue {
-        convert::plain(&self.driver.replica.status())
+    pub fn status(&self) -> String {
+        to_json(&self.driver.replica.status())
     }
 
     pub fn sync_now(&self, progress: Option<Function>) -> Promise {

@@ -1,11 +1,11 @@
 //! The BroadcastChannel between the contexts of one database. Late and lost notices are harmless: readers look at the rows.
 
+use crate::task::{Handler, handler, spawn};
 use crate::timer;
 use landfall_replica::Notice;
 use std::cell::RefCell;
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::spawn_local;
 use web_sys::{BroadcastChannel, MessageEvent};
 
 /// How long a notice about the log waits for the next one, ms: it only says how far the log reaches.
@@ -14,7 +14,7 @@ const GATHER_MS: u64 = 5;
 pub(crate) struct Channel {
     channel: Option<BroadcastChannel>,
     gathered: Rc<RefCell<Option<Notice>>>,
-    _listener: Option<Closure<dyn FnMut(MessageEvent)>>,
+    _listener: Option<Handler>,
 }
 
 impl Channel {
@@ -23,7 +23,8 @@ impl Channel {
         let Ok(channel) = BroadcastChannel::new(name) else {
             return Self { channel: None, gathered: Rc::default(), _listener: None };
         };
-        let listener = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
+        let listener = handler(move |event| {
+            let event: &MessageEvent = event.unchecked_ref();
             if let Some(notice) = event.data().as_string().and_then(|text| Notice::parse(&text)) {
                 heard(notice);
             }
@@ -41,7 +42,7 @@ impl Channel {
         let waits = self.gathered.borrow_mut().replace(notice.clone()).is_some();
         if !waits {
             let (channel, gathered) = (channel.clone(), Rc::clone(&self.gathered));
-            spawn_local(async move {
+            spawn(async move {
                 timer::pause(GATHER_MS).await;
                 let notice = gathered.borrow_mut().take();
                 if let Some(notice) = notice {

@@ -8,6 +8,7 @@ use crate::live::Live;
 use crate::lock::Locks;
 use crate::net::Net;
 use crate::options::Options;
+use crate::task::spawn;
 use crate::timer::Signal;
 use js_sys::Function;
 use landfall_core::schedule::Trigger;
@@ -20,7 +21,6 @@ use landfall_storage::{Durability, Key, RowKind, RowStore, StoreName, Txn};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::spawn_local;
 
 const OPTIONS: &str = "options";
 const FOREGROUND: &str = "foreground";
@@ -89,7 +89,7 @@ impl Driver {
         if !worker {
             driver.foreground_row(None).await;
             let running = Rc::clone(&driver);
-            spawn_local(async move { running.run().await });
+            spawn(async move { running.run().await });
         }
         Ok(driver)
     }
@@ -100,13 +100,13 @@ impl Driver {
             if let Some(driver) = this.upgrade()
                 && !driver.draining.replace(true)
             {
-                spawn_local(async move { driver.drain().await });
+                spawn(async move { driver.drain().await });
             }
         }));
         let this = Rc::downgrade(self);
         let channel = Channel::open(database, move |notice| {
             if let Some(driver) = this.upgrade() {
-                spawn_local(async move { driver.replica.noticed(&notice).await });
+                spawn(async move { driver.replica.noticed(&notice).await });
             }
         });
         *self.replica.host.channel.borrow_mut() = Some(channel);
@@ -147,7 +147,7 @@ impl Driver {
             if visible {
                 self.replica.trigger(Trigger::Foreground);
                 let this = Rc::clone(self);
-                spawn_local(async move {
+                spawn(async move {
                     // Notices sent while the page was frozen are lost; the rows are not. A failure shows in the status.
                     let _ = this.replica.refresh().await;
                 });
@@ -186,7 +186,7 @@ impl Driver {
         due.whole.insert(query.collection.clone());
         self.watches.borrow_mut().insert(id, Watch { callback, live: Some(LiveQuery::new(query)), due });
         let this = Rc::clone(self);
-        spawn_local(async move { this.update(id).await });
+        spawn(async move { this.update(id).await });
         id
     }
 

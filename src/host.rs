@@ -5,6 +5,7 @@ use crate::clock;
 use crate::idb::IdbRowStore;
 use crate::lock::{Lock, Locks};
 use crate::net::Net;
+use crate::task::spawn_task;
 use crate::timer::{self, Signal};
 use js_sys::{Function, Promise, Reflect};
 use landfall_protocol::UnixMillis;
@@ -12,7 +13,7 @@ use landfall_replica::{Host, HttpRequest, HttpResponse, LockWait, NetworkError, 
 use std::cell::RefCell;
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::{JsFuture, spawn_local};
+use wasm_bindgen_futures::JsFuture;
 
 /// What JavaScript gave: `{event(json), token?()}`.
 pub(crate) struct Hooks {
@@ -83,7 +84,7 @@ impl Host for BrowserHost {
         self.hooks.token().await
     }
     fn spawn(&self, task: Task) {
-        spawn_local(task);
+        spawn_task(task);
     }
     fn changed(&self) {
         let on_changed = self.on_changed.borrow().clone();

@@ -3,6 +3,7 @@
 //! It belongs to one visible page at a time and closes when that page is hidden or frozen. Losing it loses nothing:
 //! the timer pulls, and the first thing after every connect is a pull.
 
+use crate::task::{Handler, handler, spawn};
 use crate::{clock, timer};
 use landfall_protocol::codec::to_json;
 use landfall_protocol::{ClientLiveMessage, LiveMessage};
@@ -17,9 +18,7 @@ const RETRY_MS_MAX: u64 = 60_000;
 
 struct Socket {
     socket: WebSocket,
-    _message: Closure<dyn FnMut(MessageEvent)>,
-    _open: Closure<dyn FnMut()>,
-    _close: Closure<dyn FnMut()>,
+    _handlers: [Handler; 3],
 }
 
 /// The socket of one context.
@@ -58,12 +57,13 @@ impl Live {
         let hello = ClientLiveMessage::Auth { token: token.to_owned(), user: self.user.clone() };
         let hello = to_json(&hello);
         let opening = socket.clone();
-        let open = Closure::<dyn FnMut()>::new(move || {
+        let open = handler(move |_| {
             // A socket that closed meanwhile says so by its close event.
             let _ = opening.send_with_str(&hello);
         });
         let this = Rc::downgrade(self);
-        let message = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
+        let message = handler(move |event| {
+            let event: &MessageEvent = event.unchecked_ref();
             let text = event.data().as_string().unwrap_or_default();
             match LiveMessage::parse(&text) {
                 Some(LiveMessage::Poke { .. }) => poked(),
@@ -80,13 +80,13 @@ impl Live {
         });
         let this = Rc::downgrade(self);
         let lost = Rc::new(lost);
-        let close = Closure::<dyn FnMut()>::new(move || {
+        let close = handler(move |_| {
             if let Some(live) = this.upgrade() {
                 // Not dropped here: this closure is running inside it.
                 let ended = live.socket.borrow_mut().take();
                 let wait = live.not_before.get().saturating_sub(clock::now().get());
                 let lost = Rc::clone(&lost);
-                wasm_bindgen_futures::spawn_local(async move {
+                spawn(async move {
                     drop(ended);
                     timer::pause(wait + 1).await;
                     lost();
@@ -96,7 +96,7 @@ impl Live {
         socket.set_onopen(Some(open.as_ref().unchecked_ref()));
         socket.set_onmessage(Some(message.as_ref().unchecked_ref()));
         socket.set_onclose(Some(close.as_ref().unchecked_ref()));
-        *self.socket.borrow_mut() = Some(Socket { socket, _message: message, _open: open, _close: close });
+        *self.socket.borrow_mut() = Some(Socket { socket, _handlers: [open, message, close] });
     }
 
     pub(crate) fn close(&self) {

@@ -3,6 +3,7 @@
 //! A lock is held for one bounded step. A waiter that was refused for a minute takes it from its holder, who may be
 //! frozen; that is harmless for the same reason.
 
+use crate::task::spawn;
 use crate::{clock, timer};
 use js_sys::{Function, Object, Promise, Reflect};
 use landfall_protocol::Map;
@@ -10,7 +11,7 @@ use landfall_replica::LockWait;
 use std::cell::RefCell;
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::{JsFuture, spawn_local};
+use wasm_bindgen_futures::JsFuture;
 
 /// Refused for this long, ms: the holder is taken for frozen. A step lasts at most 40 s.
 const STEAL_AFTER_MS: u64 = 60_000;
@@ -119,7 +120,7 @@ async fn ask(locks: &JsValue, request: &Function, name: &str, steal: bool) -> Op
     let request = requested.borrow_mut().take()?;
     // A stolen lock rejects its holder's request; the holder's step goes on, guarded by the rows.
     let watched = request.clone();
-    spawn_local(async move {
+    spawn(async move {
         let _ = JsFuture::from(watched).await;
     });
     JsFuture::from(answer).await.ok()?;

@@ -4,10 +4,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use landfall_storage::{OpenError, ReadError, StorageFault};
-use wasm_bindgen_futures::spawn_local;
 
 use super::open::{ConnectError, Connection, connect};
 use super::wait::Wait;
+use crate::task::spawn;
 
 /// How often one call is tried when the connection is lost and nothing was committed for sure.
 pub(super) const ATTEMPTS_MAX: u32 = 3;
@@ -85,7 +85,7 @@ impl Shared {
         let wait = Wait::new();
         self.opening.replace(Some(wait.clone()));
         let (shared, answer) = (Rc::clone(self), wait.clone());
-        spawn_local(async move {
+        spawn(async move {
             let result = connect(&shared.name, shared.open_timeout_ms, false).await;
             shared.opening.replace(None);
             answer.deliver(shared.reopened(result));

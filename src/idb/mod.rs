@@ -10,6 +10,8 @@ mod open;
 mod txn;
 mod wait;
 
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use landfall_storage::{CommitError, Committed, KeyedRows, OpenError, Read, ReadError, RowStore, StorageFault, Txn};
@@ -20,6 +22,8 @@ pub(crate) use open::close_all;
 
 /// How long opening or deleting waits for other contexts to let go, unless the caller says otherwise.
 pub const OPEN_TIMEOUT_MS: u32 = 10_000;
+
+type Waiting<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// A handle on one database. Clones share its connection.
 #[derive(Clone)]
@@ -56,54 +60,70 @@ impl IdbRowStore {
     }
 }
 
+impl IdbRowStore {
+    /// Reads on a connection, and again on a new one while the connection is what failed. Boxed, as is the commit: whoever
+    /// waits for rows then holds a pointer, not this whole machine.
+    fn reading<'a>(&'a self, reads: &'a [Read]) -> Waiting<'a, Result<Vec<KeyedRows>, ReadError>> {
+        Box::pin(async move {
+            let mut attempts = 1;
+            loop {
+                let error = match self.shared.connection().await {
+                    Ok(connection) => match txn::read(&connection, reads).await {
+                        Err(error) => {
+                            if error.fault == StorageFault::ConnectionLost {
+                                self.shared.discard(&connection);
+                            }
+                            error
+                        }
+                        result => return result,
+                    },
+                    Err(error) => error,
+                };
+                if error.fault != StorageFault::ConnectionLost || attempts == ATTEMPTS_MAX {
+                    return Err(error);
+                }
+                attempts += 1;
+            }
+        })
+    }
+
+    fn committing(&self, txn: Txn) -> Waiting<'_, Result<Committed, CommitError>> {
+        Box::pin(async move {
+            let txn = Rc::new(txn);
+            let mut attempts = 1;
+            loop {
+                let (fault, message) = match self.shared.connection().await {
+                    Ok(connection) => match txn::commit(&connection, &txn).await {
+                        Err(CommitError::Unknown { message }) => {
+                            self.shared.discard(&connection);
+                            return Err(CommitError::Unknown { message });
+                        }
+                        Err(CommitError::Aborted { fault: StorageFault::ConnectionLost, message }) => {
+                            self.shared.discard(&connection);
+                            (StorageFault::ConnectionLost, message)
+                        }
+                        result => return result,
+                    },
+                    Err(ReadError { fault, message }) => (fault, message),
+                };
+                if fault != StorageFault::ConnectionLost || attempts == ATTEMPTS_MAX {
+                    return Err(CommitError::Aborted { fault, message });
+                }
+                attempts += 1;
+            }
+        })
+    }
+}
+
 impl RowStore for IdbRowStore {
     async fn read(&self, reads: &[Read]) -> Result<Vec<KeyedRows>, ReadError> {
         if reads.iter().all(Read::is_empty) {
             return Ok(reads.iter().map(|_| Vec::new()).collect());
         }
-        let mut attempts = 1;
-        loop {
-            let error = match self.shared.connection().await {
-                Ok(connection) => match txn::read(&connection, reads).await {
-                    Err(error) => {
-                        if error.fault == StorageFault::ConnectionLost {
-                            self.shared.discard(&connection);
-                        }
-                        error
-                    }
-                    answers => return answers,
-                },
-                Err(error) => error,
-            };
-            if error.fault != StorageFault::ConnectionLost || attempts == ATTEMPTS_MAX {
-                return Err(error);
-            }
-            attempts += 1;
-        }
+        self.reading(reads).await
     }
 
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
-        let txn = Rc::new(txn);
-        let mut attempts = 1;
-        loop {
-            let (fault, message) = match self.shared.connection().await {
-                Ok(connection) => match txn::commit(&connection, &txn).await {
-                    Err(CommitError::Unknown { message }) => {
-                        self.shared.discard(&connection);
-                        return Err(CommitError::Unknown { message });
-                    }
-                    Err(CommitError::Aborted { fault: StorageFault::ConnectionLost, message }) => {
-                        self.shared.discard(&connection);
-                        (StorageFault::ConnectionLost, message)
-                    }
-                    result => return result,
-                },
-                Err(ReadError { fault, message }) => (fault, message),
-            };
-            if fault != StorageFault::ConnectionLost || attempts == ATTEMPTS_MAX {
-                return Err(CommitError::Aborted { fault, message });
-            }
-            attempts += 1;
-        }
+        self.committing(txn).await
     }
 }

@@ -13,12 +13,12 @@ use js_sys::{Array, Object, Reflect};
 use landfall_storage::{Durability, OpenError, StoreName};
 use rexie::Rexie;
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::spawn_local;
-use web_sys::{Event, IdbDatabase, IdbFactory, IdbOpenDbRequest, IdbTransaction};
+use web_sys::{IdbDatabase, IdbFactory, IdbOpenDbRequest, IdbTransaction};
 
 use super::fault::Failure;
 use super::txn::Run;
 use super::wait::Wait;
+use crate::task::{Handler, handler, spawn};
 
 /// The database's own version: which tables there are. Rows carry versions of their own.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -53,7 +53,7 @@ pub(super) async fn connect(name: &str, timeout_ms: u32, create: bool) -> Result
     // The attempt runs to its end whoever waits: a request future that is dropped before its event throws in the
     // page, and a connection that nobody takes any more closes when it is dropped.
     let (answer, name) = (wait.clone(), name.to_owned());
-    spawn_local(async move {
+    spawn(async move {
         let result = attempt(&name, create).await;
         answer.deliver(result);
     });
@@ -94,7 +94,7 @@ async fn request(name: &str, version: Option<u32>, create: bool) -> Result<Optio
     let request = request.map_err(|error| Failure::of(&error))?;
     let wait = Wait::new();
     let (answer, opened, mut missing) = (wait.clone(), request.clone(), false);
-    let handler: Closure<dyn FnMut(Event)> = Closure::new(move |event: Event| match event.type_().as_str() {
+    let handler = handler(move |event| match event.type_().as_str() {
         "upgradeneeded" => {
             missing = !create;
             if !create || create_tables(&opened).is_err() {
@@ -130,7 +130,7 @@ pub(super) async fn delete(name: &str, timeout_ms: u32) -> Result<(), OpenError>
     let late = wait.clone();
     let _timer = Timer::start(timeout_ms, move || late.deliver(Err(OpenError::Blocked)));
     let (answer, name) = (wait.clone(), name.to_owned());
-    spawn_local(async move {
+    spawn(async move {
         let result = Rexie::delete(&name).await.map_err(|error| {
             let failure = match error {
                 rexie::Error::IdbError(idb::Error::DomException(error)) => Failure::of(&error),
@@ -187,14 +187,14 @@ pub(super) struct Connection {
     running: RefCell<Vec<Rc<Run>>>,
     strict: Object,
     relaxed: Object,
-    handler: Closure<dyn FnMut(Event)>,
+    handler: Handler,
 }
 
 impl Connection {
     fn new(db: IdbDatabase) -> Rc<Self> {
         let connection = Rc::new_cyclic(|this: &Weak<Self>| {
             let this = this.clone();
-            let handler = Closure::new(move |event: Event| {
+            let handler = handler(move |event| {
                 if let Some(connection) = this.upgrade() {
                     connection.handle(&event.type_());
                 }

@@ -15,6 +15,7 @@ use web_sys::{Event, IdbKeyRange, IdbObjectStore, IdbRequest, IdbTransaction};
 use super::fault::Failure;
 use super::open::Connection;
 use super::wait::Wait;
+use crate::task::{Handler, handler};
 
 #[wasm_bindgen]
 extern "C" {
@@ -31,9 +32,6 @@ enum End {
     Read(Vec<JsValue>),
     Committed(Committed),
 }
-
-/// The one function behind all of a transaction's events.
-type Handler = Closure<dyn FnMut(Event)>;
 
 #[derive(Clone, Copy)]
 enum Phase {
@@ -57,6 +55,7 @@ pub(super) struct Run {
     /// The failure that made the transaction abort, where one was seen.
     cause: RefCell<Option<Failure>>,
     end: Wait<Result<End, CommitError>>,
+    /// The one function behind all of its events.
     handler: RefCell<Option<Handler>>,
 }
 
@@ -165,7 +164,7 @@ impl Run {
             handler: RefCell::default(),
         });
         let this = Rc::clone(&run);
-        let handler: Handler = Closure::new(move |event: Event| this.handle(&event));
+        let handler = handler(move |event| this.handle(&event));
         let function = Some(handler.as_ref().unchecked_ref());
         run.transaction.set_oncomplete(function);
         run.transaction.set_onabort(function);

@@ -59,7 +59,7 @@ class FakeReplica {
     this.watches.delete(id);
   }
   status() {
-    return this.raw;
+    return JSON.stringify(this.raw);
   }
   async outbox() {
     return JSON.stringify([{ id: 7, collection: 'notes', scope: 'user:ada', record: 'a', op: 'update', state: 'parked', fields: { created_at: 1 }, created_at: 5, attempts: 2, reason: { code: 'invalid', message: 'm', fields: { created_at: 'x' } } }]);

@@ -8,21 +8,22 @@
 import { gzipSync } from 'node:zlib';
 import { newIndices, readModule, writeBody, writeModule } from './wasm.mjs';
 
-/** What two functions share is counted in runs of this many bytes; shorter ones are everywhere. */
-const runBytes = 6;
+/** What two functions share is counted in runs of these many bytes; shorter ones are everywhere. A run that few have says more. */
+const runLengths = [4, 6, 8];
+const weightOf = (havers) => 1 / Math.sqrt(havers);
 
 /** A run that more functions have is the way the compiler begins or ends things, and says nothing about likeness. */
 const runFunctionsMax = 400;
 
 /** How far back likeness counts: gzip reaches 32 KB, and near repetitions cost fewer bits than far ones. */
-const windowBytes = 8000;
+const windowBytes = 16_000;
 
 /** A long function shares more than a short one: what it shares is divided by its length, to this power. */
 const lengthPower = 0.8;
 
 /** Walks over the bytes as the walk before left them (indices of calls change with the order), and walks from other starts. */
-const roundCount = 5;
-const startCount = 20;
+const roundCount = 2;
+const startCount = 8;
 
 /** The module with its functions in the best order found. */
 export function orderFunctions(bytes) {
@@ -83,7 +84,10 @@ class Likeness {
       for (const run of this.runs[index]) {
         const before = inWindow.get(run) ?? 0;
         inWindow.set(run, before + by);
-        if (before === 0 || before + by === 0) for (const haver of this.havers.get(run)) shared[haver] += by;
+        if (before > 0 && before + by > 0) continue;
+        const havers = this.havers.get(run);
+        const weight = by * weightOf(havers.length);
+        for (const haver of havers) shared[haver] += weight;
       }
     };
     for (let next = start; next >= 0; ) {
@@ -103,13 +107,15 @@ class Likeness {
   }
 }
 
-/** A hash of each run of `runBytes` bytes, each once. */
+/** A hash of each run of bytes, each once. */
 function runsOf(body) {
   const runs = new Set();
-  for (let from = 0; from + runBytes <= body.length; from++) {
-    let hash = 0;
-    for (let at = from; at < from + runBytes; at++) hash = (Math.imul(hash, 0x9e3779b1) ^ body[at] ^ (hash >>> 13)) >>> 0;
-    runs.add(hash);
+  for (const length of runLengths) {
+    for (let from = 0; from + length <= body.length; from++) {
+      let hash = length;
+      for (let at = from; at < from + length; at++) hash = (Math.imul(hash, 0x9e3779b1) ^ body[at] ^ (hash >>> 13)) >>> 0;
+      runs.add(hash);
+    }
   }
   return runs;
 }

@@ -194,12 +194,17 @@ function toolchainDirectory() {
 
 /** The npm packages of the lock file; a tree that npm itself says to be that of the lock file is left alone. */
 export const ensureNpm = once(async () => {
-  if (!npmIsCurrent()) await step('installing the npm packages', () => run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']));
+  if (!npmIsCurrent('.')) await step('installing the npm packages', () => run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']));
 });
 
-function npmIsCurrent() {
-  const packagesOf = (path) => JSON.parse(readFileSync(join(root, path), 'utf8')).packages;
-  if (!existsSync(join(root, 'node_modules/.package-lock.json'))) return false;
+/** The engines that the client's benchmark compares with, by a lock file of their own. Their install scripts do not run. */
+export const ensurePeers = once(async () => {
+  if (!npmIsCurrent('bench')) await step("installing the peers' packages", () => run('npm', ['ci', '--ignore-scripts', '--loglevel=error'], { cwd: join(root, 'bench') }));
+});
+
+function npmIsCurrent(directory) {
+  const packagesOf = (path) => JSON.parse(readFileSync(join(root, directory, path), 'utf8')).packages;
+  if (!existsSync(join(root, directory, 'node_modules/.package-lock.json'))) return false;
   const { '': _project, ...wanted } = packagesOf('package-lock.json');
   const installed = packagesOf('node_modules/.package-lock.json');
   const same = ([path, entry]) => (installed[path] ? installed[path].integrity === entry.integrity : entry.optional === true);

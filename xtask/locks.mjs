@@ -18,9 +18,15 @@ export async function checkLockFiles() {
       if (source !== cratesIo) wrong.push(`${file} names another source: ${source}`);
     }
   }
-  const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'));
-  for (const [path, entry] of Object.entries(packages)) {
-    if (entry.resolved && !entry.link) wrong.push(`package-lock.json: ${path} names a registry. .npmrc leaves that out: npm install`);
+  for (const file of ['package-lock.json', 'bench/package-lock.json']) {
+    const { packages } = JSON.parse(readFileSync(join(root, file), 'utf8'));
+    for (const [path, entry] of Object.entries(packages)) {
+      if (entry.resolved && !entry.link) wrong.push(`${file}: ${path} names a registry. .npmrc leaves that out: npm install`);
+    }
+  }
+  const { devDependencies = {}, dependencies = {} } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  for (const peer of Object.keys(JSON.parse(readFileSync(join(root, 'bench/package.json'), 'utf8')).dependencies)) {
+    if (devDependencies[peer] ?? dependencies[peer]) wrong.push(`package.json has ${peer}: what only the benchmark compares with belongs in bench/package.json`);
   }
   return { ok: wrong.length === 0, output: wrong.join('\n') };
 }

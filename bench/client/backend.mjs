@@ -8,6 +8,7 @@ import { createServer } from 'node:http';
 import { dirname, extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
+import { bundles } from './peers.mjs';
 import { recordOf } from './records.js';
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -32,13 +33,13 @@ function pages(count) {
     // A cold start reads in the order of keys.
     changes.sort((a, b) => (a.id < b.id ? -1 : 1));
     const last = from + pageRecords >= count;
-    const covered = last ? { [scope]: { notes: count } } : {};
-    made.push(Buffer.from(JSON.stringify({ ...envelope, changes: { notes: changes }, cursor: last ? 'head' : String(made.length + 1), covered, has_more: !last })));
+    const covered = last ? { [scope]: { items: count } } : {};
+    made.push(Buffer.from(JSON.stringify({ ...envelope, changes: { items: changes }, cursor: last ? 'head' : String(made.length + 1), covered, has_more: !last })));
   }
   return made;
 }
 
-const emptyPage = (count) => Buffer.from(JSON.stringify({ ...envelope, changes: {}, cursor: 'head', covered: { [scope]: { notes: count } }, has_more: false }));
+const emptyPage = (count) => Buffer.from(JSON.stringify({ ...envelope, changes: {}, cursor: 'head', covered: { [scope]: { items: count } }, has_more: false }));
 
 function applied(body) {
   const results = body.mutations.map(({ seq }) => ({ seq, status: 'applied', scope, position: seq, version: 1 }));
@@ -54,9 +55,9 @@ export async function startBackend({ dist, wasm }) {
   };
   const files = new Map();
   const fileOf = (path) => {
-    const [, directory, rest] = /^\/(dist|client)\/(.+)$/.exec(path) ?? [];
+    const [, directory, rest] = /^\/(dist|client|built)\/(.+)$/.exec(path) ?? [];
     if (!directory || normalize(rest).startsWith('..')) return undefined;
-    const file = wasm && rest.endsWith('.wasm') ? wasm : join(directory === 'dist' ? dist : here, rest);
+    const file = wasm && directory === 'dist' && rest.endsWith('.wasm') ? wasm : join({ dist, client: here, built: bundles }[directory], rest);
     // Read once: a build that replaces it during a run must not change what is measured.
     if (!files.has(path)) files.set(path, readFileSync(file));
     return { body: files.get(path), type: types[extname(rest)] };

@@ -1,24 +1,28 @@
-// The workloads. Each one makes what it needs, measures, and takes it away again; the driver decides rounds and order.
+// The workloads, in the page. Each gives one figure (or several, by name); the driver decides about rounds, order and processes.
 //
-// A workload is a list of contenders; each gives one number for one round (or several, by name).
+// An engine's module gives `open(name, options)`, and what that gives has the methods which the engine has a natural way
+// for. A workload whose method is missing is not measured; it is never imitated.
 
-import * as raw from './raw.js';
-import { idOf, recordOf, recordsOf } from './records.js';
+import { idOf, recordOf, recordsOf, scanBelow, supplierOf } from './records.js';
 
-const engine = () => import('./engine.js');
-
-const singleWrites = 300;
+const singleWrites = 200;
 const concurrentWrites = 1000;
-const readRecords = 10_000;
-const ingestRecords = 100_000;
-const warmGets = 1000;
+const loadChunk = 10_000;
 const liveRecords = 1000;
-const liveWrites = 100;
+const liveWrites = 50;
+const liveShown = 50;
+const reads = 50;
+const limit = 100;
+/** Everybody's first read of a database at rest. */
+const firstRead = 4321;
 
-let fresh = 0;
-const freshName = () => `bench-${Date.now().toString(36)}-${fresh++}`;
+let engine;
+let engineName;
 
-const median = (numbers) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)];
+const median = (numbers) => numbers.toSorted((a, b) => a - b)[Math.floor((numbers.length - 1) / 2)];
+const must = (condition, what) => {
+  if (!condition) throw new Error(`${engineName}: the answer is wrong: ${what}`);
+};
 
 /** Milliseconds that `work` takes. */
 async function timed(work) {
@@ -27,285 +31,257 @@ async function timed(work) {
   return performance.now() - start;
 }
 
-async function withRaw(work) {
-  const name = freshName();
-  const db = await raw.open(name);
+/** The median of what `work` takes for 0, 1, 2, …, one after the other. */
+async function medianOf(count, work) {
+  const times = [];
+  for (let i = 0; i < count; i++) times.push(await timed(() => work(i)));
+  return median(times);
+}
+
+/** Some indexes out of `count`, never the same for two kinds of reads. */
+const scattered = (count, kind) => Array.from({ length: reads }, (_, i) => ((i * 7919 + kind * 104_729) % count) | 0);
+
+async function checkedGet(db, index) {
+  const record = await db.get(idOf(index));
+  must(record?.title === recordOf(index).title && record.amount === recordOf(index).amount, `record ${index}`);
+}
+
+/** The records of one supplier by date; one in a thousand is of a supplier. */
+async function checkedQuery(db, index, count) {
+  const found = await db.query(supplierOf(index), limit);
+  must(found.length === Math.min(limit, Math.floor((count - 1 - (index % 1000)) / 1000) + 1), `${found.length} records of a supplier`);
+  must(found.every(({ supplier_id, date }, i) => supplier_id === supplierOf(index) && (i === 0 || found[i - 1].date <= date)), 'the order of a query');
+}
+
+async function withFresh(purpose, work) {
+  const db = await engine.open(`bench-${purpose}`);
   try {
-    return await work(db, name);
+    return await work(db);
   } finally {
-    db.close();
-    await raw.remove(name);
-  }
-}
-
-async function withEngine(options, work) {
-  const { open, atRest, remove } = await engine();
-  const db = await open(freshName(), options);
-  try {
-    await atRest(db);
-    return await work(db, db.collection('notes'));
-  } finally {
-    await remove(db);
-  }
-}
-
-/** What `work` gives for 0, 1, 2, …, one after the other. */
-async function series(count, work) {
-  const values = [];
-  for (let i = 0; i < count; i++) values.push(await work(i));
-  return values;
-}
-
-/** The median of single writes, each awaited. */
-const p50 = async (put) =>
-  median(
-    await series(singleWrites, (i) => {
-      const record = recordOf(i);
-      return timed(() => put(record));
-    }),
-  );
-
-const perSecond = (count, ms) => (count / ms) * 1000;
-/** A thousand records at once into a fresh database, three times: one commit is short, and so the median of three. */
-const concurrent = async (withDatabase, put) => {
-  const records = recordsOf(0, concurrentWrites);
-  return median(await series(3, () => withDatabase(async (...given) => perSecond(concurrentWrites, await timed(() => put(records, ...given))))));
-};
-
-/** Databases with 10,000 pulled records, made once by each contender and read by several workloads. */
-const shelves = {
-  async landfall() {
-    const { open, signedIn, pulled } = await engine();
-    const name = freshName();
-    const options = signedIn(readRecords);
-    const db = await open(name, options);
-    await pulled(db);
-    // What the timers of this context would do meanwhile is not what is measured.
     await db.close();
-    return { name, options };
-  },
-  async raw_idb() {
-    const name = freshName();
-    const db = await raw.open(name);
-    await raw.pull(db, `/instant/${readRecords}`);
-    db.close();
-    return { name };
-  },
-};
-
-const readers = {
-  async landfall({ name }) {
-    const { open } = await engine();
-    const db = await open(name);
-    const notes = db.collection('notes');
-    return {
-      get: (id) => notes.get(id),
-      firstByDate: (limit) => notes.query({ orderBy: 'date', limit }).get(),
-      all: () => notes.query().get(),
-      close: () => db.close(),
-    };
-  },
-  async raw_idb({ name }) {
-    const db = await raw.open(name);
-    return {
-      get: (id) => raw.get(db, id),
-      firstByDate: (limit) => raw.firstByDate(db, limit),
-      all: () => raw.all(db),
-      close: async () => db.close(),
-    };
-  },
-};
-
-const must = (condition, what) => {
-  if (!condition) throw new Error(`not what was written: ${what}`);
-};
-
-const writes = {
-  async stored_write_p50_ms(contender) {
-    switch (contender) {
-      case 'landfall': return withEngine({}, (_, notes) => p50((record) => notes.put(record)));
-      case 'landfall_relaxed': return withEngine({ durability: 'relaxed' }, (_, notes) => p50((record) => notes.put(record)));
-      case 'raw_idb': return withRaw((db) => p50((record) => raw.putOneRow(db, record, 'strict')));
-      case 'raw_idb_relaxed': return withRaw((db) => p50((record) => raw.putOneRow(db, record, 'relaxed')));
-      case 'raw_idb_two_rows': return withRaw((db) => p50((record) => raw.putTwoRows(db, record, 'strict')));
-    }
-  },
-  async concurrent_writes_per_s(contender) {
-    switch (contender) {
-      case 'landfall': return concurrent((work) => withEngine({}, work), (records, _, notes) => Promise.all(records.map((record) => notes.put(record))));
-      case 'raw_idb': return concurrent(withRaw, (records, db) => Promise.all(records.map((record) => raw.putOneRow(db, record, 'strict'))));
-      case 'raw_idb_batched': return concurrent(withRaw, (records, db) => raw.putBatch(db, records, 'strict'));
-      case 'raw_idb_packed': return concurrent(withRaw, (records, db) => raw.putPacked(db, records, 'strict'));
-    }
-  },
-  async ingest_100k_ms(contender) {
-    switch (contender) {
-      case 'landfall':
-        return withEngine({ url: `/instant/${ingestRecords}` }, async (db, notes) => {
-          const { token, pulled } = await engine();
-          const ms = await timed(async () => {
-            await db.token(token());
-            await pulled(db);
-          });
-          must((await notes.get(idOf(ingestRecords - 1)))?.title === recordOf(ingestRecords - 1).title, 'the last record');
-          return ms;
-        });
-      case 'raw_idb':
-        return withRaw(async (db) => {
-          const ms = await timed(() => raw.pull(db, `/instant/${ingestRecords}`));
-          must((await raw.get(db, idOf(ingestRecords - 1)))?.title === recordOf(ingestRecords - 1).title, 'the last record');
-          return ms;
-        });
-      case 'fetch_only':
-        return timed(async () => {
-          for (let cursor = null, more = true; more; ) {
-            const page = await (await fetch(`/instant/${ingestRecords}/pull`, { method: 'POST', body: JSON.stringify({ cursor }) })).json();
-            cursor = page.cursor;
-            more = page.has_more;
-          }
-        });
-    }
-  },
-  drain_1000_ms: (contender) => drain(contender, 1000),
-  drain_10k_ms: (contender) => drain(contender, 10_000),
-  /** From the call of `put` to the callback of a query that the record is in: the newest fifty of a thousand. */
-  async live_query_ms(contender) {
-    const shown = 50;
-    const before = recordsOf(0, liveRecords);
-    // Each one later than the last, so that it comes in at the end of the list.
-    const lateOne = (i) => ({ ...recordOf(liveRecords + i), date: new Date(Date.UTC(2030, 0, 1, 0, i)).toISOString() });
-    switch (contender) {
-      case 'landfall':
-        return withEngine({}, async (_, notes) => {
-          await Promise.all(before.map((record) => notes.put(record)));
-          let heard = () => {};
-          const stop = notes.query({ orderBy: [['date', 'desc']], limit: shown }).subscribe((rows) => heard(rows));
-          const times = await series(liveWrites, (i) => {
-            const record = lateOne(i);
-            return timed(async () => {
-              const seen = new Promise((resolve) => (heard = (rows) => rows[0]?.id === record.id && resolve()));
-              await Promise.all([notes.put(record), seen]);
-            });
-          });
-          stop();
-          return median(times);
-        });
-      case 'raw_idb':
-        return withRaw(async (db) => {
-          await raw.putRecords(db, before);
-          const times = await series(liveWrites, (i) => {
-            const record = lateOne(i);
-            return timed(async () => {
-              await raw.putTwoRows(db, record, 'strict');
-              must((await raw.lastByDate(db, shown))[0].id === record.id, 'the newest record');
-            });
-          });
-          return median(times);
-        });
-    }
-  },
-  async open_10k_unsent_ms(contender) {
-    const records = recordsOf(0, readRecords);
-    const name = freshName();
-    switch (contender) {
-      case 'landfall': {
-        const { open, atRest, remove } = await engine();
-        const written = await open(name);
-        await atRest(written);
-        await Promise.all(records.map((record) => written.collection('notes').put(record)));
-        await written.close();
-        let db;
-        const ms = await timed(async () => {
-          db = await open(name);
-          must((await db.collection('notes').get(idOf(4321)))?.title === recordOf(4321).title, 'a record by id');
-        });
-        await remove(db);
-        return ms;
-      }
-      case 'raw_idb': {
-        const written = await raw.open(name);
-        await raw.putRecords(written, records);
-        written.close();
-        let db;
-        const ms = await timed(async () => {
-          db = await raw.open(name);
-          must((await raw.get(db, idOf(4321)))?.title === recordOf(4321).title, 'a record by id');
-        });
-        db.close();
-        await raw.remove(name);
-        return ms;
-      }
-    }
-  },
-};
-
-async function drain(contender, count) {
-  switch (contender) {
-    case 'landfall':
-      return withEngine({}, async (db, notes) => {
-        const { token, drained } = await engine();
-        await Promise.all(recordsOf(0, count).map((record) => notes.put(record)));
-        const done = drained(db);
-        return timed(async () => {
-          await db.token(token());
-          await done;
-        });
-      });
-    case 'raw_idb':
-      return withRaw(async (db) => {
-        await raw.putBatch(db, recordsOf(0, count), 'strict');
-        return timed(() => raw.drain(db, '/instant/0'));
-      });
   }
 }
 
-/** Open, then everything that reads, on one shelf. */
-async function reads(contender, shelf) {
-  const numbers = {};
-  let reader;
-  numbers.open_ms = await timed(async () => {
-    reader = await readers[contender](shelf);
-    must((await reader.get(idOf(4321)))?.title === recordOf(4321).title, 'a record by id');
-  });
-  const ids = Array.from({ length: warmGets }, (_, i) => idOf((i * 7919) % readRecords));
-  for (const id of ids.slice(0, 100)) await reader.get(id);
-  numbers.get_warm_us = ((await timed(async () => {
-    for (const id of ids) await reader.get(id);
-  })) / ids.length) * 1000;
-  const repeated = async (work) => {
-    await work();
-    const times = [];
-    for (let i = 0; i < 10; i++) times.push(await timed(work));
-    return median(times);
-  };
-  let found;
-  numbers.query_100_ms = await repeated(async () => (found = await reader.firstByDate(100)));
-  must(found.length === 100 && found.every((record, i) => i === 0 || found[i - 1].date <= record.date), 'the first hundred by date');
-  numbers.scan_10k_ms = await repeated(async () => (found = await reader.all()));
-  must(found.length === readRecords, 'all of them');
-  await reader.close();
-  return numbers;
+async function loadInto(db, count) {
+  for (let from = 0; from < count; from += loadChunk) await db.load(recordsOf(from, Math.min(loadChunk, count - from)));
 }
 
-/** The first open of a page: the module is fetched and compiled in it. */
-async function firstOpen(contender, shelf) {
-  let reader;
-  const ms = await timed(async () => {
-    reader = await readers[contender](shelf);
-    await reader.get(idOf(4321));
+/** What an engine still does before a query is answered is a part of getting the records in. */
+async function queryable(db, count) {
+  if (db.query) await checkedQuery(db, 7, count);
+  await db.saved?.();
+}
+
+const work = {
+  stored_write: () =>
+    withFresh('single', async (db) => {
+      if (!db.put) return {};
+      return { stored_write_p50_ms: await medianOf(singleWrites, (i) => db.put(recordOf(i))) };
+    }),
+
+  async concurrent() {
+    const times = [];
+    for (let round = 0; round < 3; round++) {
+      const records = recordsOf(0, concurrentWrites);
+      const ms = await withFresh(`concurrent-${round}`, (db) => db.putConcurrently && timed(() => db.putConcurrently(records)));
+      if (ms === undefined) return {};
+      times.push(ms);
+    }
+    return { concurrent_1000_writes_per_s: (concurrentWrites / median(times)) * 1000 };
+  },
+
+  /** From the call of `put` to the callback with the record in it, first of fifty shown out of a thousand. */
+  live: () =>
+    withFresh('live', async (db) => {
+      if (!db.live) return {};
+      const supplier_id = supplierOf(0);
+      await db.load(recordsOf(0, liveRecords).map((record) => ({ ...record, supplier_id })));
+      let seen = () => {};
+      let first;
+      const shown = new Promise((resolve) => (first = resolve));
+      const stop = await db.live(supplier_id, liveShown, (rows) => {
+        if (rows.length === liveShown) first();
+        seen(rows);
+      });
+      await shown;
+      const times = [];
+      for (let i = 0; i < liveWrites; i++) {
+        // Each one earlier than all before, so that it comes in at the front.
+        const record = { ...recordOf(liveRecords + i), supplier_id, date: new Date(Date.UTC(2000, 0, 1, 0, liveWrites - i)).toISOString() };
+        let stored;
+        times.push(
+          await timed(() => {
+            const heard = new Promise((resolve) => (seen = (rows) => rows[0]?.id === record.id && resolve()));
+            stored = db.put(record);
+            return heard;
+          }),
+        );
+        await stored;
+      }
+      await stop();
+      return { live_query_1000_ms: median(times) };
+    }),
+
+  drain: (count) =>
+    withFresh('drain', async (db) => {
+      if (!db.drain) return {};
+      await loadInto(db, count);
+      return { drain_ms: await timed(() => db.drain(count)) };
+    }),
+
+  async load(count) {
+    const records = [];
+    for (let from = 0; from < count; from += loadChunk) records.push(recordsOf(from, Math.min(loadChunk, count - from)));
+    return withFresh('unsent', async (db) => {
+      if (!db.load) return {};
+      const load_ms = await timed(async () => {
+        for (const chunk of records) await db.load(chunk);
+        await queryable(db, count);
+      });
+      await db.settled?.();
+      return { load_ms };
+    });
+  },
+
+  async ingest(count, other) {
+    const open = other ? engine.openOther : engine.open;
+    const db = await open(other ? 'bench-other' : 'bench-shelf', { count });
+    try {
+      if (db.ingest) {
+        const ingest_ms = await timed(async () => {
+          await db.ingest(count);
+          await queryable(db, count);
+        });
+        await db.settled?.();
+        return other ? {} : { ingest_ms };
+      }
+      if (db.load) {
+        await loadInto(db, count);
+        await queryable(db, count);
+        await db.settled?.();
+      }
+      return {};
+    } finally {
+      await db.close();
+    }
+  },
+
+  // From here on a process that has not seen the database yet.
+
+  async open_unsent(count) {
+    let db;
+    const open_unsent_ms = await timed(async () => {
+      db = await engine.open('bench-unsent');
+      if (db.get) await checkedGet(db, firstRead % count);
+    });
+    await db.close();
+    return db.get ? { open_unsent_ms } : {};
+  },
+
+  async get(count) {
+    let db;
+    const open_first_get_ms = await timed(async () => {
+      db = await engine.open('bench-shelf', { count });
+      if (db.get) await checkedGet(db, firstRead % count);
+    });
+    if (!db.get) return {};
+    const cold = scattered(count, 1);
+    const get_cold_ms = await medianOf(reads, (i) => checkedGet(db, cold[i]));
+    // Many at a time: one of them is shorter than the clock can tell.
+    const times = [];
+    for (let i = 0; i < 10; i++) {
+      times.push((await timed(async () => {
+        for (const index of cold) await db.get(idOf(index));
+      })) / reads);
+    }
+    await db.close();
+    return { open_first_get_ms, get_cold_ms, get_warm_ms: median(times) };
+  },
+
+  async query(count) {
+    let db;
+    const open_first_query_ms = await timed(async () => {
+      db = await engine.open('bench-shelf', { count });
+      if (db.query) await checkedQuery(db, firstRead, count);
+    });
+    const figures = {};
+    if (db.query) {
+      figures.open_first_query_ms = open_first_query_ms;
+      const cold = scattered(count, 2);
+      figures.query100_cold_clustered_ms = await medianOf(10, (i) => checkedQuery(db, cold[i], count));
+      figures.query100_warm_ms = await medianOf(20, () => db.query(supplierOf(cold[0]), limit));
+    }
+    if (db.scan) {
+      // Never the same question twice: a kept answer is not a scan.
+      const found = [];
+      figures.scan_ms = await medianOf(3, async (i) => found.push(await db.scan(scanBelow + i)));
+      const amounts = Array.from({ length: count }, (_, i) => recordOf(i).amount);
+      found.forEach((records, i) => {
+        must(records.every(({ amount }) => amount < scanBelow + i), 'what the scan finds');
+        must(records.length === amounts.filter((amount) => amount < scanBelow + i).length, 'how much the scan finds');
+      });
+    }
+    await db.close();
+    return figures;
+  },
+
+  async query_other(count) {
+    const db = await (engine.openOther ? engine.openOther('bench-other', { count }) : engine.open('bench-shelf', { count }));
+    if (!db.query) return {};
+    await checkedGet(db, firstRead % count);
+    const cold = scattered(count, 3);
+    const query100_cold_other_ms = await medianOf(10, (i) => checkedQuery(db, cold[i], count));
+    await db.close();
+    return { query100_cold_other_ms };
+  },
+
+  /** The whole page with its workers after a scan and a query, as the browser counts them once it has collected its garbage. */
+  async memory(count) {
+    const db = await engine.open('bench-shelf', { count });
+    if (!db.scan) return {};
+    await db.scan(scanBelow);
+    await db.query?.(supplierOf(1), limit);
+    const { bytes } = await performance.measureUserAgentSpecificMemory();
+    const wasm = wasmMemories.reduce((sum, memory) => sum + memory.buffer.byteLength, 0);
+    await db.close();
+    return { memory_mb: bytes / 2 ** 20, ...(wasm > 0 && { memory_wasm_mb: wasm / 2 ** 20 }) };
+  },
+};
+
+/** The memories of the modules that this page made; those of workers are in the browser's own count. */
+const wasmMemories = [];
+const remember = (result) => {
+  for (const exported of Object.values((result.instance ?? result).exports)) if (exported instanceof WebAssembly.Memory) wasmMemories.push(exported);
+  return result;
+};
+for (const name of ['instantiate', 'instantiateStreaming']) {
+  const original = WebAssembly[name];
+  WebAssembly[name] = async (...given) => remember(await original.apply(WebAssembly, given));
+}
+
+/** What the browser itself takes to open any database: one that nobody else uses, with one row. */
+async function browserFloor() {
+  const opening = indexedDB.open('bench-unrelated', 1);
+  opening.onupgradeneeded = () => opening.result.createObjectStore('rows').put('row', 1);
+  const answered = (asked) => new Promise((resolve, reject) => {
+    asked.onsuccess = () => resolve(asked.result);
+    asked.onerror = () => reject(asked.error);
   });
-  await reader.close();
-  return ms;
+  const db = await answered(opening);
+  await answered(db.transaction('rows').objectStore('rows').get(1));
+  db.close();
 }
 
 window.bench = {
-  measure: (workload, contender) => writes[workload](contender),
-  makeShelf: (contender) => shelves[contender](),
-  reads,
-  firstOpen,
-  removeAll: async () => {
-    for (const { name } of await indexedDB.databases()) await raw.remove(name);
+  /** First in every process: the browser's own floor, then the engine's code, fetched, compiled and run once on an empty database. */
+  async prepare(name, url) {
+    engineName = name;
+    const floor_ms = await timed(browserFloor);
+    const code_ms = await timed(async () => {
+      engine = (await import(url)).default;
+      await withFresh('empty', () => {});
+    });
+    return { floor_ms, code_ms };
   },
-  /** Loads the engine's module and lets it open once, so that no workload pays for that. */
-  warm: () => withEngine({}, async (_, notes) => void (await notes.put(recordOf(0)))),
+  run: (task, ...given) => work[task](...given),
 };

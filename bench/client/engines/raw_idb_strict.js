@@ -1,0 +1,5 @@
+// Hand-written IndexedDB whose resolved writes have reached the disk.
+
+import { engine } from './raw_idb.js';
+
+export default engine('strict');

@@ -10,6 +10,7 @@
 //   --timeout SECONDS  for one task of one engine (180; five times that with a million records)
 //   --svg              writes how cost grows to docs/performance-*.svg; wants several sizes
 //   --sqlite-backend   Chromium with IndexedDB on SQLite
+//   --profile FILE     writes a CPU profile of the first figure of --only (with --engines landfall --rounds 1)
 //   --json             only the last line; Ctrl-C ends the run after the engine under way, and it still prints
 //   --wasm FILE        the engine's module to use instead of that in dist/
 //
@@ -23,7 +24,7 @@ import { measure, namesAt } from './client/run.mjs';
 import { options, root } from './lib.mjs';
 import { writePlots } from './svg.mjs';
 
-const given = options({ engines: '', only: '', rounds: 3, size: String(usualSize), million: false, svg: false, 'sqlite-backend': false, json: false, timeout: 180, wasm: '' });
+const given = options({ engines: '', only: '', rounds: 3, size: String(usualSize), million: false, svg: false, 'sqlite-backend': false, json: false, timeout: 180, wasm: '', profile: '' });
 
 const local = Object.keys(engines).filter((name) => !engines[name].peer);
 const names = given.engines === 'local' ? local : given.engines ? given.engines.split(',') : Object.keys(engines);
@@ -35,12 +36,13 @@ for (const name of names) if (!engines[name]) throw new Error(`there is no engin
 for (const size of sizes) if (!Number.isSafeInteger(size) || size < 1000) throw new Error('--size: at least 1000 records; a supplier has one in a thousand');
 const known = namesAt(sizes, given.million);
 for (const name of only ?? []) if (!known.includes(name)) throw new Error(`there is no figure ${name}: ${known.join(', ')}`);
+if (given.profile && (names.length > 1 || !only || given.rounds > 1)) throw new Error('--profile wants one engine, --only and --rounds 1');
 if (given.svg && sizes.length < 2) throw new Error('--svg wants several sizes');
 
 const say = (text) => given.json || console.log(text);
 
 await bundlePeers(peers);
-const result = await measure({ names, only, rounds: given.rounds, sizes, withMillion: given.million, sqlite: given['sqlite-backend'], wasm: given.wasm || undefined, taskSeconds: given.timeout, say });
+const result = await measure({ names, only, rounds: given.rounds, sizes, withMillion: given.million, sqlite: given['sqlite-backend'], wasm: given.wasm || undefined, profile: given.profile || undefined, taskSeconds: given.timeout, say });
 const { spread, ...kept } = result;
 say(table(result));
 if (given.svg) for (const file of writePlots(kept, sizes, `${root}/docs`)) say(`wrote ${file}`);

@@ -2,7 +2,7 @@
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { figures } from './client/catalog.mjs';
+import { engines as known, figures } from './client/catalog.mjs';
 
 /** What is plotted, by the page's name of the figure. */
 const plotted = {
@@ -15,7 +15,7 @@ const plotted = {
 const width = 760;
 const height = 420;
 const plot = { left: 64, right: 600, top: 44, bottom: 372 };
-/** Told apart on white and on black; Landfall is the first. */
+/** Told apart on white and on black; in the order of the engines, so that one keeps its colour in every plot. */
 const colours = ['#d9480f', '#4c6ef5', '#15aabf', '#868e96', '#adb5bd', '#82c91e', '#e64980', '#be4bdb', '#fab005', '#12b886', '#7950f2', '#a0785a', '#228be6', '#fa5252'];
 
 const number = (value) => (value >= 1 ? value.toLocaleString('en') : String(value));
@@ -59,7 +59,7 @@ export function writePlots({ workloads }, sizes, directory) {
   for (const [figure, [file, title]] of Object.entries(plotted)) {
     const valueOf = (engine, size) => workloads[figures[figure].name(size)]?.[engine];
     const engines = [...new Set(sizes.flatMap((size) => Object.keys(workloads[figures[figure].name(size)] ?? {})))];
-    const lines = engines.map((engine, i) => ({ engine, colour: colours[i % colours.length], points: sizes.map((size) => [size, valueOf(engine, size)]).filter(([, value]) => value > 0) }));
+    const lines = engines.map((engine) => ({ engine, colour: colours[Object.keys(known).indexOf(engine) % colours.length], points: sizes.map((size) => [size, valueOf(engine, size)]).filter(([, value]) => value > 0) }));
     const drawn = lines.filter(({ points }) => points.length >= 2);
     if (drawn.length === 0) continue;
     writeFileSync(join(directory, file), chart(title, sizes, drawn));

@@ -42,6 +42,7 @@ const stages = [
   { name: 'simulator-plants', work: () => simulator('--plants') },
   { name: 'simulator-wasm', work: () => simulator('--wasm-equality') },
   { name: 'end-to-end', needs: ['npm', 'browser'], count: playwrightCount, work: endToEnd },
+  { name: 'bench-ratios', needs: ['npm', 'browser'], work: benchRatios },
   { name: 'size', needs: ['npm'], work: () => command('node', ['xtask/size.mjs']) },
 ];
 
@@ -75,6 +76,12 @@ async function endToEnd({ browser }) {
   await buildAll();
   const env = { CI: '1', LANDFALL_CHROMIUM: browser, LANDFALL_SERVER: join(root, 'target/debug/landfall-server') };
   return command('playwright', ['test', '-c', 'tests/e2e/playwright.config.ts', '--reporter=list'], env);
+}
+
+/** Landfall and hand-written IndexedDB in one run; nobody else, so the peers' packages are not asked for. */
+async function benchRatios({ browser }) {
+  await buildAll();
+  return command('node', ['bench/ratios.mjs'], { LANDFALL_CHROMIUM: browser });
 }
 
 // ---- how many cases an output reports ------------------------------------------------------------------------------

@@ -8,10 +8,11 @@ import { createServer } from 'node:http';
 import { dirname, extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
-import { bundles } from './peers.mjs';
 import { recordOf } from './records.js';
 
 const here = dirname(fileURLToPath(import.meta.url));
+/** Where the peers' bundles are; git ignores it. */
+export const bundles = join(here, '..', '.built');
 const types = { '.html': 'text/html', '.js': 'text/javascript', '.wasm': 'application/wasm' };
 /** A page that is isolated has a clock of 5 µs instead of 100. */
 const isolated = { 'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp' };

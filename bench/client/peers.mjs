@@ -4,11 +4,10 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'vite';
 import { root } from '../lib.mjs';
+import { bundles } from './backend.mjs';
 import { engines } from './catalog.mjs';
 
 const bench = join(root, 'bench');
-/** Where the bundles are; git ignores it. */
-export const bundles = join(bench, '.built');
 
 /** Name and version of everything that these engines come from. */
 export function versionsOf(names) {

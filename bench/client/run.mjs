@@ -8,6 +8,7 @@ import { chromium } from 'playwright-core';
 import { machine, median, onPath, root, rounded, scratch } from '../lib.mjs';
 import { startBackend } from './backend.mjs';
 import { absent, drainMax, engines, figures, millionFigures, sessions, usualSize } from './catalog.mjs';
+import { startProfile } from './profile.mjs';
 
 /** With a million records a task may take this many times as long. */
 const millionPatience = 5;
@@ -43,12 +44,14 @@ function tasksFor(wanted, size) {
   return tasks;
 }
 
+const taskOf = (name, size) => Object.values(figures).find((figure) => figure.name(size) === name)?.task;
+
 /** Every name that a figure has at these sizes. */
 export const namesAt = (sizes, withMillion) => [...new Set([...sizes.flatMap((size) => Object.values(figures).map(({ name }) => name(size))), ...(withMillion ? Object.values(millionFigures) : [])])];
 
 class Bench {
-  constructor({ say, sqlite, backend, directory, taskSeconds }) {
-    Object.assign(this, { say, sqlite, backend, directory, taskSeconds });
+  constructor(given) {
+    Object.assign(this, given);
     this.executablePath = findChromium();
     this.samples = {};
     this.leftOut = {};
@@ -64,7 +67,7 @@ class Bench {
   }
 
   launch(directory) {
-    return chromium.launchPersistentContext(directory, { executablePath: this.executablePath, headless: true, args: [...browserArguments, ...(this.sqlite ? [sqliteBackend] : [])] });
+    return chromium.launchPersistentContext(directory, { executablePath: this.executablePath, headless: true, handleSIGINT: false, handleSIGTERM: false, args: [...browserArguments, ...(this.sqlite ? [sqliteBackend] : [])] });
   }
 
   /** One process: its page prepares the engine and does the tasks. Gives the names of the tasks that failed. */
@@ -84,7 +87,9 @@ class Bench {
       keep('engine_code_ms', code_ms);
       for (const task of tasks) {
         try {
+          const profiled = this.profile && task === this.profile.task && (await startProfile(page, this.profile.file));
           const results = await within(ms, task, page.evaluate(([task, given]) => window.bench.run(task, ...given), [task.replace('ingest_other', 'ingest'), argumentsOf(task)]));
+          if (profiled) await profiled();
           for (const [figure, value] of Object.entries(results)) keep(figure, value);
         } catch (error) {
           failed.push(task);
@@ -152,19 +157,21 @@ function turned(list, by) {
 /**
  * Measures. `names`: the engines; `only`: figures by name (all when undefined); `sizes`: records in a database;
  * `taskSeconds`: how long one task may take (a hundred thousand rows one by one are slow on a small machine).
+ * `profile`: where to write a CPU profile of the first figure of `only`.
  * Gives `{ workloads, spread, left_out, rounds, chromium, load, load_after, machine }`: medians, and [smallest, largest] of each.
  */
-export async function measure({ names, only, rounds = 3, sizes = [usualSize], withMillion = false, sqlite = false, wasm, taskSeconds = 180, say = () => {} }) {
+export async function measure({ names, only, rounds = 3, sizes = [usualSize], withMillion = false, sqlite = false, wasm, profile, taskSeconds = 180, say = () => {} }) {
   const dist = process.env.LANDFALL_DIST || join(root, 'dist');
   if (!existsSync(join(dist, 'index.js'))) throw new Error(`${dist} holds no package: npm run build`);
   const directory = scratch('landfall-bench');
   const before = machine();
   const backend = await startBackend({ dist, wasm });
-  const bench = new Bench({ say, sqlite, backend, directory, taskSeconds });
+  const bench = new Bench({ say, sqlite, backend, directory, taskSeconds, profile: profile && { file: profile, task: taskOf(only?.[0], sizes[0]) } });
   // A long run that is interrupted still tells what it has, after the engine that is under way.
   const stop = () => (bench.stopped = true);
   process.once('SIGTERM', stop).once('SIGINT', stop);
-  backend.prepare(0, ...sizes);
+  // Written before anybody asks: what is measured is the client.
+  backend.prepare(0, ...sizes, ...(withMillion ? [million] : []));
   const began = Date.now();
   try {
     for (let round = 0; round < rounds; round++) {

@@ -2,7 +2,7 @@
 // engines in turns who goes first. What fails or takes too long is noted with its reason and stops nobody else.
 
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 import { machine, median, onPath, root, rounded, scratch } from '../lib.mjs';
@@ -28,6 +28,14 @@ function within(ms, what, promise) {
 
 /** The first line of what went wrong, without the driver's own words. */
 const reason = (error) => String(error?.message ?? error).split('\n')[0].replace(/^page\.evaluate: (Error: )?/, '').slice(0, 300);
+
+/** What IndexedDB really stands on in this profile, whatever was asked for; undefined when it holds none. */
+function idbBackendOf(profile) {
+  const place = join(profile, 'Default', 'IndexedDB');
+  const names = existsSync(place) ? readdirSync(place) : [];
+  if (names.length === 0) return undefined;
+  return names.some((name) => name.endsWith('.leveldb')) ? 'leveldb' : 'sqlite';
+}
 
 export function findChromium() {
   const found = process.env.LANDFALL_CHROMIUM || onPath('chromium', 'google-chrome', 'google-chrome-stable', 'chromium-browser');
@@ -105,6 +113,7 @@ class Bench {
     } finally {
       // A page that is busy for ever does not let its browser close in peace.
       await within(10_000, 'closing the browser', context?.close() ?? Promise.resolve()).catch(() => this.kill(profile));
+      this.idbBackend ??= idbBackendOf(profile);
     }
     return failed;
   }
@@ -201,7 +210,7 @@ export async function measure({ names, only, rounds = 3, sizes = [usualSize], wi
     ...(bench.stopped && { interrupted: true }),
     seconds: Math.round((Date.now() - began) / 1000),
     chromium: execFileSync(bench.executablePath, ['--version'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim().replace(/^\D*([\d.]+).*$/, '$1'),
-    idb_backend: sqlite ? 'sqlite' : 'leveldb',
+    idb_backend: bench.idbBackend,
     machine: before,
     load: before.load_1min,
     load_after: machine().load_1min,

@@ -79,6 +79,7 @@ export const absent = {
   dexie: { drain: `${noOutbox} (that is Dexie Cloud)` },
   pouchdb: { drain: `it sends ${documents}` },
   wa_sqlite: { live: noLive, drain: `${noOutbox} of its own` },
+  powersync: { memory: 'its WebAssembly is in a worker of its own that does not tell its size' },
   tinybase: { drain: noOutbox },
 };
 

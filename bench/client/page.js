@@ -235,20 +235,24 @@ const work = {
     return { query100_cold_other_ms };
   },
 
-  /** The whole page with its workers after a scan and a query, as the browser counts them once it has collected its garbage. */
+  /**
+   * The whole page with its workers after a scan and a query, as the browser counts them once it has collected its garbage. It
+   * leaves WebAssembly's memory out: that comes from the modules of the page, or from the engine for those of its worker.
+   */
   async memory(count) {
     const db = await engine.open('bench-shelf', { count });
     if (!db.scan) return {};
     await db.scan(scanBelow);
     await db.query?.(supplierOf(1), limit);
     const { bytes } = await performance.measureUserAgentSpecificMemory();
-    const wasm = wasmMemories.reduce((sum, memory) => sum + memory.buffer.byteLength, 0);
+    const inPage = wasmMemories.reduce((sum, memory) => sum + memory.buffer.byteLength, 0);
+    const wasm = inPage + ((await db.wasmBytes?.()) ?? 0);
     await db.close();
-    return { memory_mb: bytes / 2 ** 20, ...(wasm > 0 && { memory_wasm_mb: wasm / 2 ** 20 }) };
+    return { memory_mb: (bytes + wasm) / 2 ** 20, ...(wasm > 0 && { memory_wasm_mb: wasm / 2 ** 20 }) };
   },
 };
 
-/** The memories of the modules that this page made; those of workers are in the browser's own count. */
+/** The memories of the modules that this page made. */
 const wasmMemories = [];
 const remember = (result) => {
   for (const exported of Object.values((result.instance ?? result).exports)) if (exported instanceof WebAssembly.Memory) wasmMemories.push(exported);

@@ -134,19 +134,21 @@ class Bench {
     mkdirSync(place);
     const done = new Set();
     const keep = (figure, value) => names(figure) && this.note(names(figure), engine, value);
-    const missing = (task, why) => {
-      for (const [figure, of] of Object.entries(figures)) if (of.task === task && names(figure)) this.miss(names(figure), engine, why);
+    let why;
+    const missing = (task, reasonGiven) => {
+      why = reasonGiven;
+      for (const [figure, of] of Object.entries(figures)) if (of.task === task && names(figure)) this.miss(names(figure), engine, reasonGiven);
     };
     const argumentsOf = (task) => (task === 'drain' ? [Math.min(size, drainMax)] : task === 'ingest_other' ? [size, true] : [size]);
     // Only Landfall lays records along a key; for everybody else the other order is the same database.
     const own = engine === 'landfall' ? sessions : sessions.filter(({ name }) => name !== 'ingest other').map((session) => (session.name === 'query other' ? { ...session, profile: 'pulled', after: 'ingest' } : session));
-    for (const { name, profile, after, tasks: all } of own) {
+    for (const { name, profile, after, tasks: all } of this.fewProcesses ? merged(own) : own) {
       const given = all.filter((task) => (task === 'ingest_other' ? tasks.has('query_other') : tasks.has(task)));
       const wanted = given.filter((task) => !absent[engine]?.[task]);
       for (const task of given) if (absent[engine]?.[task]) missing(task, absent[engine][task]);
       if (wanted.length === 0) continue;
       if (after && !done.has(after)) {
-        for (const task of wanted) missing(task, `'${after}' failed`);
+        for (const task of wanted) missing(task, `'${after}' failed: ${why ?? 'it did not run'}`);
         continue;
       }
       const failed = await this.session(engine, join(place, profile), wanted, { argumentsOf, keep, missing, ms: this.taskSeconds * 1000 * (size === million ? millionPatience : 1) });
@@ -155,6 +157,12 @@ class Bench {
     rmSync(place, { recursive: true, force: true, maxRetries: 5 });
     this.say(`  ${engine} at ${size}: ${((Date.now() - began) / 1000).toFixed(0)} s`);
   }
+}
+
+/** One process for each profile, where nothing is asked that wants a fresh one. */
+function merged(list) {
+  const profiles = [...new Set(list.map(({ profile }) => profile))];
+  return profiles.map((profile) => ({ name: profile, profile, tasks: list.filter((session) => session.profile === profile).flatMap(({ tasks }) => tasks) }));
 }
 
 /** Everybody goes first in turn, so that nobody profits from the place; every other round goes backwards. */
@@ -166,16 +174,17 @@ function turned(list, by) {
 /**
  * Measures. `names`: the engines; `only`: figures by name (all when undefined); `sizes`: records in a database;
  * `taskSeconds`: how long one task may take (a hundred thousand rows one by one are slow on a small machine).
+ * `fewProcesses`: does without the fresh ones, for figures that are the same in a used one.
  * `profile`: where to write a CPU profile of the first figure of `only`.
  * Gives `{ workloads, spread, left_out, rounds, chromium, load, load_after, machine }`: medians, and [smallest, largest] of each.
  */
-export async function measure({ names, only, rounds = 3, sizes = [usualSize], withMillion = false, sqlite = false, wasm, profile, taskSeconds = 180, say = () => {} }) {
+export async function measure({ names, only, rounds = 3, sizes = [usualSize], withMillion = false, sqlite = false, wasm, profile, fewProcesses = false, taskSeconds = 180, say = () => {} }) {
   const dist = process.env.LANDFALL_DIST || join(root, 'dist');
   if (!existsSync(join(dist, 'index.js'))) throw new Error(`${dist} holds no package: npm run build`);
   const directory = scratch('landfall-bench');
   const before = machine();
   const backend = await startBackend({ dist, wasm });
-  const bench = new Bench({ say, sqlite, backend, directory, taskSeconds, profile: profile && { file: profile, task: taskOf(only?.[0], sizes[0]) } });
+  const bench = new Bench({ say, sqlite, backend, directory, taskSeconds, fewProcesses, profile: profile && { file: profile, task: taskOf(only?.[0], sizes[0]) } });
   // A long run that is interrupted still tells what it has, after the engine that is under way.
   const stop = () => (bench.stopped = true);
   process.once('SIGTERM', stop).once('SIGINT', stop);

@@ -31,6 +31,7 @@ export default {
       get: (id) => call('get', id),
       query: (supplier, limit) => call('query', supplier, limit),
       scan: (below) => call('scan', below),
+      wasmBytes: () => call('wasmBytes'),
       async close() {
         await call('close');
         worker.terminate();

@@ -11,6 +11,7 @@ const schema = `
 const columns = ['id', 'supplier_id', 'date', 'status', 'amount', 'title', 'note'];
 
 let sqlite3;
+let memory;
 let db;
 let statements = {};
 
@@ -45,6 +46,7 @@ async function insert(records, withOutbox) {
 const methods = {
   async open(name) {
     const module = await createModule();
+    memory = () => module.HEAPU8.byteLength;
     sqlite3 = SQLite.Factory(module);
     sqlite3.vfs_register(await OPFSCoopSyncVFS.create(name, module), true);
     db = await sqlite3.open_v2(`${name}.db`);
@@ -63,6 +65,7 @@ const methods = {
   get: async (id) => (await run(statements.get, [id]))[0],
   query: (supplier, limit) => run(statements.query, [supplier, limit]),
   scan: (below) => run(statements.scan, [below]),
+  wasmBytes: async () => memory(),
   async close() {
     for (const statement of Object.values(statements)) await sqlite3.finalize(statement);
     await sqlite3.close(db);

@@ -47,7 +47,7 @@ export function encodeOptions(options: OpenOptions): { readonly database: string
         const fields = indexes.map((index) => (typeof index === 'string' ? [index] : index));
         expect(fields.every(isFields), `collections.${collection}.indexes`, 'must be names of fields, or lists of them');
         expect(cluster === undefined || isFields(cluster), `collections.${collection}.cluster`, 'must be a list of names of fields');
-        return [collection, { scope, priority, batch, immediate, indexes: fields, cluster }];
+        return [collection, { scope, priority, batch, immediate, indexes: fields.length > 0 ? fields : undefined, cluster }];
       }),
     ),
     device,

@@ -99,7 +99,7 @@ export class Query<T extends object> {
       const { start, gone } = JSON.parse(json) as Splice;
       const fresh = decodeRows<T>(json);
       // Without a start it is the whole answer: the first one, or that of an engine that was started again.
-      rows = start === null ? fresh : [...rows.slice(0, start), ...fresh, ...rows.slice(start + gone)];
+      rows = typeof start !== 'number' ? fresh : [...rows.slice(0, start), ...fresh, ...rows.slice(start + gone)];
       if (!waiting) queueMicrotask(deliver);
       waiting = true;
     };

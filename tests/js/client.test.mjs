@@ -148,6 +148,15 @@ test('the engine is given whole options: absolute addresses, default scope, snak
   });
 });
 
+test('indexes are lists of fields, one or several', async () => {
+  await opened({ collections: { notes: { indexes: ['n', ['s', 'n']], cluster: ['s'] }, people: {} }, memoryBytes: 8_000_000 });
+  const { collections, memory_bytes: memory } = last().options;
+  assert.deepEqual([collections.notes.indexes, collections.notes.cluster, memory], [[['n'], ['s', 'n']], ['s'], 8_000_000]);
+  for (const wrong of [{ indexes: [''] }, { indexes: [[]] }, { indexes: ['a,b'] }, { cluster: 's' }]) {
+    await rejectsWith((await load('js/index.ts')).open({ ...options, collections: { notes: wrong } }), 'invalid_options');
+  }
+});
+
 test('bad options are refused before anything is opened', async () => {
   const { open } = await load('js/index.ts');
   const bad = { name: '', user: undefined, url: 'relative, and no page', auth: 'magic', collections: {}, durability: 'none', retry: { attempts: 0 }, schemaVersion: 1.5 };
@@ -347,6 +356,29 @@ test('a subscriber is told on a microtask, of several answers in one turn only t
   await settled();
   assert.deepEqual(seen, ['b,c']);
   assert.deepEqual(last().of('unwatch'), [[1]]);
+});
+
+test('a subscriber is given what changed in place; a record that did not change is the same object', async () => {
+  const { db } = await opened();
+  const seen = [];
+  db.collection('notes').subscribe((records) => seen.push(records));
+  const answer = last().watches.get(1);
+  const part = (start, gone, ...list) => JSON.stringify({ start, gone, ...JSON.parse(rows(...list)) });
+  answer(part(null, 0, ['a', 'synced'], ['b', 'pending'], ['d', 'synced']));
+  await settled();
+  answer(part(1, 1, ['b', 'synced'], ['c', 'synced']));
+  await settled();
+  answer(part(0, 1));
+  answer(part(3, 0, ['e', 'synced']));
+  await settled();
+  assert.deepEqual(seen.map((records) => records.map(({ id }) => id).join('')), ['abd', 'abcd', 'bcde']);
+  assert.equal(seen[1][0], seen[0][0]);
+  assert.equal(seen[1][3], seen[0][2]);
+  assert.notEqual(seen[1][1], seen[0][1]);
+  // An engine that was started again begins anew.
+  answer(part(null, 0, ['z', 'synced']));
+  await settled();
+  assert.deepEqual(seen[3].map(({ id }) => id), ['z']);
 });
 
 test('a subscriber that throws is reported and harms nobody', async () => {

@@ -4,10 +4,11 @@
 //! after a crash, sees every record once. Runs are merged eight of a level, so a record is rewritten once for every
 //! factor of eight that the pair grows by (docs/storage.md states the write amplification).
 
-use crate::edit::{BaseTxn, Editor, entry_of, sorted_by};
+use crate::edit::{BaseTxn, Editor, entry_of, names};
 use crate::ingest::plan_resync;
 use crate::manifest::{IndexRow, Merging, PRIMARY, PairRow, Schema};
 use crate::page::{Entry, Location};
+use crate::query::key::key_of;
 use crate::records::{Missing, Records, RowId, page_key, run_key};
 use crate::rowstore::{Key, StoreName};
 use crate::run::{RUN_PAGES_MAX, RUN_ROWS_MAX, Run, RunRef};
@@ -147,6 +148,7 @@ fn move_slice(
     let row = &records.manifest.pairs[pair];
     let mut editor = Editor::new("compaction", records, schema, now);
     let sort = row.live.iter().find(|run| inputs.contains(&run.id)).map_or(String::new(), |run| run.sort.clone());
+    let fields = names(&sort);
     let mut found: Vec<(String, Held, Location)> = Vec::new();
     let mut bound: Option<(String, String)> = None;
     let mut oldest = now;
@@ -165,19 +167,16 @@ fn move_slice(
             // What can't be read is never folded away: its pair is pulled anew, and goes as a whole then.
             let Some(block) = block else { return Ok(None) };
             oldest = oldest.min(block.at);
-            let mut held = Vec::new();
-            let mut slots = Vec::new();
             for slot in (0..block.len()).filter(|slot| !fence.dead.has(*slot)) {
-                held.push(block.held(slot));
-                slots.push(slot);
-            }
-            for (record, slot) in held.into_iter().zip(slots) {
                 let at = Location { run: reference.id, segment: fence.row, slot: slot as u32 };
-                let mut keyed = sorted_by(vec![record], &sort);
-                if let Some((key, record)) = keyed.pop() {
-                    last = Some((key.clone(), record.id.0.clone()));
-                    found.push((key, record, at));
+                let record = block.held(slot);
+                let mut key = String::new();
+                match sort.is_empty() {
+                    true => key.push_str(record.id.as_str()),
+                    false => key_of(record.id.as_str(), record.fields.as_deref().unwrap_or("{}"), &fields, &mut key),
                 }
+                last = Some((key.clone(), record.id.0.clone()));
+                found.push((key, record, at));
             }
         }
         if run.fences.len() > STEP_ROWS
@@ -193,17 +192,17 @@ fn move_slice(
     let is_in = |(key, record, _): &(String, Held, Location)| {
         bound.as_ref().is_none_or(|(last, id)| (key.as_str(), record.id.as_str()) <= (last.as_str(), id.as_str()))
     };
-    let mut moved: Vec<(String, Held)> = Vec::new();
-    for (key, record, at) in found.into_iter().filter(is_in) {
-        editor.kill(pair, false, at)?;
+    let mut moved: Vec<(String, &Held)> = Vec::new();
+    for (key, record, at) in found.iter().filter(|found| is_in(found)) {
+        editor.kill(pair, false, *at)?;
         let is_over = record.fields.is_none() && oldest.get() + limits::CHANGE_LOG_MS < now.get();
         if !is_over {
-            moved.push((key, record));
+            moved.push((key.clone(), record));
         }
     }
     moved.sort_unstable_by(|a, b| (&a.0, &a.1.id).cmp(&(&b.0, &b.1.id)));
     let output = output_of(&mut editor, pair);
-    editor.append_to(pair, false, &sort, moved, level, oldest, Some(output))?;
+    editor.append_to(pair, false, &sort, &moved, level, oldest, Some(output))?;
     let row = &mut editor.txn.manifest.pairs[pair];
     let mut left: Vec<u64> = row.live.iter().map(|run| run.id).filter(|id| inputs.contains(id)).collect();
     if !left.is_empty() {
@@ -246,7 +245,7 @@ fn merge_slice(
     let mut found: Vec<Entry> = Vec::new();
     let mut bound: Option<(String, String)> = None;
     let mut missing = false;
-    let is_begun = merging.output.rows > 0;
+    let is_begun = row.indexes[index].merging.is_some();
     for reference in row.indexes[index].live.iter().filter(|run| merging.inputs.contains(&run.id)) {
         let Ok(run) = records.run(reference) else {
             missing = true;
@@ -303,11 +302,13 @@ fn merge_slice(
             kept.push(entry);
         }
     }
-    let mut run = match is_begun {
-        true => Run::clone(&*records.run(&merging.output)?),
-        false => Run::default(),
+    let mut run = match merging.output.rows {
+        0 => Run::default(),
+        _ => Run::clone(&*records.run(&merging.output)?),
     };
-    if !is_begun && let Some(first) = kept.first() {
+    if merging.output.rows == 0
+        && let Some(first) = kept.first()
+    {
         merging.output.first.clone_from(&first.key);
     }
     let name = row.indexes[index].name.clone();
@@ -391,6 +392,7 @@ fn build_slice(
     waiting.sort_unstable();
     let is_last = waiting.len() <= BUILD_ROWS;
     waiting.truncate(BUILD_ROWS);
+    let fields = names(&found.name);
     let mut entries = Vec::new();
     for (segment, run_id, at) in &waiting {
         let Some((_, run)) = runs.iter().find(|(id, _)| id == run_id) else { continue };
@@ -401,7 +403,7 @@ fn build_slice(
         let Some(block) = block else { continue };
         for slot in (0..block.len()).filter(|slot| !run.fences[*at].dead.has(*slot)) {
             let place = Location { run: *run_id, segment: *segment, slot: slot as u32 };
-            entries.extend(entry_of(&found.name, &block.held(slot), place));
+            entries.extend(entry_of(&found.name, &fields, &block.held(slot), place));
         }
     }
     if missing {

@@ -98,8 +98,11 @@ impl<'a> Editor<'a> {
     /// Makes a slot dead. A segment without a live slot goes, and a run without a segment.
     pub fn kill(&mut self, pair: usize, staged: bool, at: Location) -> Result<(), Missing> {
         let Some(index) = self.runs(pair, staged).iter().position(|run| run.id == at.run) else { return Ok(()) };
-        let reference = self.runs(pair, staged)[index].clone();
-        let run = self.edit(&reference)?;
+        if !self.edited.contains_key(&at.run) {
+            let reference = self.runs(pair, staged)[index].clone();
+            self.edit(&reference)?;
+        }
+        let Some(run) = self.edited.get_mut(&at.run) else { return Err(Missing) };
         let Some(place) = run.fence_of(at.segment) else { return Ok(()) };
         let fence = &mut run.fences[place];
         if !fence.dead.add(at.slot as usize) {
@@ -133,11 +136,11 @@ impl<'a> Editor<'a> {
     }
 
     /// Adds records (sorted by id, none of them there any more) as segments, and their index entries.
-    pub fn append(&mut self, pair: usize, staged: bool, records: Vec<Held>, level: u32) -> Result<(), Missing> {
+    pub fn append(&mut self, pair: usize, staged: bool, records: &[Held], level: u32) -> Result<(), Missing> {
         let cluster = self.schema.get(&self.txn.manifest.pairs[pair].pair.1).map(|declared| &declared.cluster);
         let sort = cluster.map_or(String::new(), |fields| fields.join(","));
         let records = sorted_by(records, &sort);
-        self.append_to(pair, staged, &sort, records, level, self.now, None)
+        self.append_to(pair, staged, &sort, &records, level, self.now, None)
     }
 
     /// As [`Self::append`], for records that are in the order of `sort`; into the run `into` if there is one.
@@ -147,7 +150,7 @@ impl<'a> Editor<'a> {
         pair: usize,
         staged: bool,
         sort: &str,
-        records: Vec<(String, Held)>,
+        records: &[(String, &Held)],
         level: u32,
         at: UnixMillis,
         into: Option<u64>,
@@ -158,27 +161,21 @@ impl<'a> Editor<'a> {
         let live = records.len() as u64;
         // Cut into segments.
         let mut fences: Vec<Fence> = Vec::new();
-        let mut chunk: Vec<Held> = Vec::new();
-        let mut chunk_first = String::new();
-        let mut bytes = 0;
-        let mut places: Vec<(u64, u32)> = Vec::new();
-        for (key, record) in records.iter() {
-            let size = record.bytes();
-            if !chunk.is_empty() && (chunk.len() == SEGMENT_COUNT_MAX || bytes + size > SEGMENT_BYTES_MAX) {
-                fences.push(self.segment(&of, at, std::mem::take(&mut chunk), std::mem::take(&mut chunk_first)));
-                bytes = 0;
-            }
-            if chunk.is_empty() {
-                chunk_first.clone_from(key);
-                // Its number is known before it is written.
-                places.push((self.txn.manifest.next_row, 0));
-            } else if let Some((segment, slot)) = places.last().copied() {
-                places.push((segment, slot + 1));
-            }
-            bytes += size;
-            chunk.push(record.clone());
+        let mut places: Vec<(u64, u32)> = Vec::with_capacity(records.len());
+        let mut rest = records;
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fits = |(_, record): &&(String, &Held)| {
+                bytes += record.bytes();
+                bytes <= SEGMENT_BYTES_MAX
+            };
+            let count = rest.iter().take(SEGMENT_COUNT_MAX).take_while(fits).count().max(1);
+            let (chunk, behind) = rest.split_at(count);
+            let fence = self.segment(&of, at, chunk);
+            places.extend((0..count as u32).map(|slot| (fence.row, slot)));
+            fences.push(fence);
+            rest = behind;
         }
-        fences.push(self.segment(&of, at, chunk, chunk_first));
 
         let run = self.place_run(pair, staged, sort, &first, fences.len(), into)?;
         let total: u64 = fences.iter().map(|fence| u64::from(fence.bytes)).sum();
@@ -192,7 +189,7 @@ impl<'a> Editor<'a> {
                     known.bytes += total;
                     known.last = last;
                 }
-                self.index(pair, staged, reference.id, &places, &records);
+                self.index(pair, staged, reference.id, &places, records);
             }
             None => {
                 let id = into.unwrap_or_else(|| self.txn.manifest.next_row());
@@ -200,15 +197,16 @@ impl<'a> Editor<'a> {
                 let sort = sort.to_owned();
                 let reference = RunRef { id, rev: 0, level, rows, live, dead: 0, bytes: total, first, last, sort };
                 self.runs(pair, staged).push(reference);
-                self.index(pair, staged, id, &places, &records);
+                self.index(pair, staged, id, &places, records);
             }
         }
         Ok(())
     }
 
-    fn segment(&mut self, pair: &Pair, at: UnixMillis, records: Vec<Held>, first: String) -> Fence {
+    fn segment(&mut self, pair: &Pair, at: UnixMillis, records: &[(String, &Held)]) -> Fence {
         let row = self.txn.manifest.next_row();
-        let text = encode_segment(pair, at, &records);
+        let text = encode_segment(pair, at, records);
+        let first = records.first().map_or(String::new(), |(key, _)| key.clone());
         let fence = Fence { row, count: records.len() as u32, bytes: text.len() as u32, first, dead: Dead::default() };
         self.txn.put.push((StoreName::Seg, Key::Number(row), text));
         fence
@@ -238,17 +236,18 @@ impl<'a> Editor<'a> {
     }
 
     /// Adds the entries of new records to every index of the pair. A tombstone has none but the primary one.
-    fn index(&mut self, pair: usize, staged: bool, run: u64, places: &[(u64, u32)], records: &[(String, Held)]) {
+    fn index(&mut self, pair: usize, staged: bool, run: u64, places: &[(u64, u32)], records: &[(String, &Held)]) {
         let is_sorted_by_id = self.runs(pair, staged).iter().any(|known| known.id == run && known.sort.is_empty());
         for at in 0..self.txn.manifest.pairs[pair].indexes.len() {
             let name = self.txn.manifest.pairs[pair].indexes[at].name.clone();
             if name == PRIMARY && is_sorted_by_id {
                 continue;
             }
+            let fields = names(&name);
             let mut entries = Vec::with_capacity(records.len());
             for ((segment, slot), (_, record)) in places.iter().zip(records) {
                 let at = Location { run, segment: *segment, slot: *slot };
-                entries.extend(entry_of(&name, record, at));
+                entries.extend(entry_of(&name, &fields, record, at));
             }
             self.add_entries(pair, staged, at, entries);
         }
@@ -362,7 +361,7 @@ impl<'a> Editor<'a> {
 }
 
 /// Records with their key in the order of `sort`, in that order.
-pub(crate) fn sorted_by(records: Vec<Held>, sort: &str) -> Vec<(String, Held)> {
+pub(crate) fn sorted_by<'a>(records: &'a [Held], sort: &str) -> Vec<(String, &'a Held)> {
     let fields = names(sort);
     let mut keyed = Vec::with_capacity(records.len());
     for record in records {
@@ -374,23 +373,25 @@ pub(crate) fn sorted_by(records: Vec<Held>, sort: &str) -> Vec<(String, Held)> {
         }
         keyed.push((key, record));
     }
-    keyed.sort_unstable_by(|a, b| (&a.0, &a.1.id).cmp(&(&b.0, &b.1.id)));
+    let is_before = |a: &(String, &Held), b: &(String, &Held)| (&a.0, &a.1.id) <= (&b.0, &b.1.id);
+    if !keyed.is_sorted_by(is_before) {
+        keyed.sort_unstable_by(|a, b| (&a.0, &a.1.id).cmp(&(&b.0, &b.1.id)));
+    }
     keyed
 }
 
 /// What an index says of a record; nothing of a tombstone, unless it finds records by id.
-pub(crate) fn entry_of(index: &str, record: &Held, at: Location) -> Option<Entry> {
+pub(crate) fn entry_of(index: &str, fields: &[String], record: &Held, at: Location) -> Option<Entry> {
     if index == PRIMARY {
         return Some(Entry { key: record.id.0.clone(), id: String::new(), at });
     }
-    let fields = names(index);
     let mut key = String::new();
-    key_of(record.id.as_str(), record.fields.as_deref()?, &fields, &mut key);
+    key_of(record.id.as_str(), record.fields.as_deref()?, fields, &mut key);
     Some(Entry { key, id: record.id.0.clone(), at })
 }
 
 /// The fields of an index.
-fn names(joined: &str) -> Vec<String> {
+pub(crate) fn names(joined: &str) -> Vec<String> {
     joined.split(',').map(str::to_owned).collect()
 }
 

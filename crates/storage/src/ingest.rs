@@ -5,27 +5,42 @@ use crate::manifest::{Manifest, PairRow, Schema};
 use crate::records::{Missing, Records};
 use crate::segment::Held;
 use landfall_protocol::{
-    Change, Epoch, Json, Map, Pair, Position, PullResponse, RecordId, RecordKey, Stamp, Tombstone, UnixMillis, Version,
+    Change, CollectionName, Epoch, Json, Pair, Position, PullResponse, RecordId, Scope, Stamp, Tombstone, UnixMillis,
+    Version,
 };
 
 /// A page with its records as opaque text: the base never looks inside them, but for index keys.
 pub type Page = PullResponse<Json>;
 
 /// What is known of a record's version beside the base: outcomes of this client that it has not pulled yet.
-pub type Known<'a> = &'a dyn Fn(&RecordKey) -> Option<Version>;
+pub type Known<'a> = &'a dyn Fn(&Pair, &RecordId) -> Option<Version>;
 
 /// Pages on their way in. Kept while missed rows are read: what was found once is not looked for again.
 pub struct Ingest {
     /// One page after the other, all on top of the manifest's cursor.
     pages: Vec<Page>,
-    found: Map<RecordKey, Option<Old>>,
+    /// The newest state of each of their records, by pair, in id order.
+    batch: Batch,
+    /// Where records were found, by pair and place in the batch.
+    found: Vec<Vec<Place>>,
     rev: u64,
 }
 
+/// Where a record of the batch is now.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// Not looked for yet.
+    Open,
+    Nowhere,
+    At(Old),
+}
+
 impl Ingest {
-    pub fn new(pages: Vec<Page>) -> Self {
-        Self { pages, found: Map::new(), rev: u64::MAX }
+    pub fn new(mut pages: Vec<Page>) -> Self {
+        let batch = newest(&mut pages);
+        Self { pages, batch, found: Vec::new(), rev: u64::MAX }
     }
+    /// The pages, without their records.
     pub fn pages(&self) -> &[Page] {
         &self.pages
     }
@@ -39,7 +54,7 @@ impl Ingest {
         now: UnixMillis,
     ) -> Result<BaseTxn, Missing> {
         if self.rev != records.manifest.rev {
-            self.found = Map::new();
+            self.found = self.batch.iter().map(|(_, held)| vec![Place::Open; held.len()]).collect();
             self.rev = records.manifest.rev;
         }
         let mut editor = Editor::new("checkpoint", records, schema, now);
@@ -47,8 +62,7 @@ impl Ingest {
             let at = editor.pair(&pair);
             editor.txn.manifest.pairs[at].cold = true;
         }
-        let batch = newest(&self.pages);
-        self.find(&batch, &editor.txn.manifest, records)?;
+        self.find(&editor.txn.manifest, records)?;
         for page in &self.pages {
             for pair in &page.access.removed {
                 let Some(at) = editor.txn.manifest.pairs.iter().position(|row| row.pair == *pair) else { continue };
@@ -58,8 +72,8 @@ impl Ingest {
                 editor.txn.removed.push(pair.clone());
             }
         }
-        for (pair, held) in batch {
-            self.store(&mut editor, &pair, held, known)?;
+        for ((pair, held), found) in self.batch.iter().zip(&self.found) {
+            store(&mut editor, pair, held, found, known)?;
         }
         for page in &self.pages {
             settle_page(&mut editor, page, now);
@@ -68,65 +82,59 @@ impl Ingest {
     }
 
     /// Where the records of the batch are now. All that is missing is asked for together.
-    fn find(&mut self, batch: &Batch, manifest: &Manifest, records: &Records) -> Result<(), Missing> {
+    fn find(&mut self, manifest: &Manifest, records: &Records) -> Result<(), Missing> {
         let mut missing = false;
-        for (pair, held) in batch {
-            let Some(row) = manifest.pair(pair) else { continue };
-            if row.runs(row.cold).is_empty() {
+        for ((pair, held), found) in self.batch.iter().zip(&mut self.found) {
+            let Some(row) = manifest.pair(pair) else {
+                found.fill(Place::Nowhere);
                 continue;
-            }
-            for id in held.keys() {
-                let key = key(pair, id);
-                if self.found.contains_key(&key) {
+            };
+            for (record, place) in held.iter().zip(found) {
+                if !matches!(place, Place::Open) {
                     continue;
                 }
-                match records.find(row, row.cold, id.as_str()) {
-                    Ok(found) => {
-                        let old = found.map(|(at, block)| {
-                            let slot = at.slot as usize;
-                            Old { at, version: block.version(slot), deleted: block.fields(slot).is_none() }
-                        });
-                        self.found.insert(key, old);
+                match records.find(row, row.cold, record.id.as_str()) {
+                    Ok(Some((at, block))) => {
+                        let slot = at.slot as usize;
+                        let (version, deleted) = (block.version(slot), block.fields(slot).is_none());
+                        *place = Place::At(Old { at, version, deleted });
                     }
+                    Ok(None) => *place = Place::Nowhere,
                     Err(Missing) => missing = true,
                 }
             }
         }
         if missing { Err(Missing) } else { Ok(()) }
     }
+}
 
-    fn store(
-        &self,
-        editor: &mut Editor<'_>,
-        pair: &Pair,
-        held: Map<RecordId, (Position, Held)>,
-        known: Known<'_>,
-    ) -> Result<(), Missing> {
-        let at = editor.pair(pair);
-        let staged = editor.txn.manifest.pairs[at].cold;
-        let mut fresh = Vec::with_capacity(held.len());
-        for (_, (_, record)) in held {
-            let key = key(pair, &record.id);
-            let old = self.found.get(&key).copied().flatten();
-            if let Some(old) = old {
-                editor.kill(at, staged, old.at)?;
-                if !old.deleted {
-                    editor.sum(at, staged).remove(&record.id, old.version);
-                }
+fn store(
+    editor: &mut Editor<'_>,
+    pair: &Pair,
+    held: &[Held],
+    found: &[Place],
+    known: Known<'_>,
+) -> Result<(), Missing> {
+    let at = editor.pair(pair);
+    let staged = editor.txn.manifest.pairs[at].cold;
+    for (record, place) in held.iter().zip(found) {
+        let mut own = known(pair, &record.id);
+        if let Place::At(old) = place {
+            editor.kill(at, staged, old.at)?;
+            if !old.deleted {
+                editor.sum(at, staged).remove(&record.id, old.version);
             }
-            if record.fields.is_some() {
-                editor.sum(at, staged).add(&record.id, record.version);
-            }
-            if old.map(|old| old.version).max(known(&key)) < Some(record.version) {
-                editor.txn.news += 1;
-            }
-            if !staged {
-                editor.txn.changed.push(key);
-            }
-            fresh.push(record);
+            own = own.max(Some(old.version));
         }
-        editor.append(at, staged, fresh, 0)
+        if record.fields.is_some() {
+            editor.sum(at, staged).add(&record.id, record.version);
+        }
+        editor.txn.news += u64::from(own < Some(record.version));
+        if !staged {
+            editor.txn.changed.push(key(pair, &record.id));
+        }
     }
+    editor.append(at, staged, held, 0)
 }
 
 /// What a page says of the whole: epoch, cursor, positions, flips.
@@ -234,31 +242,51 @@ pub fn stamps(page: &Page) -> impl Iterator<Item = &Stamp> {
     changes.chain(page.tombstones.values().flatten().filter_map(|tombstone| tombstone.stamp.as_ref()))
 }
 
-type Batch = Map<Pair, Map<RecordId, (Position, Held)>>;
+type Batch = Vec<(Pair, Vec<Held>)>;
 
-/// The newest state of each record of some pages, by pair.
-fn newest(pages: &[Page]) -> Batch {
-    let mut batch = Batch::new();
-    // One push can change a record twice at one position: its version tells which came later.
-    let mut add = |pair: Pair, position: Position, record: Held| {
-        let records = batch.entry(pair).or_default();
-        if records.get(&record.id).is_none_or(|(at, old)| (*at, old.version) <= (position, record.version)) {
-            records.insert(record.id.clone(), (position, record));
+/// Takes the records out of some pages: the newest state of each, by pair, in id order.
+fn newest(pages: &mut [Page]) -> Batch {
+    let mut parts: Vec<(Pair, Vec<(Position, Held)>)> = Vec::new();
+    let mut last = 0;
+    let mut add = |scope: Scope, collection: &CollectionName, position: Position, record: Held| {
+        let is_it = |part: &(Pair, Vec<(Position, Held)>)| part.0.0 == scope && part.0.1 == *collection;
+        // Most records are of the pair that the one before was of.
+        if !parts.get(last).is_some_and(is_it) {
+            last = parts.iter().position(is_it).unwrap_or(parts.len());
         }
+        if last == parts.len() {
+            parts.push((Pair(scope, collection.clone()), Vec::new()));
+        }
+        parts[last].1.push((position, record));
     };
     for page in pages {
-        for (collection, tombstones) in &page.tombstones {
+        for (collection, tombstones) in std::mem::take(&mut page.tombstones) {
             for Tombstone { scope, id, version, position, .. } in tombstones {
-                let record = Held { id: id.clone(), version: *version, fields: None };
-                add(Pair(scope.clone(), collection.clone()), *position, record);
+                add(scope, &collection, position, Held { id, version, fields: None });
             }
         }
-        for (collection, changes) in &page.changes {
+        for (collection, changes) in std::mem::take(&mut page.changes) {
             for Change { scope, id, version, position, fields, .. } in changes {
-                let record = Held { id: id.clone(), version: *version, fields: Some(fields.text().into()) };
-                add(Pair(scope.clone(), collection.clone()), *position, record);
+                add(scope, &collection, position, Held { id, version, fields: Some(fields.into_text()) });
             }
         }
+    }
+    let mut batch = Batch::new();
+    for (pair, mut records) in parts {
+        // One push can change a record twice at one position: its version tells which came later.
+        let place =
+            |a: &(Position, Held), b: &(Position, Held)| (&a.1.id, a.0, a.1.version).cmp(&(&b.1.id, b.0, b.1.version));
+        if !records.is_sorted_by(|a, b| place(a, b).is_le()) {
+            records.sort_by(place);
+        }
+        let mut newest: Vec<Held> = Vec::with_capacity(records.len());
+        for (_, record) in records {
+            match newest.last_mut() {
+                Some(last) if last.id == record.id => *last = record,
+                _ => newest.push(record),
+            }
+        }
+        batch.push((pair, newest));
     }
     batch
 }

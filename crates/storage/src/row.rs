@@ -103,13 +103,27 @@ pub fn encode(kind: RowKind, body: &dyn ToJson) -> String {
 
 /// Writes a row around a body that is JSON text already.
 pub fn encode_text(kind: RowKind, body: &str) -> String {
-    let mut row = String::with_capacity(body.len() + 24);
+    let mut row = begin(kind, body.len());
+    row.push_str(body);
+    end(row)
+}
+
+/// A row whose body of about `bytes` is still to be written; [`end`] completes it.
+pub fn begin(kind: RowKind, bytes: usize) -> String {
+    let mut row = String::with_capacity(bytes + 24);
     row.push(kind.letter());
     write_number(&mut row, u64::from(kind.version()));
-    row.push(' ');
-    write_hex(&mut row, xxh64(body.as_bytes(), 0), 16);
-    row.push(' ');
-    row.push_str(body);
+    row.push_str(" 0000000000000000 ");
+    row
+}
+
+/// Puts the checksum of the body into a row that [`begin`] began.
+pub fn end(mut row: String) -> String {
+    let at = row.bytes().position(|byte| byte == b' ').map_or(0, |at| at + 1);
+    let sum = xxh64(&row.as_bytes()[at + 17..], 0);
+    let mut digits = String::with_capacity(16);
+    write_hex(&mut digits, sum, 16);
+    row.replace_range(at..at + 16, &digits);
     row
 }
 

@@ -29,11 +29,11 @@ impl Held {
 }
 
 /// The row text of a segment. `records` are in the order of their run.
-pub fn encode_segment(pair: &Pair, at: UnixMillis, records: &[Held]) -> String {
-    let mut lengths = String::new();
-    let mut texts = String::with_capacity(records.iter().map(Held::bytes).sum());
-    for record in records {
-        if !lengths.is_empty() {
+pub fn encode_segment(pair: &Pair, at: UnixMillis, records: &[(String, &Held)]) -> String {
+    let mut texts = String::with_capacity(records.iter().map(|(_, record)| record.bytes()).sum());
+    let mut lengths = String::with_capacity(records.len() * 4);
+    for (at, (_, record)) in records.iter().enumerate() {
+        if at > 0 {
             lengths.push(',');
             texts.push(',');
         }
@@ -47,19 +47,19 @@ pub fn encode_segment(pair: &Pair, at: UnixMillis, records: &[Held]) -> String {
         texts.push(']');
         write_number(&mut lengths, (texts.len() - from) as u64);
     }
-    let mut body = String::with_capacity(texts.len() + lengths.len() + 160);
-    body.push_str("{\"scope\":");
-    pair.0.write(&mut body);
-    body.push_str(",\"collection\":");
-    pair.1.write(&mut body);
-    body.push_str(",\"at\":");
-    write_number(&mut body, at.get());
-    body.push_str(",\"lengths\":[");
-    body.push_str(&lengths);
-    body.push_str("],\"records\":[");
-    body.push_str(&texts);
-    body.push_str("]}");
-    row::encode_text(RowKind::Segment, &body)
+    let mut row = row::begin(RowKind::Segment, texts.len() + lengths.len() + 200);
+    row.push_str("{\"scope\":");
+    pair.0.write(&mut row);
+    row.push_str(",\"collection\":");
+    pair.1.write(&mut row);
+    row.push_str(",\"at\":");
+    write_number(&mut row, at.get());
+    row.push_str(",\"lengths\":[");
+    row.push_str(&lengths);
+    row.push_str("],\"records\":[");
+    row.push_str(&texts);
+    row.push_str("]}");
+    row::end(row)
 }
 
 /// Where a record is in its segment's text.
@@ -219,6 +219,11 @@ mod tests {
         Held { id: RecordId::new(id), version: Version(version), fields: fields.map(Into::into) }
     }
 
+    fn encode(at: u64, records: &[Held]) -> String {
+        let records: Vec<(String, &Held)> = records.iter().map(|record| (String::new(), record)).collect();
+        encode_segment(&pair(), UnixMillis(at), &records)
+    }
+
     #[test]
     fn a_segment_gives_back_what_was_put_in() {
         let records = [
@@ -226,7 +231,7 @@ mod tests {
             held("b\"\\q", 9_007_199_254_740_991, None),
             held("ü", 3, Some("{}")),
         ];
-        let block = Block::decode(encode_segment(&pair(), UnixMillis(17), &records)).unwrap();
+        let block = Block::decode(encode(17, &records)).unwrap();
         assert_eq!((block.len(), block.at, &block.pair), (3, UnixMillis(17), &pair()));
         for (slot, record) in records.iter().enumerate() {
             assert_eq!(block.held(slot), *record);
@@ -237,12 +242,12 @@ mod tests {
 
     #[test]
     fn an_empty_segment_is_one() {
-        assert_eq!(Block::decode(encode_segment(&pair(), UnixMillis(0), &[])).unwrap().len(), 0);
+        assert_eq!(Block::decode(encode(0, &[])).unwrap().len(), 0);
     }
 
     #[test]
     fn i3_a_segment_with_a_flipped_byte_is_none() {
-        let row = encode_segment(&pair(), UnixMillis(1), &[held("a", 1, Some("{\"x\":1}"))]);
+        let row = encode(1, &[held("a", 1, Some("{\"x\":1}"))]);
         for at in 0..row.len() {
             let mut bytes = row.clone().into_bytes();
             bytes[at] ^= 1;

@@ -381,7 +381,7 @@ fn history(seed: u64, operations: u64) -> u64 {
                 }
                 let mut ingest = Ingest::new(vec![page(changes, &model, position, false)]);
                 let schema = context.schema.clone();
-                let txn = context.run(&disk, |records| ingest.plan(records, &schema, &|_| None, UnixMillis(now)));
+                let txn = context.run(&disk, |records| ingest.plan(records, &schema, &|_, _| None, UnixMillis(now)));
                 // A crash before the commit changes nothing.
                 if random.below(10) > 0 {
                     assert!(context.commit(&mut disk, txn));
@@ -411,7 +411,7 @@ fn history(seed: u64, operations: u64) -> u64 {
                 other.refresh(&disk);
                 position += 1;
                 let mut ingest = Ingest::new(vec![page(Vec::new(), &model, position, false)]);
-                let txn = other.run(&disk, |records| ingest.plan(records, &schema, &|_| None, UnixMillis(now)));
+                let txn = other.run(&disk, |records| ingest.plan(records, &schema, &|_, _| None, UnixMillis(now)));
                 assert!(other.commit(&mut disk, txn));
                 if let Some(stale) = stale {
                     assert!(!contexts[at].commit(&mut disk, stale));
@@ -452,7 +452,8 @@ fn history(seed: u64, operations: u64) -> u64 {
                 let last = parts.len();
                 for (n, part) in parts.into_iter().chain([Vec::new()]).enumerate() {
                     let mut ingest = Ingest::new(vec![page(part, &model, position, n < last)]);
-                    let txn = context.run(&disk, |records| ingest.plan(records, &schema, &|_| None, UnixMillis(now)));
+                    let txn =
+                        context.run(&disk, |records| ingest.plan(records, &schema, &|_, _| None, UnixMillis(now)));
                     assert!(context.commit(&mut disk, txn));
                     done += 500;
                 }

@@ -9,7 +9,9 @@ use landfall_core::plan::OutboxTxn;
 use landfall_core::recover::plan_no_access;
 use landfall_core::schedule::Answer;
 use landfall_protocol::codec::{from_json, to_json};
-use landfall_protocol::{CollectionName, ErrorBody, ErrorCode, PROTOCOL, Pair, PullRequest, RecordKey, Set, limits};
+use landfall_protocol::{
+    CollectionName, ErrorBody, ErrorCode, PROTOCOL, Pair, PullRequest, RecordId, RecordKey, Set, limits,
+};
 use landfall_storage::compact::{plan_repair, plan_step};
 use landfall_storage::ingest::{Ingest, Page, plan_resync, stamps};
 use landfall_storage::{BaseTxn, Manifest, Missing};
@@ -133,8 +135,12 @@ impl<H: Host> Replica<H> {
             }
             let plan = {
                 let db = self.db.borrow();
-                let own = |key: &RecordKey| {
-                    db.state.settled_of(key).filter_map(|settled| settled.mutation.outcome.as_ref()?.version).max()
+                let own = |pair: &Pair, id: &RecordId| {
+                    if db.state.settled_by_key.is_empty() {
+                        return None;
+                    }
+                    let key = RecordKey { scope: pair.0.clone(), collection: pair.1.clone(), id: id.clone() };
+                    db.state.settled_of(&key).filter_map(|settled| settled.mutation.outcome.as_ref()?.version).max()
                 };
                 ingest.plan(&db.base, &self.settings.schema, &own, self.host.now())
             };

@@ -89,7 +89,7 @@ impl RowStore for Watched {
     }
 }
 
-/// One context's handle.
+/// One context's handle. A call to a machine that has stopped never answers: its context is gone with it.
 pub struct SimRows {
     pub store: FaultyRowStore<Watched>,
     pub exec: Exec,
@@ -106,16 +106,25 @@ impl SimRows {
             self.exec.step_aside().await;
         }
     }
+
+    async fn unless_stopped(&self) {
+        if self.store.plan().is_down() {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 impl RowStore for SimRows {
     async fn read(&self, reads: &[Read]) -> Result<Vec<KeyedRows>, ReadError> {
         self.pace().await;
-        self.store.read(reads).await
+        let found = self.store.read(reads).await;
+        self.unless_stopped().await;
+        found
     }
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
         self.pace().await;
         let result = self.store.commit(txn).await;
+        self.unless_stopped().await;
         // Between the commit and its caller's hearing of it anything may happen.
         self.pace().await;
         result

@@ -17,6 +17,8 @@ pub struct Locks {
     next: std::cell::Cell<u64>,
     /// The browser has no locks worth the name: everybody gets every one.
     pub is_broken: bool,
+    /// A frozen context holds all of them and does not let go: nobody else gets one.
+    pub is_stuck: std::cell::Cell<bool>,
 }
 
 impl Locks {
@@ -25,7 +27,7 @@ impl Locks {
     }
     fn take(self: &Rc<Self>, name: &str) -> Option<LockGuard> {
         let mut held = self.held.borrow_mut();
-        if held.contains_key(name) && !self.is_broken {
+        if self.is_stuck.get() || (held.contains_key(name) && !self.is_broken) {
             return None;
         }
         let id = self.next.get() + 1;

@@ -14,10 +14,11 @@ pub mod model;
 pub mod net;
 pub mod plants;
 pub mod rng;
+pub mod rows;
 pub mod run;
 pub mod server;
 pub mod shrink;
 pub mod world;
 
 pub use history::History;
-pub use run::{Ended, run};
+pub use run::{Ended, run, run_in};

@@ -4,6 +4,7 @@ use crate::checks;
 use crate::history::{History, Kind, Mend, Step, What, Write};
 use crate::model::{ProfileModel, Violation};
 use crate::net::Cut;
+use crate::rows;
 use crate::world::{COLLECTIONS, SHARED, SPARE_PROFILES, START_MS, SimReplica, World, user_name};
 use landfall_core::plant::{self, Plant};
 use landfall_core::schedule::Trigger;
@@ -36,8 +37,14 @@ pub struct Ended {
 
 /// Plays a history, with a bug planted or none.
 pub fn run(history: &History, bug: Option<Plant>, traces: bool) -> Ended {
+    run_in(history, bug, traces, &|_| {})
+}
+
+/// As [`run`], in a world that is made ready first: a fault at a certain call, a lock that is held for ever.
+pub fn run_in(history: &History, bug: Option<Plant>, traces: bool, prepare: &dyn Fn(&Rc<World>)) -> Ended {
     plant::plant(bug);
     let world = World::new(&history.setup, traces);
+    prepare(&world);
     let player = Player { world: Rc::clone(&world) };
     for (index, _) in history.setup.profiles.iter().enumerate() {
         world.open(index, 0);
@@ -302,6 +309,7 @@ impl Player {
             }
         }
         for profile in 0..world.profile_count() {
+            world.profile(profile).locks.is_stuck.set(false);
             if world.profile(profile).contexts.borrow().is_empty() {
                 world.open(profile, 0);
             }
@@ -343,6 +351,7 @@ impl Player {
             if world.replica(profile, 9).is_none() {
                 world.model.borrow_mut().violate("L1", || format!("profile {profile} does not open"));
             }
+            rows::check(world, profile);
         }
         self.go(1_000);
         world.model.borrow_mut().check_requeued();

@@ -256,18 +256,22 @@ impl<H: Host> Replica<H> {
         }
     }
 
-    /// Brings back what damaged rows lost.
+    /// Brings back what damaged rows lost. What could not be dealt with now is kept for the next step.
     pub(super) async fn repair(&self) -> Result<(), Answer> {
-        let damaged = std::mem::take(&mut *self.damaged.borrow_mut());
-        for id in damaged {
+        loop {
+            let Some(id) = self.damaged.borrow().last().copied() else { return Ok(()) };
             let plan = plan_repair(&self.db.borrow().base, &self.settings.schema, id, self.host.now());
             match plan {
-                Some(plan) => self.commit_base_plan(plan).await?,
+                Some(plan) => match commit_base(&self.host, &self.db, plan).await {
+                    Committing::Done(touched) => self.changed(touched),
+                    Committing::Stale => return self.catch_up().await,
+                    Committing::Failed(error) => return Err(self.storage_failed(error.into())),
+                },
                 None if self.db.borrow().base.owner(id).is_some() => self.note_error("checksum", DAMAGED),
                 None => {}
             }
+            self.damaged.borrow_mut().retain(|other| *other != id);
         }
-        Ok(())
     }
 
     /// Some steps of compaction, if they are due. True: there are more.

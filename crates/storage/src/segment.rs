@@ -185,7 +185,7 @@ fn slot(body: &str, from: usize, to: usize) -> Option<Slot> {
     let mut id = (0, 0);
     let mut version = 0;
     let mut part = 0;
-    let end = to - from - 1;
+    let end = to.checked_sub(from + 1)?;
     let mut fields = (0, 0);
     let read = reader.list(&mut |at| {
         part += 1;

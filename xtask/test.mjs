@@ -35,6 +35,7 @@ const stages = [
   { name: 'build', needs: ['npm', 'tools'], build: true, work: buildAll },
   { name: 'types', needs: ['npm'], work: () => command('node', ['js/build.mjs', '--check']) },
   { name: 'native', count: cargoCount, work: () => command('cargo', ['test', '--workspace', '--no-fail-fast']) },
+  { name: 'fuzz', count: cargoCount, work: () => command('node', ['xtask/fuzz.mjs', '--seconds', '3']) },
   { name: 'wasm', needs: ['tools', 'browser'], count: cargoCount, work: wasmTests },
   { name: 'javascript', needs: ['npm'], count: nodeCount, work: () => nodeTests('tests/js') },
   { name: 'packaging', needs: ['npm'], count: nodeCount, work: () => nodeTests('tests/packaging') },

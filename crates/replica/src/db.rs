@@ -2,13 +2,14 @@
 
 use crate::base::PagedBase;
 use crate::host::{Host, Notice};
+use crate::open::QUARANTINE;
 use landfall_core::State;
 use landfall_core::plan::OutboxTxn;
 use landfall_core::plant::{Plant, planted};
 use landfall_core::rows::{ClientRow, ConflictRow, Descriptor, LogRow, ParkedRow, SettledRow};
 use landfall_core::settle::Event;
 use landfall_protocol::codec::ToJson;
-use landfall_protocol::{CollectionName, EntryId, Map, Outcome, Pair, RecordKey, Set, UnixMillis};
+use landfall_protocol::{ClientId, CollectionName, EntryId, Map, Outcome, Pair, RecordKey, Set, UnixMillis};
 use landfall_storage::{
     BaseTxn, CommitError, Durability, Key, KeyedRows, Manifest, Read, ReadError, RowError, RowId, RowKind, RowOp,
     RowStore, StoreName, Txn, decode, encode,
@@ -300,12 +301,40 @@ pub async fn refresh<H: Host>(host: &H, db: &RefCell<Db>) -> Result<Touched, Rea
     Ok(Touched::default())
 }
 
+/// Where a row that can't be used is moved to, word for word. `random`: a row of this name may have been moved before.
+pub(crate) fn set_aside_key(key: &str, random: u64) -> String {
+    format!("{QUARANTINE}{key}/{random:016x}")
+}
+
 /// What was known when the rows were read: an answer is adopted only if it still is.
-struct Known {
+pub(crate) struct Known {
     client: Option<String>,
+    client_id: ClientId,
     manifest: Option<String>,
     rev: u64,
     log_from: u64,
+}
+
+impl Known {
+    pub(crate) fn of(db: &RefCell<Db>) -> Self {
+        let db = db.borrow();
+        Self {
+            client: db.client_text.clone(),
+            client_id: db.state.client.client_id.clone(),
+            manifest: db.manifest_text.clone(),
+            rev: db.state.client.rev,
+            log_from: db.log_key + 1,
+        }
+    }
+
+    /// The first questions: the ordering rows, the end of the log, and all rows of the outbox if none is known yet.
+    pub(crate) fn reads(&self) -> Vec<Read> {
+        let mut reads = ordering_reads(self.log_from);
+        if self.client.is_none() {
+            reads.extend(PREFIXES.iter().map(|prefix| Read::prefix(StoreName::Meta, prefix, RANGE)));
+        }
+        reads
+    }
 }
 
 const PREFIXES: [&str; 4] = ["acked/", "conflict/", "desc/", "parked/"];
@@ -315,28 +344,27 @@ const PREFIXES: [&str; 4] = ["acked/", "conflict/", "desc/", "parked/"];
 ///
 /// `None` = what the second read should have asked for changed meanwhile; look again.
 async fn try_refresh<H: Host>(host: &H, db: &RefCell<Db>) -> Result<Option<Touched>, ReadError> {
-    let rows = host.rows();
-    let known = {
-        let db = db.borrow();
-        Known {
-            client: db.client_text.clone(),
-            manifest: db.manifest_text.clone(),
-            rev: db.state.client.rev,
-            log_from: db.log_key + 1,
-        }
-    };
+    let known = Known::of(db);
+    let reads = known.reads();
+    let found = host.rows().read(&reads).await?;
+    take_in(host.rows(), db, known, reads, found).await
+}
+
+/// Takes in what was `found` for the questions of [`Known::reads`], and reads on where that says so. `None`: as above.
+pub(crate) async fn take_in<R: RowStore>(
+    rows: &R,
+    db: &RefCell<Db>,
+    known: Known,
+    mut reads: Vec<Read>,
+    mut found: Vec<KeyedRows>,
+) -> Result<Option<Touched>, ReadError> {
     let is_first = known.client.is_none();
-    let mut reads = ordering_reads(known.log_from);
-    if is_first {
-        reads.extend(PREFIXES.iter().map(|prefix| Read::prefix(StoreName::Meta, prefix, RANGE)));
-    }
-    let mut found = rows.read(&reads).await?;
-    let (client, manifest) = (one(&found, 0), one(&found, 1));
+    let (client, mut manifest) = (one(&found, 0), one(&found, 1));
     // Which rows of the outbox have changed.
     let mut wanted = Vec::new();
     let mut is_whole = is_first;
     if !is_first && client != known.client {
-        match client.as_deref().and_then(|text| recent_rows(text, known.rev)) {
+        match client.as_deref().and_then(|text| recent_rows(text, &known)) {
             Some(keys) => wanted.extend(keys.into_iter().map(|key| Read::one(StoreName::Meta, Key::Text(key)))),
             None => {
                 is_whole = true;
@@ -344,7 +372,6 @@ async fn try_refresh<H: Host>(host: &H, db: &RefCell<Db>) -> Result<Option<Touch
             }
         }
     }
-    let mut manifest = manifest;
     if !wanted.is_empty() {
         reads.extend(wanted);
         found = rows.read(&reads).await?;
@@ -407,21 +434,23 @@ fn ordering_reads(log_from: u64) -> Vec<Read> {
 }
 
 /// The row of a [`Read::One`].
-fn one(found: &[KeyedRows], index: usize) -> Option<String> {
+pub(crate) fn one(found: &[KeyedRows], index: usize) -> Option<String> {
     found.get(index).and_then(|rows| rows.first()).map(|(_, row)| row.clone())
 }
 
-/// The rows that changed after `known_rev`, if the client row still remembers all of them.
-fn recent_rows(client: &str, known_rev: u64) -> Option<Set<String>> {
+/// The rows that changed since, if the client row still remembers all of them. Another client's row says nothing of this
+/// one's, and one whose count did not go on is not of this count.
+fn recent_rows(client: &str, known: &Known) -> Option<Set<String>> {
     let client = decode::<ClientRow>(RowKind::Client, client).ok()?;
-    let from = known_rev + 1;
-    (from..=client.rev).map(|rev| client.recent.iter().find(|(at, _)| *at == rev).map(|(_, keys)| keys)).try_fold(
-        Set::new(),
-        |mut all, keys| {
-            all.extend(keys?.iter().cloned());
-            Some(all)
-        },
-    )
+    if client.client_id != known.client_id || client.rev <= known.rev {
+        return None;
+    }
+    let mut all = Set::new();
+    for rev in known.rev + 1..=client.rev {
+        let (_, keys) = client.recent.iter().find(|(at, _)| *at == rev)?;
+        all.extend(keys.iter().cloned());
+    }
+    Some(all)
 }
 
 fn outbox_keys(db: &Db) -> Vec<String> {
@@ -432,7 +461,7 @@ fn outbox_keys(db: &Db) -> Vec<String> {
 }
 
 /// Reads the rest of a range that filled its limit. True if there was any to ask for.
-async fn read_on<R: RowStore>(rows: &R, read: &Read, found: &mut KeyedRows) -> Result<bool, ReadError> {
+pub(crate) async fn read_on<R: RowStore>(rows: &R, read: &Read, found: &mut KeyedRows) -> Result<bool, ReadError> {
     let Read::Range { store, to, limit, .. } = read else { return Ok(false) };
     if found.len() < *limit {
         return Ok(false);

@@ -11,6 +11,7 @@ pub mod db;
 pub mod error;
 pub mod host;
 mod live_query;
+mod open;
 mod query;
 mod report;
 mod sync;
@@ -23,23 +24,13 @@ pub use query::{Condition, Order, Query, Row, Rows};
 pub use report::{Change, FlushReport, OutboxItem, Status, SyncReport};
 pub use write::{WriteAnswer, WriteKind, WriteOp, Written};
 
-use db::{CLIENT, Db, MANIFEST, Touched, refresh};
-use landfall_core::rows::ClientRow;
-use landfall_core::schedule::{Intervals, Schedule, Trigger};
-use landfall_core::{Config, State};
+use db::{Db, Touched, refresh};
+use landfall_core::Config;
+use landfall_core::schedule::{Schedule, Trigger};
 use landfall_protocol::{ClientId, UnixMillis};
-use landfall_storage::{
-    CommitError, Durability, Key, Manifest, RowId, RowKind, RowStore, Schema, StoreName, Txn, decode, encode,
-};
+use landfall_storage::{RowId, Schema};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::rc::Rc;
-
-/// Prefix of rows that could not be used and were copied here.
-const QUARANTINE: &str = "quarantine/";
-
-/// How long opening waits for those who keep changing what it reads.
-const LOAD_LOCK_MS: u64 = 10_000;
 
 /// What the app chose beside [`Config`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,118 +85,6 @@ pub struct Replica<H: Host> {
 }
 
 impl<H: Host> Replica<H> {
-    /// Opens a database: reads its rows, or writes the first one.
-    pub async fn open(host: H, config: Config, settings: Settings) -> Result<Rc<Self>, SyncError> {
-        let now = host.now();
-        let first = first_client(&host, &config.user);
-        let mut db = Db::new(first.clone());
-        if settings.memory_bytes > 0 {
-            db.base.budget = settings.memory_bytes;
-        }
-        let db = RefCell::new(db);
-        let intervals =
-            Intervals { debounce: config.push_debounce_ms, push: config.push_every_ms, pull: config.pull_every_ms };
-        let relaxed = settings.relaxed;
-        let replica = Rc::new(Self {
-            host,
-            config,
-            settings,
-            db,
-            schedule: RefCell::new(Schedule::new(intervals, true, now)),
-            queue: RefCell::new(Vec::new()),
-            pumping: Cell::new(false),
-            relaxed,
-            token: RefCell::new(None),
-            sent_token: RefCell::new(None),
-            token_known: Cell::new(false),
-            phase: Cell::new(report::Phase::Idle),
-            last_error: RefCell::new(None),
-            storage: RefCell::new(report::StorageHealth::default()),
-            changes: RefCell::new(VecDeque::new()),
-            touched: RefCell::new(Touched::default()),
-            closed: Cell::new(false),
-            rearm: Cell::new(true),
-            pulled_count: Cell::new(0),
-            heads: Cell::new(0),
-            running: Cell::new(0),
-            needs_foreground: Cell::new(false),
-            damaged: RefCell::default(),
-        });
-        replica.ensure_rows(first).await?;
-        // Also what an earlier life of this context set aside: nobody may have heard of it then.
-        let (from, to) = (Key::text(QUARANTINE), Key::after_prefix(QUARANTINE));
-        let set_aside = replica.host.rows().range(StoreName::Meta, &from, &to, 1_000).await?;
-        replica.storage.borrow_mut().set_aside = set_aside.into_iter().map(|(key, _)| key.to_string()).collect();
-        replica.load().await?;
-        Ok(replica)
-    }
-
-    /// The first read of all rows. Without it there is no view: an empty one would look like everything was lost.
-    ///
-    /// A worker that settles one batch after the other changes the ordering row during every read of many rows; after
-    /// some tries this context takes the locks under which others settle and pull.
-    async fn load(&self) -> Result<(), SyncError> {
-        let mut held = Vec::new();
-        loop {
-            let touched = refresh(&self.host, &self.db).await?;
-            self.changed(touched);
-            if self.db.borrow().client_text.is_some() {
-                return Ok(());
-            }
-            if held.is_empty() {
-                for work in ["push", "pull"] {
-                    let name = format!("{}:{work}", self.settings.database);
-                    held.extend(self.host.lock(&name, LockWait::Millis(LOAD_LOCK_MS)).await);
-                }
-            }
-        }
-    }
-
-    /// The two ordering rows: made when they are not there, set aside when they can't be read.
-    async fn ensure_rows(&self, first: ClientRow) -> Result<(), SyncError> {
-        for _ in 0..8 {
-            let rows = self.host.rows();
-            let client = rows.get(StoreName::Meta, &Key::text(CLIENT)).await?;
-            let manifest = rows.get(StoreName::Meta, &Key::text(MANIFEST)).await?;
-            let client_fine = client.as_deref().is_some_and(|text| decode::<ClientRow>(RowKind::Client, text).is_ok());
-            let manifest_fine =
-                manifest.as_deref().is_none_or(|text| decode::<Manifest>(RowKind::Manifest, text).is_ok());
-            if client_fine && manifest_fine {
-                return Ok(());
-            }
-            let mut txn = Txn::new("open", Durability::Strict);
-            if !client_fine {
-                txn.expect(StoreName::Meta, Key::text(CLIENT), client.clone());
-                if let Some(broken) = client {
-                    newer(&broken, RowKind::Client)?;
-                    // Kept for whoever mends it. Going on as a new client is the rule for a profile that lost its place.
-                    let key = format!("{QUARANTINE}client/{:016x}", self.host.random());
-                    txn.put(StoreName::Meta, Key::text(key), broken);
-                    for (key, _) in
-                        rows.range(StoreName::Meta, &Key::text("desc/"), &Key::after_prefix("desc/"), 10_000).await?
-                    {
-                        txn.delete(StoreName::Meta, key);
-                    }
-                }
-                txn.put(StoreName::Meta, Key::text(CLIENT), encode(RowKind::Client, &first));
-            }
-            if !manifest_fine && let Some(broken) = manifest {
-                newer(&broken, RowKind::Manifest)?;
-                txn.expect(StoreName::Meta, Key::text(MANIFEST), Some(broken.clone()));
-                let key = format!("{QUARANTINE}manifest/{:016x}", self.host.random());
-                txn.put(StoreName::Meta, Key::text(key), broken);
-                // Rows that only the broken one named stay where they are; new ones get other numbers.
-                let fresh = Manifest { next_row: self.host.now().get() << 8, ..Manifest::default() };
-                txn.put(StoreName::Meta, Key::text(MANIFEST), encode(RowKind::Manifest, &fresh));
-            }
-            match rows.commit(txn).await {
-                Ok(_) | Err(CommitError::Stale { .. } | CommitError::Unknown { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(SyncError::new("storage_failed", "The database could not be set up."))
-    }
-
     /// Catches up with the other contexts.
     pub async fn refresh(&self) -> Result<(), SyncError> {
         let touched = refresh(&self.host, &self.db).await?;
@@ -322,19 +201,6 @@ impl<H: Host> Replica<H> {
     pub(crate) fn new_client_id(&self) -> ClientId {
         ClientId(format!("c{:016x}", self.host.random()))
     }
-}
-
-fn newer(text: &str, kind: RowKind) -> Result<(), SyncError> {
-    match landfall_storage::row::open(kind, text) {
-        Err(landfall_storage::RowError::Newer { version }) => {
-            Err(landfall_storage::OpenError::NewerSchema { found: version, known: kind.version() }.into())
-        }
-        _ => Ok(()),
-    }
-}
-
-fn first_client<H: Host>(host: &H, user: &str) -> ClientRow {
-    State::first_client(ClientId(format!("c{:016x}", host.random())), user)
 }
 
 /// A UUIDv7 as text.

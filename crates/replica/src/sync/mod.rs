@@ -21,7 +21,7 @@ use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 
-const TOKEN: &str = "token";
+pub(crate) const TOKEN: &str = "token";
 const STALE_MAX: usize = 6;
 /// How often a call that waits for this context's loop looks again.
 const BUSY_LOOK_MS: u64 = 20;

@@ -27,13 +27,16 @@ impl<H: Host> Replica<H> {
             return;
         }
         if let Ok(row) = self.host.rows().get(StoreName::Meta, &Key::text(TOKEN)).await {
-            let stored: Option<Token> = row.and_then(|text| decode(RowKind::Token, &text).ok());
-            let fresh = stored.is_some() && stored != *self.token.borrow();
-            if fresh {
-                *self.token.borrow_mut() = stored;
-            }
-            self.token_known.set(true);
+            self.adopt_token(row.as_deref());
         }
+    }
+
+    /// Takes the token row as it was read.
+    pub(crate) fn adopt_token(&self, row: Option<&str>) {
+        if let Some(stored) = row.and_then(|text| decode::<Token>(RowKind::Token, text).ok()) {
+            *self.token.borrow_mut() = Some(stored);
+        }
+        self.token_known.set(true);
     }
 
     /// A token came from the app: stored for all contexts. Unless it is `None`, sync goes on.

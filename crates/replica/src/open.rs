@@ -1,0 +1,206 @@
+//! Opening a database: one read of everything, and a write only where something is missing or broken.
+//!
+//! Invariant: what is adopted was one state, the ordering rows and all that they order. Without a whole first read there
+//! is no view: an empty one would look like everything was lost.
+
+use crate::db::{CLIENT, Db, Known, MANIFEST, one, read_on, set_aside_key, take_in};
+use crate::error::SyncError;
+use crate::host::{Host, LockWait};
+use crate::sync::TOKEN;
+use crate::{Replica, Settings, report};
+use landfall_core::rows::{ClientRow, Descriptor};
+use landfall_core::schedule::{Intervals, Schedule};
+use landfall_core::{Config, State};
+use landfall_protocol::ClientId;
+use landfall_storage::{
+    CommitError, Durability, Key, KeyedRows, Manifest, OpenError, Read, RowError, RowKind, RowStore, StoreName, Txn,
+    decode, encode, row,
+};
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// Prefix of rows that could not be used and were moved here, word for word.
+pub(crate) const QUARANTINE: &str = "quarantine/";
+/// So many of them are named in the status.
+const QUARANTINE_COUNT_MAX: usize = 1_000;
+
+/// How often opening looks before it takes the locks under which others settle and pull.
+const FREE_LOOKS: u32 = 8;
+/// How long it waits for each of them.
+const LOAD_LOCK_MS: u64 = 10_000;
+/// How often opening tries to make or mend the ordering rows.
+const MENDS_MAX: u32 = 8;
+
+/// Where [`Known::reads`] asks for the settled rows and for the batches, when nothing is known yet.
+const ACKED_AT: usize = 3;
+const DESCRIPTORS_AT: usize = 5;
+
+impl<H: Host> Replica<H> {
+    /// Opens a database: reads its rows, or writes the first one.
+    pub async fn open(host: H, config: Config, settings: Settings) -> Result<Rc<Self>, SyncError> {
+        Ok(Self::open_with(host, config, settings, &[]).await?.0)
+    }
+
+    /// As [`Replica::open`]. `also` names rows of `meta` that the caller wants from the same read, answered in order.
+    pub async fn open_with(
+        host: H,
+        config: Config,
+        settings: Settings,
+        also: &[&str],
+    ) -> Result<(Rc<Self>, Vec<Option<String>>), SyncError> {
+        let now = host.now();
+        let first = State::first_client(ClientId(format!("c{:016x}", host.random())), &config.user);
+        let mut db = Db::new(first.clone());
+        if settings.memory_bytes > 0 {
+            db.base.budget = settings.memory_bytes;
+        }
+        let intervals =
+            Intervals { debounce: config.push_debounce_ms, push: config.push_every_ms, pull: config.pull_every_ms };
+        let relaxed = settings.relaxed;
+        let replica = Rc::new(Self {
+            host,
+            config,
+            settings,
+            db: RefCell::new(db),
+            schedule: RefCell::new(Schedule::new(intervals, true, now)),
+            queue: RefCell::new(Vec::new()),
+            pumping: Cell::new(false),
+            relaxed,
+            token: RefCell::new(None),
+            sent_token: RefCell::new(None),
+            token_known: Cell::new(false),
+            phase: Cell::new(report::Phase::Idle),
+            last_error: RefCell::new(None),
+            storage: RefCell::new(report::StorageHealth::default()),
+            changes: RefCell::new(VecDeque::new()),
+            touched: RefCell::default(),
+            closed: Cell::new(false),
+            rearm: Cell::new(true),
+            pulled_count: Cell::new(0),
+            heads: Cell::new(0),
+            running: Cell::new(0),
+            needs_foreground: Cell::new(false),
+            damaged: RefCell::default(),
+        });
+        let rows = replica.load(first, also).await?;
+        Ok((replica, rows))
+    }
+
+    /// The first read. Answers the rows of `also`.
+    ///
+    /// A worker that settles one batch after the other changes the ordering row during every read of many rows; after
+    /// some tries this context takes the locks under which others settle and pull.
+    async fn load(&self, mut first: ClientRow, also: &[&str]) -> Result<Vec<Option<String>>, SyncError> {
+        let rows = self.host.rows();
+        let mut held = Vec::new();
+        let (mut looks, mut mends) = (0, 0);
+        loop {
+            let known = Known::of(&self.db);
+            let mut reads = known.reads();
+            let own = reads.len();
+            reads.push(Read::prefix(StoreName::Meta, QUARANTINE, QUARANTINE_COUNT_MAX));
+            reads.push(Read::one(StoreName::Meta, Key::text(TOKEN)));
+            reads.extend(also.iter().map(|name| Read::one(StoreName::Meta, Key::text(*name))));
+            let mut found = rows.read(&reads).await?;
+            let beside = found.split_off(own);
+            reads.truncate(own);
+            if !is_whole(&found) {
+                mends += 1;
+                if mends > MENDS_MAX {
+                    return Err(SyncError::new("storage_failed", "The database could not be set up."));
+                }
+                read_on(rows, &reads[ACKED_AT], &mut found[ACKED_AT]).await?;
+                match rows.commit(self.mend(&mut first, &found)?).await {
+                    Ok(_) | Err(CommitError::Stale { .. } | CommitError::Unknown { .. }) => continue,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            if let Some(touched) = take_in(rows, &self.db, known, reads, found).await? {
+                self.changed(touched);
+                // Also what an earlier life of this context set aside: nobody may have heard of it then.
+                let set_aside = beside.first().into_iter().flatten().map(|(key, _)| key.to_string());
+                self.storage.borrow_mut().set_aside = set_aside.collect();
+                self.adopt_token(one(&beside, 1).as_deref());
+                return Ok((2..beside.len()).map(|index| one(&beside, index)).collect());
+            }
+            looks += 1;
+            if looks == FREE_LOOKS {
+                for work in ["push", "pull"] {
+                    let name = format!("{}:{work}", self.settings.database);
+                    held.extend(self.host.lock(&name, LockWait::Millis(LOAD_LOCK_MS)).await);
+                }
+            }
+        }
+    }
+
+    /// The ordering rows anew: made where they are not there, set aside where they can't be read.
+    fn mend(&self, first: &mut ClientRow, found: &[KeyedRows]) -> Result<Txn, SyncError> {
+        let (client, manifest) = (one(found, 0), one(found, 1));
+        let mut txn = Txn::new("open", Durability::Strict);
+        if !is_client(client.as_deref()) {
+            txn.expect(StoreName::Meta, Key::text(CLIENT), client.clone());
+            if let Some(broken) = client {
+                refuse_newer(&broken, RowKind::Client)?;
+                txn.put(StoreName::Meta, Key::Text(set_aside_key(CLIENT, self.host.random())), broken);
+                first.pull_first = true;
+            }
+            // Of a row that is broken or gone others may be left. Going on as a new client is the rule for a profile that
+            // lost its place: what was in flight goes again after a pull, and the count of decisions goes on above the
+            // rows that are named by it, or they would be written over.
+            first.rev = found[ACKED_AT].iter().filter_map(|(key, _)| rev_of(key)).max().unwrap_or(0) + 1;
+            for (key, text) in &found[DESCRIPTORS_AT] {
+                if decode::<Descriptor>(RowKind::Descriptor, text).is_err() {
+                    let aside = set_aside_key(&key.to_string(), self.host.random());
+                    txn.put(StoreName::Meta, Key::Text(aside), text.clone());
+                }
+                txn.delete(StoreName::Meta, key.clone());
+                first.pull_first = true;
+            }
+            txn.put(StoreName::Meta, Key::text(CLIENT), encode(RowKind::Client, first));
+        }
+        if !is_manifest(manifest.as_deref())
+            && let Some(broken) = manifest
+        {
+            refuse_newer(&broken, RowKind::Manifest)?;
+            txn.expect(StoreName::Meta, Key::text(MANIFEST), Some(broken.clone()));
+            txn.put(StoreName::Meta, Key::Text(set_aside_key(MANIFEST, self.host.random())), broken);
+            // Rows that only the broken one named stay where they are; new ones get other numbers.
+            let fresh = Manifest { next_row: self.host.now().get() << 8, ..Manifest::default() };
+            txn.put(StoreName::Meta, Key::text(MANIFEST), encode(RowKind::Manifest, &fresh));
+        }
+        Ok(txn)
+    }
+}
+
+/// True if both ordering rows can be used as they are.
+fn is_whole(found: &[KeyedRows]) -> bool {
+    is_client(one(found, 0).as_deref()) && is_manifest(one(found, 1).as_deref())
+}
+
+fn is_client(row: Option<&str>) -> bool {
+    row.is_some_and(|text| decode::<ClientRow>(RowKind::Client, text).is_ok())
+}
+
+/// No manifest is one: of a database that never pulled.
+fn is_manifest(row: Option<&str>) -> bool {
+    row.is_none_or(|text| decode::<Manifest>(RowKind::Manifest, text).is_ok())
+}
+
+/// The count in the key of a row of decisions.
+fn rev_of(key: &Key) -> Option<u64> {
+    match key {
+        Key::Text(text) => text.strip_prefix("acked/")?.parse().ok(),
+        Key::Number(_) => None,
+    }
+}
+
+/// An ordering row that a later version wrote is not broken: that version is asked for, and nothing is changed.
+fn refuse_newer(text: &str, kind: RowKind) -> Result<(), SyncError> {
+    match row::open(kind, text) {
+        Err(RowError::Newer { version }) => {
+            Err(OpenError::NewerSchema { found: version, known: kind.version() }.into())
+        }
+        _ => Ok(()),
+    }
+}

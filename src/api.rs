@@ -1,6 +1,6 @@
 //! Every export: convert → driver → convert. JSON text in and out; what JavaScript sees is js/wasm-module.d.ts.
 
-use crate::driver::{Driver, parse_options, stored_options};
+use crate::driver::{Driver, stored};
 use crate::host::{BrowserHost, Hooks};
 use crate::idb::{self, IdbRowStore, OPEN_TIMEOUT_MS};
 use crate::{convert, error, lock};
@@ -68,14 +68,14 @@ pub struct Replica {
 #[wasm_bindgen]
 impl Replica {
     pub fn open(options_json: String, hooks: JsValue) -> Promise {
-        promise(open(options_json, hooks, false))
+        promise(open(options_json, hooks, None))
     }
 
     /// With the options that a page stored, for a worker. `undefined`: no page has opened this database yet.
     pub fn open_stored(database: String, hooks: JsValue) -> Promise {
         promise(async move {
-            match stored_options(&database).await? {
-                Some(text) => open(text, hooks, true).await,
+            match stored(&database).await? {
+                Some((rows, text)) => open(text, hooks, Some(rows)).await,
                 None => Ok(JsValue::UNDEFINED),
             }
         })
@@ -149,7 +149,7 @@ impl Replica {
         promise(async move {
             let report = driver.replica.flush(budget_ms.max(0.0) as u64).await;
             if last_chance && report.sendable > 0 {
-                driver.foreground_row(Some(true)).await;
+                driver.foreground_row(true).await;
             }
             Ok(to_json(&report).into())
         })
@@ -237,9 +237,8 @@ impl Replica {
     }
 }
 
-async fn open(text: String, hooks: JsValue, worker: bool) -> Answer {
-    let options = parse_options(&text)?;
-    let driver = Driver::open(&options, &text, Rc::new(Hooks::new(&hooks)), worker).await?;
+async fn open(text: String, hooks: JsValue, opened: Option<IdbRowStore>) -> Answer {
+    let driver = Driver::open(&text, Rc::new(Hooks::new(&hooks)), opened).await?;
     Ok(Replica { driver }.into())
 }
 

@@ -17,7 +17,7 @@ use landfall_protocol::Map;
 use landfall_protocol::codec::{ToJson, from_json};
 use landfall_replica::db::Touched;
 use landfall_replica::{Change, Host, LiveQuery, Query, Replica, SyncError};
-use landfall_storage::{Durability, Key, RowKind, RowStore, StoreName, Txn};
+use landfall_storage::{Durability, Key, RowKind, RowStore, StoreName, Txn, row};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
@@ -44,26 +44,30 @@ pub(crate) struct Driver {
     visible: Cell<bool>,
 }
 
-/// The options row of a database; `None` when no page has opened it yet.
-pub(crate) async fn stored_options(database: &str) -> Result<Option<String>, SyncError> {
+/// A database that a page has opened before, and the options that it stored; `None` if there is none.
+pub(crate) async fn stored(database: &str) -> Result<Option<(IdbRowStore, String)>, SyncError> {
     let Some(rows) = IdbRowStore::open_existing(database, OPEN_TIMEOUT_MS).await? else { return Ok(None) };
     let row = rows.get(StoreName::Meta, &Key::text(OPTIONS)).await?;
-    rows.close();
-    Ok(row.and_then(|row| landfall_storage::row::open(RowKind::Schema, &row).ok().map(|row| row.body.to_owned())))
+    let opened = row.as_deref().and_then(|row| row::open(RowKind::Schema, row).ok());
+    match opened.map(|row| row.body.to_owned()) {
+        Some(text) => Ok(Some((rows, text))),
+        None => {
+            rows.close();
+            Ok(None)
+        }
+    }
 }
 
 impl Driver {
-    pub(crate) async fn open(
-        options: &Options,
-        text: &str,
-        hooks: Rc<Hooks>,
-        worker: bool,
-    ) -> Result<Rc<Self>, SyncError> {
+    /// Opens a database for a page, or for a worker, which hands in the rows that it has opened ([`stored`]).
+    pub(crate) async fn open(text: &str, hooks: Rc<Hooks>, opened: Option<IdbRowStore>) -> Result<Rc<Self>, SyncError> {
+        let options = &parse_options(text)?;
         let database = options.database();
-        let rows = IdbRowStore::open(&database, OPEN_TIMEOUT_MS).await?;
-        if !worker {
-            store_options(&rows, text).await?;
-        }
+        let worker = opened.is_some();
+        let rows = match opened {
+            Some(rows) => rows,
+            None => IdbRowStore::open(&database, OPEN_TIMEOUT_MS).await?,
+        };
         let settings = options.settings(worker);
         let host = BrowserHost {
             rows,
@@ -74,7 +78,8 @@ impl Driver {
             signal: Rc::new(Signal::default()),
             on_changed: RefCell::new(None),
         };
-        let replica = Replica::open(host, options.config(), settings).await?;
+        let also: &[&str] = if worker { &[] } else { &[OPTIONS, FOREGROUND] };
+        let (replica, kept) = Replica::open_with(host, options.config(), settings, also).await?;
         let live = if worker { None } else { Live::new(&options.url, &options.user).map(Rc::new) };
         let driver = Rc::new(Self {
             replica,
@@ -85,13 +90,34 @@ impl Driver {
             live,
             visible: Cell::new(true),
         });
+        if let Some(options) = kept.first() {
+            driver.store_options(options.as_deref(), text).await?;
+        }
         driver.listen(&database);
         if !worker {
-            driver.foreground_row(None).await;
+            let noted = matches!(&kept[..], [_, Some(_)]);
+            driver.replica.set_needs_foreground(noted);
             let running = Rc::clone(&driver);
-            spawn(async move { running.run().await });
+            spawn(async move {
+                if noted {
+                    running.foreground_row(false).await;
+                }
+                running.run().await;
+            });
         }
         Ok(driver)
+    }
+
+    /// Keeps the options for the worker, if they are not the ones that it has. One that is missing them does not sync.
+    async fn store_options(&self, kept: Option<&str>, text: &str) -> Result<(), SyncError> {
+        let row = row::encode_text(RowKind::Schema, text);
+        if kept == Some(&row) {
+            return Ok(());
+        }
+        let mut txn = Txn::new("options", Durability::Relaxed);
+        txn.put(StoreName::Meta, Key::text(OPTIONS), row);
+        self.replica.host.rows.commit(txn).await?;
+        Ok(())
     }
 
     fn listen(self: &Rc<Self>, database: &str) {
@@ -319,39 +345,20 @@ impl Driver {
 
     // ---- the worker's last word ----
 
-    /// Notes that only a person opening the app will help (`Some(true)`), or reads that note and takes it away.
-    pub(crate) async fn foreground_row(&self, set: Option<bool>) {
-        let rows = &self.replica.host.rows;
+    /// Notes that only a person opening the app will help, or takes that note away.
+    pub(crate) async fn foreground_row(&self, set: bool) {
         let key = Key::text(FOREGROUND);
         let mut txn = Txn::new("foreground", Durability::Relaxed);
-        match set {
-            Some(true) => txn.put(StoreName::Meta, key, landfall_storage::encode(RowKind::Status, &true)),
-            Some(false) => txn.delete(StoreName::Meta, key),
-            None => match rows.get(StoreName::Meta, &key).await {
-                Ok(Some(_)) => {
-                    self.replica.set_needs_foreground(true);
-                    txn.delete(StoreName::Meta, key);
-                }
-                Ok(None) | Err(_) => return,
-            },
+        if set {
+            txn.put(StoreName::Meta, key, landfall_storage::encode(RowKind::Status, &true));
+        } else {
+            txn.delete(StoreName::Meta, key);
         }
         // A note that is lost is a note that is late: the page syncs when it opens, with or without it.
-        let _ = rows.commit(txn).await;
+        let _ = self.replica.host.rows.commit(txn).await;
     }
 }
 
-async fn store_options(rows: &IdbRowStore, text: &str) -> Result<(), SyncError> {
-    let key = Key::text(OPTIONS);
-    let row = landfall_storage::row::encode_text(RowKind::Schema, text);
-    if rows.get(StoreName::Meta, &key).await?.as_deref() == Some(&row) {
-        return Ok(());
-    }
-    let mut txn = Txn::new("options", Durability::Relaxed);
-    txn.put(StoreName::Meta, key, row);
-    rows.commit(txn).await?;
-    Ok(())
-}
-
-pub(crate) fn parse_options(text: &str) -> Result<Options, SyncError> {
+fn parse_options(text: &str) -> Result<Options, SyncError> {
     from_json(text).ok_or_else(|| SyncError::new("invalid_options", "open(): these options can't be read."))
 }

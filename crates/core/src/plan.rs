@@ -4,6 +4,14 @@ use crate::rows::{ClientRow, ConflictRow, Descriptor, Entry, LocalEnd, ParkedRow
 use crate::state::{Base, State};
 use landfall_protocol::{EntryId, Map, Set, UnixMillis, limits};
 
+/// A row of the outbox that can't be read, and the key under which it is kept from now on, word for word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    pub key: String,
+    pub row: String,
+    pub to: String,
+}
+
 /// One transaction of the outbox. The replica encodes it; it commits only if the client row is still at `client.rev − 1`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutboxTxn {
@@ -16,6 +24,7 @@ pub struct OutboxTxn {
     /// New log rows, one a group of entries that belong together.
     pub append: Vec<Vec<Entry>>,
     pub delete_log: Vec<u64>,
+    pub set_aside: Vec<SetAside>,
 }
 
 /// Entries of one log row at most.
@@ -37,6 +46,7 @@ impl OutboxTxn {
             conflicts: Map::new(),
             append: Vec::new(),
             delete_log: Vec::new(),
+            set_aside: Vec::new(),
         }
     }
 
@@ -106,6 +116,7 @@ impl OutboxTxn {
             .chain(self.settled.keys())
             .chain(self.parked.keys())
             .chain(self.conflicts.keys())
+            .chain(self.set_aside.iter().map(|row| &row.key))
             .cloned()
             .collect();
         self.client.recent.push((self.client.rev, touched));

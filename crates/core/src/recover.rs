@@ -1,8 +1,9 @@
-//! When the server knows this client otherwise than the client knows itself: fork and epoch reset.
+//! When the server knows this client otherwise than the client knows itself: fork, epoch reset, and rows of the outbox
+//! that can't be read.
 //!
 //! Neither ever drops the outbox (R6).
 
-use crate::plan::OutboxTxn;
+use crate::plan::{OutboxTxn, SetAside};
 use crate::plant::{Plant, planted};
 use crate::rows::{Entry, LocalEnd, ParkedChange, ParkedRow, Reason};
 use crate::settle::Event;
@@ -12,12 +13,44 @@ use landfall_protocol::{
     ClientId, EntryId, Epoch, Ledger, Map, Mutation, Object, Pair, RecordKey, RejectCode, Seq, Set, UnixMillis,
 };
 
+/// Prefix of the keys of batches.
+const BATCHES: &str = "desc/";
+
 /// A cloned or rolled-back profile goes on under a new client id: everything undecided becomes unsent again, with its
 /// original stamp; its base follows from its lane as always. The next push waits for a pull to head.
 pub fn plan_fork(state: &State, base: &dyn Base, client_id: ClientId, now: UnixMillis) -> (OutboxTxn, Vec<Event>) {
     let mut txn = OutboxTxn::new("fork", state);
     fork_into(&mut txn, state, client_id);
     (txn.finish(state, base, now), vec![Event::ClientFork])
+}
+
+/// True if going on without these rows would send something whose fate is unknown as if it were new.
+///
+/// Of a batch that is always so: its seqs would never get an outcome. A row of decisions is missed only where an entry
+/// waits, which may be one that it had ended; which ones it had ended nobody can tell.
+pub fn must_fork(state: &State, damaged: &[String]) -> bool {
+    damaged.iter().any(|key| key.starts_with(BATCHES)) || state.entries.keys().any(|id| !state.sent.contains_key(id))
+}
+
+/// Rows of batches and decisions that can't be read are set aside. This client has lost its place then, as a rolled-back
+/// profile has, and goes on as that does, where [`must_fork`] says so. Else only what the rows knew of the server's
+/// state is missing, and comes back with a pull.
+pub fn plan_damaged(
+    state: &State,
+    base: &dyn Base,
+    damaged: Vec<SetAside>,
+    client_id: ClientId,
+    now: UnixMillis,
+) -> (OutboxTxn, Vec<Event>) {
+    let keys: Vec<String> = damaged.iter().map(|row| row.key.clone()).collect();
+    let forks = must_fork(state, &keys);
+    let mut txn = OutboxTxn::new(if forks { "fork" } else { "set_aside" }, state);
+    txn.set_aside = damaged;
+    txn.client.pull_first = true;
+    if forks {
+        fork_into(&mut txn, state, client_id);
+    }
+    (txn.finish(state, base, now), if forks { vec![Event::ClientFork] } else { Vec::new() })
 }
 
 fn fork_into(txn: &mut OutboxTxn, state: &State, client_id: ClientId) {

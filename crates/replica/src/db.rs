@@ -4,7 +4,7 @@ use crate::base::PagedBase;
 use crate::host::{Host, Notice};
 use crate::open::QUARANTINE;
 use landfall_core::State;
-use landfall_core::plan::OutboxTxn;
+use landfall_core::plan::{OutboxTxn, SetAside};
 use landfall_core::plant::{Plant, planted};
 use landfall_core::rows::{ClientRow, ConflictRow, Descriptor, LogRow, ParkedRow, SettledRow};
 use landfall_core::settle::Event;
@@ -204,7 +204,22 @@ impl Db {
         }
     }
 
-    fn apply_outbox_row(&mut self, key: &str, text: Option<&str>) -> Vec<RecordKey> {
+    /// Rows of batches and decisions that can't be read: what of the outbox was ended or is under way is not all known.
+    pub fn unreadable(&self) -> Vec<String> {
+        let keys = self.quarantined.keys().filter(|(store, _)| *store == StoreName::Meta).map(|(_, key)| key);
+        keys.filter(|key| key.starts_with("desc/") || key.starts_with("acked/")).cloned().collect()
+    }
+
+    /// Why a row of the outbox can't be read; `None` if it can, or is not there.
+    pub(crate) fn why_unreadable(&self, key: &str) -> Option<&'static str> {
+        self.quarantined.get(&(StoreName::Meta, key.to_owned())).map(|row| row.why)
+    }
+
+    pub(crate) fn apply_outbox_row(&mut self, key: &str, text: Option<&str>) -> Vec<RecordKey> {
+        if !self.quarantined.is_empty() {
+            // What it says now counts: it may be whole again, or somewhere else.
+            self.quarantined.remove(&(StoreName::Meta, key.to_owned()));
+        }
         macro_rules! row {
             ($kind:expr, $type:ty) => {
                 match text.map(|text| decode::<$type>($kind, text)) {
@@ -267,6 +282,11 @@ impl Db {
         }
         for key in &plan.delete_log {
             txn.delete(StoreName::Log, Key::Number(*key));
+        }
+        for SetAside { key, row, to } in &plan.set_aside {
+            txn.expect(StoreName::Meta, Key::text(key.clone()), Some(row.clone()));
+            txn.put(StoreName::Meta, Key::text(to.clone()), row.clone());
+            txn.delete(StoreName::Meta, Key::text(key.clone()));
         }
         (txn, client)
     }
@@ -509,7 +529,7 @@ pub async fn commit_outbox<H: Host>(host: &H, db: &RefCell<Db>, plan: OutboxTxn)
     // Unless another task of this context has read the rows since: what it saw includes these, and maybe what came after.
     if db.borrow().client_text == before {
         let mut db = db.borrow_mut();
-        let OutboxTxn { client, descriptors, settled, parked, conflicts, delete_log, .. } = plan;
+        let OutboxTxn { client, descriptors, settled, parked, conflicts, delete_log, set_aside, .. } = plan;
         for (key, row) in descriptors {
             touched.keys(db.state.set_descriptor(&key, row));
         }
@@ -527,6 +547,9 @@ pub async fn commit_outbox<H: Host>(host: &H, db: &RefCell<Db>, plan: OutboxTxn)
         }
         for key in delete_log {
             db.state.drop_log_row(key);
+        }
+        for row in set_aside {
+            db.quarantined.remove(&(StoreName::Meta, row.key));
         }
         db.state.client = client;
         db.client_text = Some(text);

@@ -1,5 +1,6 @@
 //! The steps of sync: push, pull, refresh, probe, compact. Each holds its lock for one request and its settle.
 
+mod mend;
 mod pull;
 mod push;
 mod token;
@@ -92,6 +93,7 @@ impl<H: Host> Replica<H> {
         self.rearm().await;
         // What can't be repaired now is tried again at the next start.
         let _ = self.repair().await;
+        let _ = self.mend_outbox(false).await;
         let started = self.host.now();
         let next = self.next();
         let (request, phase) = match next {

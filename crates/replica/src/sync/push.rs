@@ -33,6 +33,11 @@ impl<H: Host> Replica<H> {
                 return answer;
             }
         }
+        match self.mend_outbox(true).await {
+            Ok(false) => {}
+            Ok(true) => return Answer::Done { more: true },
+            Err(answer) => return answer,
+        }
         let row_key = match self.next_descriptor().await {
             Ok(Some(row_key)) => row_key,
             Ok(None) => return Answer::Done { more: false },

@@ -25,6 +25,8 @@ pub struct Lab {
     pub disk: MemoryRowStore,
     pub plan: FaultPlan,
     pub now: Rc<Cell<u64>>,
+    /// Mutations in one push.
+    pub batch_count: Rc<Cell<usize>>,
     random: Rc<Cell<u64>>,
     serve: Rc<RefCell<Option<Box<Serve>>>>,
 }
@@ -41,6 +43,7 @@ impl Lab {
     pub fn new() -> Self {
         let lab = Self::default();
         lab.now.set(1_700_000_000_000);
+        lab.batch_count.set(100);
         lab
     }
 
@@ -58,6 +61,7 @@ impl Lab {
         let host = LabHost { lab: self.clone(), rows, tasks: RefCell::default() };
         let mut config = Config::new("u");
         config.collections.insert(CollectionName::from("notes"), CollectionConfig::default());
+        config.batch_count = self.batch_count.get();
         let settings =
             Settings { database: "lab".to_owned(), refresh_url: Some("/refresh".to_owned()), ..Settings::default() };
         at_once(Replica::open_with(host, config, settings, also))
@@ -68,16 +72,25 @@ impl Lab {
     }
 }
 
-/// Stores one record.
-pub fn put(replica: &Opened, id: &str, fields: &str) -> Result<(), SyncError> {
-    let op = WriteOp {
+/// A put of these fields.
+pub fn op(id: &str, fields: &str) -> WriteOp {
+    WriteOp {
         op: WriteKind::Put,
         collection: CollectionName::from("notes"),
         scope: None,
         id: Some(RecordId::from(id)),
         fields: Json::parse(fields).ok(),
-    };
-    let mut write = pin!(replica.write(vec![op], false));
+    }
+}
+
+/// Stores one record.
+pub fn put(replica: &Opened, id: &str, fields: &str) -> Result<(), SyncError> {
+    write(replica, vec![op(id, fields)])
+}
+
+/// Stores writes in one log row.
+pub fn write(replica: &Opened, ops: Vec<WriteOp>) -> Result<(), SyncError> {
+    let mut write = pin!(replica.write(ops, false));
     let mut context = Context::from_waker(Waker::noop());
     for _ in 0..100 {
         if let Poll::Ready(result) = write.as_mut().poll(&mut context) {

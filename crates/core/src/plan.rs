@@ -125,6 +125,27 @@ impl OutboxTxn {
         self
     }
 
+    /// Of the values that lost, the newest [`limits::CONFLICT_COUNT_MAX`] are kept; `known` are those that are stored.
+    ///
+    /// Newest by the time at which they lost: seqs, which their keys begin with, start anew with every fork.
+    pub fn trim_conflicts(&mut self, known: &Map<String, ConflictRow>) {
+        let added = self.conflicts.iter().filter(|(key, row)| row.is_some() && !known.contains_key(*key)).count();
+        let excess = if added > 0 { (known.len() + added).saturating_sub(limits::CONFLICT_COUNT_MAX) } else { 0 };
+        for _ in 0..excess {
+            let mut oldest: Option<(UnixMillis, &String)> = None;
+            for (key, row) in known.iter().filter(|(key, _)| !self.conflicts.contains_key(*key)) {
+                if oldest.is_none_or(|(at, _)| row.at < at) {
+                    oldest = Some((row.at, key));
+                }
+            }
+            let Some((_, key)) = oldest else { return };
+            self.conflicts.insert(key.clone(), None);
+            if let Some((_, keys)) = self.client.recent.last_mut() {
+                keys.push(key.clone());
+            }
+        }
+    }
+
     /// Acknowledged mutations stay a day (R6), at most so many, and as long as an overlay or a log row needs them.
     fn trim(&mut self, state: &State, base: &dyn Base, now: UnixMillis) {
         let count: usize = state.settled.values().map(|row| row.mutations.len()).sum();

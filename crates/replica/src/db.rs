@@ -515,7 +515,8 @@ pub enum Committing {
 }
 
 /// Commits a plan of the outbox and takes it into the memory.
-pub async fn commit_outbox<H: Host>(host: &H, db: &RefCell<Db>, plan: OutboxTxn) -> Committing {
+pub async fn commit_outbox<H: Host>(host: &H, db: &RefCell<Db>, mut plan: OutboxTxn) -> Committing {
+    plan.trim_conflicts(&db.borrow().conflicts);
     let appended = !plan.append.is_empty();
     let commit_ids: Vec<String> = plan.append.iter().map(|_| format!("{:016x}", host.random())).collect();
     let (txn, text) = db.borrow().outbox_rows(&plan, &commit_ids, host.now());

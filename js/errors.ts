@@ -19,6 +19,7 @@ export const engineErrorCodes = [
   'group_too_large',
   'group_crosses_scopes',
   'outbox_full',
+  'lane_full',
   'not_parked',
   'storage_failed',
   'quota_exceeded',

@@ -28,7 +28,7 @@ pub const OUTBOX_COUNT_MAX: usize = 1_000_000;
 pub const IN_FLIGHT_MAX: usize = 1000;
 /// Scopes one user may hold.
 pub const SCOPES_MAX: usize = 256;
-/// Unsent entries of one record.
+/// Unsent entries of one record; then writes to it are refused with `lane_full`. A view is folded from them.
 pub const LANE_COUNT_MAX: usize = 1000;
 /// How far ahead of the server a client stamp may be before it is clamped, ms.
 pub const HLC_AHEAD_MS_MAX: u64 = 60_000;
@@ -43,7 +43,7 @@ pub const CLIENT_IDLE_MS: u64 = 400 * 24 * 3_600_000;
 /// Acknowledged mutations that a client keeps for a restored server, count and ms.
 pub const ACKED_COUNT_MAX: usize = 10_000;
 pub const ACKED_MS: u64 = 24 * 3_600_000;
-/// Conflict records kept by a client.
+/// Conflict records kept by a client; of more, the oldest go.
 pub const CONFLICT_COUNT_MAX: usize = 10_000;
 /// Bodies of requests after decompression, bytes: a batch and its envelope.
 pub const BODY_BYTES_MAX: usize = BATCH_BYTES_MAX + 64 * 1024;

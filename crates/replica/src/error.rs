@@ -18,7 +18,7 @@ pub struct SyncError {
 landfall_protocol::wire_out!(SyncError { code: Need, message: Need, retryable: Need, details: Skip });
 
 /// All codes that Rust gives. A test compares them with the TypeScript list.
-pub const CODES: [&str; 19] = [
+pub const CODES: [&str; 20] = [
     "invalid_options",
     "invalid_record",
     "id_too_long",
@@ -31,6 +31,7 @@ pub const CODES: [&str; 19] = [
     "group_too_large",
     "group_crosses_scopes",
     "outbox_full",
+    "lane_full",
     "not_parked",
     "storage_failed",
     "quota_exceeded",

@@ -147,7 +147,7 @@ fn s1_entries_that_a_damaged_row_had_settled_go_again_only_as_another_client() {
     told.answers.set(1);
     let first = told.open();
     // Two entries in one log row, of which the second has no outcome: so the row stays, and with it the first.
-    lab::write(&first, ["a", "b"].map(|id| lab::op(id, r#"{"x":1}"#)).to_vec()).unwrap();
+    lab::write(&first, ["a", "b"].map(|id| lab::op(id, r#"{"x":1}"#)).to_vec(), false).unwrap();
     told.minute(&first);
     assert_eq!(first.status().pending, 1);
     let before = told.pushes()[0].client_id.clone();

@@ -79,3 +79,32 @@ fn c2_of_the_values_that_lost_the_newest_ten_thousand_are_kept() {
     assert!([1, 2].iter().all(|seq| kept(Key::text(State::conflict_key(&client, Seq(*seq))))), "the new ones");
     assert_eq!(lab.open().unwrap().status().conflicts, count);
 }
+
+#[test]
+fn l3_a_record_with_a_thousand_unsent_changes_takes_no_more_until_some_are_sent() {
+    let lab = Lab::new();
+    let replica = lab.open().unwrap();
+    for at in 0..limits::LANE_COUNT_MAX {
+        put(&replica, "busy", &format!("{{\"x\":{at}}}")).unwrap();
+    }
+    let refused = put(&replica, "busy", r#"{"x":-1}"#).unwrap_err();
+    assert_eq!((refused.code, &*refused.details["id"]), ("lane_full", "busy"));
+    let group = [lab::op("other", "{}"), lab::op("busy", r#"{"x":-2}"#)];
+    assert_eq!(lab::write(&replica, group.to_vec(), true).unwrap_err().code, "lane_full");
+    assert_eq!(replica.status().pending, limits::LANE_COUNT_MAX as u64, "neither is stored, nor the rest of a group");
+    put(&replica, "other", "{}").unwrap();
+    // As many at once of another record, in one commit group.
+    let many: Vec<_> = (0..=limits::LANE_COUNT_MAX).map(|at| lab::op("many", &format!("{{\"x\":{at}}}"))).collect();
+    assert_eq!(lab::write(&replica, many.clone(), false).unwrap_err().code, "lane_full");
+    lab::write(&replica, many[1..].to_vec(), false).unwrap();
+    let after = at_once(replica.get("notes", None, "busy")).unwrap().unwrap();
+    assert!(after.contains("\"x\":999"), "{after}");
+
+    refuse_all(&lab);
+    at_once(replica.set_token(Some(Token { token: "t".to_owned(), expires_at: None }))).unwrap();
+    for _ in 0..100 {
+        at_once(replica.step());
+        lab.now.set(lab.now.get() + 250);
+    }
+    put(&replica, "busy", r#"{"x":-3}"#).unwrap();
+}

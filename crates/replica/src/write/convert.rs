@@ -212,6 +212,9 @@ impl<H: Host> Replica<H> {
         // An undecided entry has no version: this is the server's.
         let on = seen.as_ref().map_or(Version::ZERO, |seen| seen.version);
         let change = change(write.kind, seen.filter(|seen| !seen.deleted), &write.fields)?;
+        if change.is_some() {
+            check_lane(db, &key, chain)?;
+        }
         Ok(Meant { scope: key.scope, on, change })
     }
 
@@ -235,6 +238,21 @@ impl<H: Host> Replica<H> {
 fn seen_with(db: &Db, key: &RecordKey, chain: &[&Entry]) -> Option<Seen> {
     let own: Vec<&Entry> = chain.iter().filter(|entry| entry.scope == key.scope).copied().collect();
     view::view_with(&db.state, &db.base, key, &own)
+}
+
+/// Room for one more entry in a record's lane: at every look the view is folded from all of them.
+fn check_lane(db: &Db, key: &RecordKey, chain: &[&Entry]) -> Result<(), SyncError> {
+    let lane = db.state.lanes.get(key).map_or(&[][..], Vec::as_slice);
+    if lane.len() + chain.len() < limits::LANE_COUNT_MAX {
+        return Ok(());
+    }
+    let unsent = lane.iter().filter(|id| !db.state.sent.contains_key(id)).count();
+    let new = chain.iter().filter(|entry| entry.scope == key.scope).count();
+    if unsent + new < limits::LANE_COUNT_MAX {
+        return Ok(());
+    }
+    let message = "Too many changes of this record wait to be sent. Nothing was stored.";
+    Err(SyncError::new("lane_full", message).with("id", key.id.as_str()))
 }
 
 struct Meant {

@@ -85,12 +85,12 @@ pub fn op(id: &str, fields: &str) -> WriteOp {
 
 /// Stores one record.
 pub fn put(replica: &Opened, id: &str, fields: &str) -> Result<(), SyncError> {
-    write(replica, vec![op(id, fields)])
+    write(replica, vec![op(id, fields)], false)
 }
 
-/// Stores writes in one log row.
-pub fn write(replica: &Opened, ops: Vec<WriteOp>) -> Result<(), SyncError> {
-    let mut write = pin!(replica.write(ops, false));
+/// Stores writes in one log row; `atomic`: as a group.
+pub fn write(replica: &Opened, ops: Vec<WriteOp>, atomic: bool) -> Result<(), SyncError> {
+    let mut write = pin!(replica.write(ops, atomic));
     let mut context = Context::from_waker(Waker::noop());
     for _ in 0..100 {
         if let Poll::Ready(result) = write.as_mut().poll(&mut context) {

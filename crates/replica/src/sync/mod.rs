@@ -91,7 +91,7 @@ impl<H: Host> Replica<H> {
     pub async fn step(self: &Rc<Self>) -> Option<UnixMillis> {
         self.load_token().await;
         self.rearm().await;
-        // What can't be repaired now is tried again at the next start.
+        // What can't be repaired or set aside now is tried again with the next step.
         let _ = self.repair().await;
         let _ = self.mend_outbox(false).await;
         let started = self.host.now();

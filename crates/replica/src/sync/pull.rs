@@ -7,7 +7,7 @@ use crate::host::{Host, HttpResponse, NetworkError};
 use crate::report::Change;
 use landfall_core::plan::OutboxTxn;
 use landfall_core::recover::plan_no_access;
-use landfall_core::schedule::Answer;
+use landfall_core::schedule::{Answer, Trigger};
 use landfall_protocol::codec::{from_json, to_json};
 use landfall_protocol::{
     CollectionName, ErrorBody, ErrorCode, PROTOCOL, Pair, PullRequest, RecordId, RecordKey, Set, limits,
@@ -263,7 +263,11 @@ impl<H: Host> Replica<H> {
             let plan = plan_repair(&self.db.borrow().base, &self.settings.schema, id, self.host.now());
             match plan {
                 Some(plan) => match commit_base(&self.host, &self.db, plan).await {
-                    Committing::Done(touched) => self.changed(touched),
+                    Committing::Done(touched) => {
+                        self.changed(touched);
+                        // Records come back with a pull, which nothing else may ask for in minutes.
+                        self.trigger(Trigger::Poke);
+                    }
                     Committing::Stale => return self.catch_up().await,
                     Committing::Failed(error) => return Err(self.storage_failed(error.into())),
                 },

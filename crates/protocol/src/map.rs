@@ -132,11 +132,15 @@ impl Walk {
     }
 }
 
+/// An entry behind a pointer: what moves slots about is then the same code for all types, and a map that grows does not
+/// copy what it holds. `None` only while an entry is taken out.
+type Slot<K, V> = Option<Box<(K, V)>>;
+
 /// An ordered map.
 #[derive(Clone)]
 pub struct Map<K, V> {
     /// Entries, in no order.
-    slots: Vec<(K, V)>,
+    slots: Vec<Slot<K, V>>,
     order: Order,
 }
 
@@ -177,7 +181,18 @@ impl<K, V> Map<K, V> {
     }
 
     fn value_mut(&mut self, slot: u32) -> Option<&mut V> {
-        self.slots.get_mut(slot as usize).map(|(_, value)| value)
+        self.slots.get_mut(slot as usize)?.as_deref_mut().map(|(_, value)| value)
+    }
+    fn at(&self, slot: u32) -> Option<&(K, V)> {
+        self.slots.get(slot as usize)?.as_deref()
+    }
+
+    #[inline(never)]
+    fn put(&mut self, place: Place, entry: Box<(K, V)>) -> u32 {
+        let slot = self.slots.len() as u32;
+        self.slots.push(Some(entry));
+        self.order.insert(place, slot);
+        slot
     }
 }
 
@@ -187,25 +202,18 @@ impl<K: Ord, V> Map<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.order.find(&|slot| match self.slots.get(slot as usize) {
+        self.order.find(&|slot| match self.at(slot) {
             Some((key, _)) => key.borrow().cmp(wanted),
             None => Ordering::Less,
         })
     }
 
-    #[inline(never)]
-    fn put(&mut self, place: Place, key: K, value: V) -> u32 {
-        let slot = self.slots.len() as u32;
-        self.slots.push((key, value));
-        self.order.insert(place, slot);
-        slot
-    }
-
     /// Takes an entry out; the last one moves into its slot.
-    fn take(&mut self, place: Place, slot: u32) -> (K, V) {
+    #[inline(never)]
+    fn take(&mut self, place: Place, slot: u32) -> Slot<K, V> {
         let last = self.slots.len() as u32 - 1;
         if slot != last
-            && let Some((key, _)) = self.slots.last()
+            && let Some((key, _)) = self.at(last)
         {
             let (of_last, _) = self.find(key);
             self.order.set(of_last, slot);
@@ -217,12 +225,12 @@ impl<K: Ord, V> Map<K, V> {
     /// Keeps the entries for which `keep` holds; asks in no order.
     pub fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
         for slot in (0..self.slots.len()).rev() {
-            let Some((key, value)) = self.slots.get_mut(slot) else { continue };
-            if !keep(key, value) {
-                let (place, _) = match self.slots.get(slot) {
-                    Some((key, _)) => self.find(key),
-                    None => continue,
-                };
+            let Some(Some(entry)) = self.slots.get_mut(slot) else { continue };
+            let (key, value) = &mut **entry;
+            if !keep(key, value)
+                && let Some((key, _)) = self.at(slot as u32)
+            {
+                let (place, _) = self.find(key);
                 self.take(place, slot as u32);
             }
         }
@@ -233,7 +241,7 @@ impl<K: Ord, V> Map<K, V> {
         K: Borrow<Q>,
     {
         let slot = self.find(key).1?;
-        self.slots.get(slot as usize).map(|(_, value)| value)
+        self.at(slot).map(|(_, value)| value)
     }
     pub fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
     where
@@ -248,12 +256,17 @@ impl<K: Ord, V> Map<K, V> {
     {
         self.find(key).1.is_some()
     }
-    #[inline(never)]
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
-        match self.find(&key) {
-            (_, Some(slot)) => self.value_mut(slot).map(|old| std::mem::replace(old, value)),
-            (place, None) => {
-                self.put(place, key, value);
+        self.set(Box::new((key, value))).map(|old| old.1)
+    }
+    /// Puts an entry where its key belongs. Returns the one that was there.
+    #[inline(never)]
+    fn set(&mut self, entry: Box<(K, V)>) -> Slot<K, V> {
+        let (place, slot) = self.find(&entry.0);
+        match slot.and_then(|slot| self.slots.get_mut(slot as usize)) {
+            Some(slot) => slot.replace(entry),
+            None => {
+                self.put(place, entry);
                 None
             }
         }
@@ -264,17 +277,17 @@ impl<K: Ord, V> Map<K, V> {
         K: Borrow<Q>,
     {
         let (place, slot) = self.find(key);
-        Some(self.take(place, slot?).1)
+        self.take(place, slot?).map(|entry| entry.1)
     }
     pub fn pop_first(&mut self) -> Option<(K, V)> {
         let slot = *self.order.chunks.first()?.first()?;
-        Some(self.take(Place { chunk: 0, at: 0 }, slot))
+        self.take(Place { chunk: 0, at: 0 }, slot).map(|entry| *entry)
     }
     pub fn pop_last(&mut self) -> Option<(K, V)> {
         let place = self.order.end();
         let place = Place { at: place.at.checked_sub(1)?, ..place };
         let slot = *self.order.chunks.get(place.chunk)?.get(place.at)?;
-        Some(self.take(place, slot))
+        self.take(place, slot).map(|entry| *entry)
     }
     pub fn entry(&mut self, key: K) -> Entry<'_, K, V> {
         let (place, slot) = self.find(&key);
@@ -299,9 +312,12 @@ impl<'a, K: Ord, V> Entry<'a, K, V> {
     pub fn or_insert_with(self, value: impl FnOnce() -> V) -> &'a mut V {
         let slot = match self.slot {
             Some(slot) => slot,
-            None => self.map.put(self.place, self.key, value()),
+            None => self.map.put(self.place, Box::new((self.key, value()))),
         };
-        &mut self.map.slots[slot as usize].1
+        match self.map.value_mut(slot) {
+            Some(value) => value,
+            None => unreachable!("BUG: an entry that is there is not there"),
+        }
     }
     pub fn or_insert(self, value: V) -> &'a mut V {
         self.or_insert_with(|| value)
@@ -316,14 +332,14 @@ impl<'a, K: Ord, V> Entry<'a, K, V> {
 
 /// Entries in order.
 pub struct Iter<'a, K, V> {
-    slots: &'a [(K, V)],
+    slots: &'a [Slot<K, V>],
     order: &'a Order,
     walk: Walk,
 }
 
 impl<'a, K, V> Iter<'a, K, V> {
     fn entry(&self, slot: u32) -> Option<(&'a K, &'a V)> {
-        self.slots.get(slot as usize).map(|(key, value)| (key, value))
+        self.slots.get(slot as usize)?.as_deref().map(|(key, value)| (key, value))
     }
 }
 
@@ -373,7 +389,7 @@ impl<K, V> DoubleEndedIterator for Values<'_, K, V> {
 
 /// Owned entries in order.
 pub struct IntoIter<K, V> {
-    slots: Vec<Option<(K, V)>>,
+    slots: Vec<Slot<K, V>>,
     order: Order,
     walk: Walk,
 }
@@ -382,13 +398,13 @@ impl<K, V> Iterator for IntoIter<K, V> {
     type Item = (K, V);
     fn next(&mut self) -> Option<(K, V)> {
         let slot = self.walk.next(&self.order)?;
-        self.slots.get_mut(slot as usize)?.take()
+        self.slots.get_mut(slot as usize)?.take().map(|entry| *entry)
     }
 }
 impl<K, V> DoubleEndedIterator for IntoIter<K, V> {
     fn next_back(&mut self) -> Option<(K, V)> {
         let slot = self.walk.next_back(&self.order)?;
-        self.slots.get_mut(slot as usize)?.take()
+        self.slots.get_mut(slot as usize)?.take().map(|entry| *entry)
     }
 }
 
@@ -396,8 +412,7 @@ impl<K, V> IntoIterator for Map<K, V> {
     type Item = (K, V);
     type IntoIter = IntoIter<K, V>;
     fn into_iter(self) -> IntoIter<K, V> {
-        let slots = self.slots.into_iter().map(Some).collect();
-        IntoIter { walk: Walk::all(&self.order), slots, order: self.order }
+        IntoIter { walk: Walk::all(&self.order), slots: self.slots, order: self.order }
     }
 }
 impl<'a, K, V> IntoIterator for &'a Map<K, V> {

@@ -32,7 +32,7 @@ struct Place {
 
 impl Order {
     /// Where a key is or would be. `compare` says how the key in a slot stands to the wanted one.
-    fn find(&self, compare: &dyn Fn(u32) -> Ordering) -> (Place, Option<u32>) {
+    fn find(&self, compare: &impl Fn(u32) -> Ordering) -> (Place, Option<u32>) {
         let first_is_past = |chunk: &Vec<u32>| chunk.first().is_some_and(|slot| compare(*slot).is_gt());
         let chunk = self.chunks.partition_point(|chunk| !first_is_past(chunk)).saturating_sub(1);
         let Some(slots) = self.chunks.get(chunk) else { return (Place { chunk, at: 0 }, None) };
@@ -134,7 +134,15 @@ impl Walk {
 
 /// An entry behind a pointer: what moves slots about is then the same code for all types, and a map that grows does not
 /// copy what it holds. `None` only while an entry is taken out.
-type Slot<K, V> = Option<Box<(K, V)>>;
+type Slot<K, V> = Option<Box<Pair<K, V>>>;
+
+/// The key comes first, whatever the value: what only looks at keys is the same code for all values.
+#[derive(Clone)]
+#[repr(C)]
+struct Pair<K, V> {
+    key: K,
+    value: V,
+}
 
 /// An ordered map.
 #[derive(Clone)]
@@ -181,14 +189,14 @@ impl<K, V> Map<K, V> {
     }
 
     fn value_mut(&mut self, slot: u32) -> Option<&mut V> {
-        self.slots.get_mut(slot as usize)?.as_deref_mut().map(|(_, value)| value)
+        self.slots.get_mut(slot as usize)?.as_deref_mut().map(|pair| &mut pair.value)
     }
-    fn at(&self, slot: u32) -> Option<&(K, V)> {
+    fn at(&self, slot: u32) -> Option<&Pair<K, V>> {
         self.slots.get(slot as usize)?.as_deref()
     }
 
     #[inline(never)]
-    fn put(&mut self, place: Place, entry: Box<(K, V)>) -> u32 {
+    fn put(&mut self, place: Place, entry: Box<Pair<K, V>>) -> u32 {
         let slot = self.slots.len() as u32;
         self.slots.push(Some(entry));
         self.order.insert(place, slot);
@@ -203,7 +211,7 @@ impl<K: Ord, V> Map<K, V> {
         K: Borrow<Q>,
     {
         self.order.find(&|slot| match self.at(slot) {
-            Some((key, _)) => key.borrow().cmp(wanted),
+            Some(Pair { key, .. }) => key.borrow().cmp(wanted),
             None => Ordering::Less,
         })
     }
@@ -213,7 +221,7 @@ impl<K: Ord, V> Map<K, V> {
     fn take(&mut self, place: Place, slot: u32) -> Slot<K, V> {
         let last = self.slots.len() as u32 - 1;
         if slot != last
-            && let Some((key, _)) = self.at(last)
+            && let Some(Pair { key, .. }) = self.at(last)
         {
             let (of_last, _) = self.find(key);
             self.order.set(of_last, slot);
@@ -226,9 +234,9 @@ impl<K: Ord, V> Map<K, V> {
     pub fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
         for slot in (0..self.slots.len()).rev() {
             let Some(Some(entry)) = self.slots.get_mut(slot) else { continue };
-            let (key, value) = &mut **entry;
+            let Pair { key, value } = &mut **entry;
             if !keep(key, value)
-                && let Some((key, _)) = self.at(slot as u32)
+                && let Some(Pair { key, .. }) = self.at(slot as u32)
             {
                 let (place, _) = self.find(key);
                 self.take(place, slot as u32);
@@ -241,7 +249,7 @@ impl<K: Ord, V> Map<K, V> {
         K: Borrow<Q>,
     {
         let slot = self.find(key).1?;
-        self.at(slot).map(|(_, value)| value)
+        self.at(slot).map(|pair| &pair.value)
     }
     pub fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
     where
@@ -257,12 +265,12 @@ impl<K: Ord, V> Map<K, V> {
         self.find(key).1.is_some()
     }
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
-        self.set(Box::new((key, value))).map(|old| old.1)
+        self.set(Box::new(Pair { key, value })).map(|old| old.value)
     }
     /// Puts an entry where its key belongs. Returns the one that was there.
     #[inline(never)]
-    fn set(&mut self, entry: Box<(K, V)>) -> Slot<K, V> {
-        let (place, slot) = self.find(&entry.0);
+    fn set(&mut self, entry: Box<Pair<K, V>>) -> Slot<K, V> {
+        let (place, slot) = self.find(&entry.key);
         match slot.and_then(|slot| self.slots.get_mut(slot as usize)) {
             Some(slot) => slot.replace(entry),
             None => {
@@ -277,17 +285,17 @@ impl<K: Ord, V> Map<K, V> {
         K: Borrow<Q>,
     {
         let (place, slot) = self.find(key);
-        self.take(place, slot?).map(|entry| entry.1)
+        self.take(place, slot?).map(|entry| entry.value)
     }
     pub fn pop_first(&mut self) -> Option<(K, V)> {
         let slot = *self.order.chunks.first()?.first()?;
-        self.take(Place { chunk: 0, at: 0 }, slot).map(|entry| *entry)
+        self.take(Place { chunk: 0, at: 0 }, slot).map(|entry| (entry.key, entry.value))
     }
     pub fn pop_last(&mut self) -> Option<(K, V)> {
         let place = self.order.end();
         let place = Place { at: place.at.checked_sub(1)?, ..place };
         let slot = *self.order.chunks.get(place.chunk)?.get(place.at)?;
-        self.take(place, slot).map(|entry| *entry)
+        self.take(place, slot).map(|entry| (entry.key, entry.value))
     }
     pub fn entry(&mut self, key: K) -> Entry<'_, K, V> {
         let (place, slot) = self.find(&key);
@@ -312,7 +320,7 @@ impl<'a, K: Ord, V> Entry<'a, K, V> {
     pub fn or_insert_with(self, value: impl FnOnce() -> V) -> &'a mut V {
         let slot = match self.slot {
             Some(slot) => slot,
-            None => self.map.put(self.place, Box::new((self.key, value()))),
+            None => self.map.put(self.place, Box::new(Pair { key: self.key, value: value() })),
         };
         match self.map.value_mut(slot) {
             Some(value) => value,
@@ -339,7 +347,7 @@ pub struct Iter<'a, K, V> {
 
 impl<'a, K, V> Iter<'a, K, V> {
     fn entry(&self, slot: u32) -> Option<(&'a K, &'a V)> {
-        self.slots.get(slot as usize)?.as_deref().map(|(key, value)| (key, value))
+        self.slots.get(slot as usize)?.as_deref().map(|pair| (&pair.key, &pair.value))
     }
 }
 
@@ -398,13 +406,13 @@ impl<K, V> Iterator for IntoIter<K, V> {
     type Item = (K, V);
     fn next(&mut self) -> Option<(K, V)> {
         let slot = self.walk.next(&self.order)?;
-        self.slots.get_mut(slot as usize)?.take().map(|entry| *entry)
+        self.slots.get_mut(slot as usize)?.take().map(|entry| (entry.key, entry.value))
     }
 }
 impl<K, V> DoubleEndedIterator for IntoIter<K, V> {
     fn next_back(&mut self) -> Option<(K, V)> {
         let slot = self.walk.next_back(&self.order)?;
-        self.slots.get_mut(slot as usize)?.take().map(|entry| *entry)
+        self.slots.get_mut(slot as usize)?.take().map(|entry| (entry.key, entry.value))
     }
 }
 

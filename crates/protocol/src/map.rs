@@ -31,17 +31,6 @@ struct Place {
 }
 
 impl Order {
-    /// Where a key is or would be. `compare` says how the key in a slot stands to the wanted one.
-    fn find(&self, compare: &impl Fn(u32) -> Ordering) -> (Place, Option<u32>) {
-        let first_is_past = |chunk: &Vec<u32>| chunk.first().is_some_and(|slot| compare(*slot).is_gt());
-        let chunk = self.chunks.partition_point(|chunk| !first_is_past(chunk)).saturating_sub(1);
-        let Some(slots) = self.chunks.get(chunk) else { return (Place { chunk, at: 0 }, None) };
-        match slots.binary_search_by(|slot| compare(*slot)) {
-            Ok(at) => (Place { chunk, at }, slots.get(at).copied()),
-            Err(at) => (Place { chunk, at }, None),
-        }
-    }
-
     fn insert(&mut self, place: Place, slot: u32) {
         let Place { mut chunk, mut at } = place;
         let count = self.chunks.len();
@@ -84,6 +73,66 @@ impl Order {
             Some(last) => Place { chunk: self.chunks.len() - 1, at: last.len() },
             None => Place { chunk: 0, at: 0 },
         }
+    }
+}
+
+/// A binary search for a key: asks slot by slot how the key there stands to the wanted one, so that only comparing is
+/// left to each type's own code.
+struct Search<'a> {
+    chunks: &'a [Vec<u32>],
+    /// The slots that are searched; before that: the first slot of each chunk is.
+    slots: Option<&'a [u32]>,
+    chunk: usize,
+    low: usize,
+    high: usize,
+    middle: usize,
+    /// The slot that was asked about; the found one in the end.
+    slot: u32,
+    is_found: bool,
+}
+
+impl<'a> Search<'a> {
+    fn new(order: &'a Order) -> Self {
+        let chunks = &order.chunks;
+        Self { chunks, slots: None, chunk: 0, low: 0, high: chunks.len(), middle: 0, slot: 0, is_found: false }
+    }
+
+    /// The slot whose key is to be compared next.
+    fn next(&mut self) -> Option<u32> {
+        if self.is_found {
+            return None;
+        }
+        if self.low == self.high && self.slots.is_none() {
+            // It belongs in the last chunk that does not start behind it.
+            self.chunk = self.low.saturating_sub(1);
+            let slots = self.chunks.get(self.chunk)?.as_slice();
+            (self.slots, self.low, self.high) = (Some(slots), 0, slots.len());
+        }
+        self.middle = (self.low + self.high) / 2;
+        self.slot = match self.slots {
+            _ if self.low == self.high => return None,
+            Some(slots) => *slots.get(self.middle)?,
+            None => *self.chunks.get(self.middle)?.first()?,
+        };
+        Some(self.slot)
+    }
+
+    /// How the key in that slot stands to the wanted one.
+    fn told(&mut self, key: Ordering) {
+        match key {
+            Ordering::Less => self.low = self.middle + 1,
+            Ordering::Greater => self.high = self.middle,
+            Ordering::Equal => {
+                self.is_found = true;
+                let in_chunk = self.slots.is_some();
+                (self.chunk, self.low) = if in_chunk { (self.chunk, self.middle) } else { (self.middle, 0) };
+            }
+        }
+    }
+
+    /// Where the key is or would be, and its slot.
+    fn place(&self) -> (Place, Option<u32>) {
+        (Place { chunk: self.chunk, at: self.low }, self.is_found.then_some(self.slot))
     }
 }
 
@@ -210,10 +259,11 @@ impl<K: Ord, V> Map<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.order.find(&|slot| match self.at(slot) {
-            Some(Pair { key, .. }) => key.borrow().cmp(wanted),
-            None => Ordering::Less,
-        })
+        let mut search = Search::new(&self.order);
+        while let Some(Pair { key, .. }) = search.next().and_then(|slot| self.at(slot)) {
+            search.told(key.borrow().cmp(wanted));
+        }
+        search.place()
     }
 
     /// Takes an entry out; the last one moves into its slot.
@@ -514,7 +564,15 @@ pub fn sorted<T>(items: Vec<T>, compare: &dyn Fn(&T, &T) -> Ordering) -> Vec<T> 
         };
         // What is in order already, as most of it is, needs no search.
         let last = order.chunks.last().and_then(|slots| slots.last());
-        let place = if last.is_none_or(|last| before(*last).is_lt()) { order.end() } else { order.find(&before).0 };
+        let place = if last.is_none_or(|last| before(*last).is_lt()) {
+            order.end()
+        } else {
+            let mut search = Search::new(&order);
+            while let Some(slot) = search.next() {
+                search.told(before(slot));
+            }
+            search.place().0
+        };
         order.insert(place, new as u32);
     }
     let mut walk = Walk::all(&order);

@@ -424,8 +424,8 @@ pub fn write_number(out: &mut String, number: u64) {
 /// Writes the last `width` hex digits of a number.
 pub fn write_hex(out: &mut String, number: u64, width: u32) {
     for place in (0..width).rev() {
-        let digit = ((number >> (place * 4)) & 15) as u32;
-        out.push(char::from_digit(digit, 16).unwrap_or('0'));
+        let digit = (number >> (place * 4)) & 15;
+        out.push(char::from(b"0123456789abcdef"[digit as usize]));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Hybrid logical clock: wall time for people, a counter for order, the client for ties.
 
-use crate::codec::{FromJson, Reader, ToJson};
+use crate::codec::{FromJson, Reader, ToJson, write_hex};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -14,7 +14,13 @@ crate::id::transparent!(Stamp);
 
 impl Stamp {
     pub fn new(millis: u64, counter: u16, client: &str) -> Self {
-        Self(format!("{:012x}-{:04x}-{}", millis & 0xffff_ffff_ffff, counter, client))
+        let mut text = String::with_capacity(18 + client.len());
+        write_hex(&mut text, millis, 12);
+        text.push('-');
+        write_hex(&mut text, u64::from(counter), 4);
+        text.push('-');
+        text.push_str(client);
+        Self(text)
     }
     /// The wall-clock part; `None` for text that is no stamp.
     pub fn millis(&self) -> Option<u64> {

@@ -27,6 +27,7 @@ pub use write::{WriteAnswer, WriteKind, WriteOp, Written};
 use db::{Db, Touched, refresh};
 use landfall_core::Config;
 use landfall_core::schedule::{Schedule, Trigger};
+use landfall_protocol::codec::write_hex;
 use landfall_protocol::{ClientId, UnixMillis};
 use landfall_storage::{RowId, Schema};
 use std::cell::{Cell, RefCell};
@@ -205,13 +206,14 @@ impl<H: Host> Replica<H> {
 
 /// A UUIDv7 as text.
 pub fn uuid_v7(now: UnixMillis, a: u64, b: u64) -> String {
-    let ms = now.get() & 0xffff_ffff_ffff;
-    format!(
-        "{:08x}-{:04x}-7{:03x}-{:04x}-{:012x}",
-        ms >> 16,
-        ms & 0xffff,
-        a & 0xfff,
-        0x8000 | ((a >> 12) & 0x3fff),
-        b & 0xffff_ffff_ffff
-    )
+    let mut text = String::with_capacity(36);
+    let parts =
+        [(now.get() >> 16, 8), (now.get(), 4), (0x7000 | (a & 0xfff), 4), (0x8000 | ((a >> 12) & 0x3fff), 4), (b, 12)];
+    for (number, width) in parts {
+        if !text.is_empty() {
+            text.push('-');
+        }
+        write_hex(&mut text, number, width);
+    }
+    text
 }

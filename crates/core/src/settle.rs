@@ -11,7 +11,8 @@ use crate::rows::{
 use crate::state::{Base, State};
 use crate::{retry, view};
 use landfall_protocol::{
-    EntryId, Epoch, Map, Mutation, Object, Op, Outcome, RecordKey, RejectCode, ResultStatus, Seq, Set, UnixMillis,
+    EntryId, Epoch, GroupId, Map, Mutation, Object, Op, Outcome, RecordKey, RejectCode, ResultStatus, Seq, Set,
+    UnixMillis,
 };
 
 /// How often the engine itself queues an entry again before a person must look.
@@ -93,12 +94,9 @@ pub fn plan_settle(
             index += 1;
             continue;
         }
-        let group = sent[index].mutation().and_then(|mutation| mutation.group);
+        let group = group_of(state, &sent[index]);
         let end = match &group {
-            Some(_) => {
-                let same = |other: &&InFlight| other.mutation().and_then(|mutation| mutation.group) == group;
-                index + sent[index..].iter().take_while(same).count()
-            }
+            Some(_) => index + sent[index..].iter().take_while(|other| group_of(state, other) == group).count(),
             None => index + 1,
         };
         settle.unit(&sent[index..end], &results[index..end]);
@@ -207,10 +205,7 @@ impl Settle<'_> {
     }
 
     fn record(&mut self, sent: &InFlight, result: &Outcome, entries: Vec<EntryId>) {
-        let key = sent
-            .mutation()
-            .map(|mutation| mutation.key())
-            .or_else(|| sent.entries.first().and_then(|id| self.state.entries.get(id)).map(Entry::key));
+        let key = entry_of(self.state, sent).map(Entry::key).or_else(|| Some(sent.mutation()?.key()));
         let Some(key) = key else { return };
         let place = entries.first().and_then(|id| self.state.entries.get(id)).and_then(|entry| entry.place);
         let settled = SettledMutation {
@@ -333,6 +328,19 @@ impl Settle<'_> {
                 self.park_row(reason, changes, false);
             }
         }
+    }
+}
+
+/// The first entry that a mutation was made of. It knows record and group, so the stored bytes need not be read.
+fn entry_of<'a>(state: &'a State, sent: &InFlight) -> Option<&'a Entry> {
+    state.entries.get(sent.entries.first()?)
+}
+
+/// The group of a mutation; from its bytes if the log row can't be read.
+fn group_of(state: &State, sent: &InFlight) -> Option<GroupId> {
+    match entry_of(state, sent) {
+        Some(entry) => entry.group.clone(),
+        None => sent.mutation()?.group,
     }
 }
 

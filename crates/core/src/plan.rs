@@ -86,18 +86,19 @@ impl OutboxTxn {
     /// Completes the plan: deletes log rows whose last entry ended with it, trims old decisions, remembers what changed.
     #[must_use]
     pub fn finish(mut self, state: &State, base: &dyn Base, now: UnixMillis) -> Self {
-        let ended: Set<EntryId> = self
-            .settled
-            .values()
-            .flatten()
-            .flat_map(|row| row.mutations.iter().flat_map(|mutation| mutation.entries.iter().copied()))
-            .collect();
-        let rows: Set<u64> = ended.iter().map(|id| id.log_key()).collect();
+        let mut ended: Set<EntryId> = Set::new();
+        let mut rows: Set<u64> = Set::new();
+        for mutation in self.settled.values().flatten().flat_map(|row| &row.mutations) {
+            for id in &mutation.entries {
+                ended.insert(*id);
+                rows.insert(id.log_key());
+            }
+        }
         let mut gone = Vec::new();
         for log_key in rows {
             let Some((commit_id, count)) = state.log_rows.get(&log_key) else { continue };
-            let all = (0..*count).map(|index| EntryId::at(log_key, index));
-            if all.into_iter().all(|id| ended.contains(&id) || state.decided.contains(&id)) {
+            let mut all = (0..*count).map(|index| EntryId::at(log_key, index));
+            if all.all(|id| ended.contains(&id) || state.decided.contains(&id)) {
                 self.delete_log.push(log_key);
                 gone.push((log_key, commit_id.clone()));
             }
@@ -107,18 +108,21 @@ impl OutboxTxn {
         }
         self.client.requeues.retain(|id, _| !ended.contains(id));
         // An entry's id has room for so many entries a row; a group may go on in the next row.
-        let cut = self.append.iter().flat_map(|row| row.chunks(ROW_ENTRIES_MAX)).map(<[Entry]>::to_vec).collect();
-        self.append = cut;
+        for mut row in std::mem::take(&mut self.append) {
+            while row.len() > ROW_ENTRIES_MAX {
+                let rest = row.split_off(ROW_ENTRIES_MAX);
+                self.append.push(std::mem::replace(&mut row, rest));
+            }
+            self.append.push(row);
+        }
         self.trim(state, base, now);
-        let touched: Vec<String> = self
-            .descriptors
-            .keys()
-            .chain(self.settled.keys())
-            .chain(self.parked.keys())
-            .chain(self.conflicts.keys())
-            .chain(self.set_aside.iter().map(|row| &row.key))
-            .cloned()
-            .collect();
+        let mut touched: Vec<String> = Vec::new();
+        let mut touch = |key: &String| touched.push(key.clone());
+        self.descriptors.keys().for_each(&mut touch);
+        self.settled.keys().for_each(&mut touch);
+        self.parked.keys().for_each(&mut touch);
+        self.conflicts.keys().for_each(&mut touch);
+        self.set_aside.iter().for_each(|row| touch(&row.key));
         self.client.recent.push((self.client.rev, touched));
         let excess = self.client.recent.len().saturating_sub(RECENT_MAX);
         self.client.recent.drain(..excess);

@@ -10,7 +10,7 @@ use crate::settle::Event;
 use crate::state::{Base, State};
 use landfall_protocol::codec::from_json;
 use landfall_protocol::{
-    ClientId, EntryId, Epoch, Ledger, Map, Mutation, Object, Pair, RecordKey, RejectCode, Seq, Set, UnixMillis,
+    ClientId, EntryId, Epoch, GroupId, Ledger, Map, Mutation, Object, Pair, RecordKey, RejectCode, Seq, Set, UnixMillis,
 };
 
 /// Prefix of the keys of batches.
@@ -157,23 +157,34 @@ pub fn plan_no_access(
 ) -> Option<(OutboxTxn, Vec<Event>)> {
     let mut txn = OutboxTxn::new("no_access", state);
     let mut events = Vec::new();
-    let mut units: Map<String, Vec<(EntryId, Entry)>> = Map::new();
-    for (id, entry) in &state.entries {
-        if state.sent.contains_key(id) {
-            continue;
+    let unsent = || state.entries.iter().filter(|(id, _)| !state.sent.contains_key(id));
+    let is_lost = |entry: &Entry| pairs.iter().any(|pair| pair.0 == entry.scope && pair.1 == entry.collection);
+    // A group goes with any of its entries.
+    let mut groups: Map<&GroupId, usize> = Map::new();
+    for (_, entry) in unsent().filter(|(_, entry)| is_lost(entry)) {
+        if let Some(group) = &entry.group {
+            groups.insert(group, usize::MAX);
         }
-        let unit = entry.group.as_ref().map_or_else(|| id.to_string(), |group| format!("g{group}"));
-        units.entry(unit).or_default().push((*id, entry.clone()));
     }
-    for unit in units.into_values() {
-        if !unit.iter().any(|(_, entry)| pairs.contains(&entry.key().pair())) {
-            continue;
+    let mut units: Vec<Vec<(EntryId, &Entry)>> = Vec::new();
+    for (id, entry) in unsent() {
+        let known = entry.group.as_ref().and_then(|group| groups.get_mut(group));
+        match known {
+            Some(at) if *at < units.len() => units[*at].push((*id, entry)),
+            Some(at) => {
+                *at = units.len();
+                units.push(vec![(*id, entry)]);
+            }
+            None if is_lost(entry) => units.push(vec![(*id, entry)]),
+            None => {}
         }
+    }
+    for unit in units {
         let id = unit.first().map(|(id, entry)| entry.origin.unwrap_or(*id)).unwrap_or_default();
         let mut changes = Vec::new();
         for (entry_id, entry) in unit {
             txn.end_locally(base, now, &entry.key(), vec![entry_id], LocalEnd::Parked);
-            changes.push(ParkedChange { entry, entries: vec![entry_id], base: None, server: None });
+            changes.push(ParkedChange { entry: entry.clone(), entries: vec![entry_id], base: None, server: None });
         }
         let reason = Reason {
             code: RejectCode::NO_ACCESS.to_owned(),

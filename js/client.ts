@@ -7,13 +7,14 @@
 import { BackgroundFlush } from './background.js';
 import { sense, senseChanges, type Senses } from './browser.js';
 import { Engine, type EngineEvent } from './engine.js';
-import { SyncError, type Json } from './errors.js';
+import { SyncError } from './errors.js';
 import { Emitter, guarded } from './events.js';
+import { inspection } from './inspection.js';
 import { expiresAtMs } from './jwt.js';
 import { encodeOptions } from './options.js';
 import { decodeRow, Query } from './query.js';
 import type {
-  Changes, Conflict, Draft, OpenOptions, OutboxEntry, QueryOptions, ScopeOption, Stored, SyncEvents, SyncProgress, SyncResult, SyncStatus,
+  Changes, Conflict, Draft, Inspection, OpenOptions, OutboxEntry, QueryOptions, ScopeOption, Stored, SyncEvents, SyncProgress, SyncResult, SyncStatus,
   TokenAuth, Unsubscribe, WriteResult,
 } from './types.js';
 import { checkId, encodeObject } from './validate.js';
@@ -178,8 +179,8 @@ export class Landfall {
   }
 
   /** What a support person wants to see; without the contents of records. */
-  async inspect(): Promise<Json> {
-    return JSON.parse(await this.#engine.call((replica) => replica.inspect())) as Json;
+  async inspect(): Promise<Inspection> {
+    return inspection(await this.#engine.call((replica) => replica.inspect()));
   }
 
   /** Stops and lets go of the database; what was written before is stored. A second call does nothing. */

@@ -239,3 +239,83 @@ export interface SyncEvents {
   /** The engine broke and was started anew from the database. Calls under way were rejected with this error; none was repeated. */
   restarted: { readonly error: SyncError; readonly recovered: boolean };
 }
+
+// ---- inspection ----------------------------------------------------------------------------------------------------
+
+/** `db.inspect()`: the database in numbers, for a support person. Nothing of what is in a record. docs/storage.md explains it. */
+export interface Inspection {
+  readonly database: string;
+  readonly clientId: string;
+  /** Commit groups that hold something undecided, and the writes in them. */
+  readonly log: {
+    readonly rows: number;
+    readonly entries: number;
+    /** When the oldest of them was written; milliseconds since 1970. */
+    readonly oldestPending: number | null;
+  };
+  readonly outbox: {
+    /** Grows with every transaction of the outbox. */
+    readonly rev: number;
+    /** The number that the next mutation gets; all outcomes up to `ackedThrough` are stored. */
+    readonly nextSeq: number;
+    readonly ackedThrough: number;
+    /** Entries that were sent and have no answer yet, and the requests that they are in. */
+    readonly inFlight: number;
+    readonly batches: number;
+    /** Outcomes that are kept: for the view, and for a server that is restored from a backup. */
+    readonly settled: number;
+    readonly parked: number;
+    readonly conflicts: number;
+  };
+  readonly base: {
+    /** Grows with every transaction of the base. */
+    readonly rev: number;
+    readonly pairs: readonly InspectedPair[];
+    /** Steps of compaction that are due, about. */
+    readonly compactionDebt: number;
+    readonly memoryBytes: number;
+    readonly memoryBudgetBytes: number;
+  };
+  /** Rows that cannot be used. They stay where they are. */
+  readonly quarantined: readonly QuarantinedRow[];
+  /** Keys under which `client` or `manifest` rows that were broken at open are kept. */
+  readonly setAside: readonly string[];
+  /** What the browser says of the whole origin, bytes; null where it says nothing. */
+  readonly storage: { readonly usageBytes: number; readonly quotaBytes: number } | null;
+}
+
+/** What the server said of one collection in one scope, as it is stored. */
+export interface InspectedPair {
+  readonly scope: string;
+  readonly collection: string;
+  /** The server's position that it reaches; null while it is downloaded for the first time. */
+  readonly covered: number | null;
+  /** Records and tombstones. */
+  readonly records: number;
+  /** Places in segments whose record has changed or moved since; compaction frees them. */
+  readonly dead: number;
+  readonly runs: number;
+  readonly segments: number;
+  /** Segments of a download that is not visible yet. */
+  readonly staged: number;
+  readonly bytes: number;
+  readonly indexes: readonly InspectedIndex[];
+}
+
+export interface InspectedIndex {
+  /** Its fields, joined by commas. */
+  readonly name: string;
+  /** False while it is built in the background; queries do without it until then. */
+  readonly ready: boolean;
+  readonly runs: number;
+  readonly pages: number;
+  readonly entries: number;
+  readonly bytes: number;
+}
+
+export interface QuarantinedRow {
+  readonly store: 'log' | 'meta' | 'idx' | 'seg';
+  readonly key: string;
+  /** `newer`: a later version of Landfall wrote it. Otherwise it is damaged or missing. */
+  readonly why: 'header' | 'checksum' | 'kind' | 'newer' | 'body';
+}

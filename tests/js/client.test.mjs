@@ -64,6 +64,12 @@ class FakeReplica {
   async outbox() {
     return JSON.stringify([{ id: 7, collection: 'notes', scope: 'user:ada', record: 'a', op: 'update', state: 'parked', fields: { created_at: 1 }, created_at: 5, attempts: 2, reason: { code: 'invalid', message: 'm', fields: { created_at: 'x' } } }]);
   }
+  async inspect() {
+    return JSON.stringify({
+      database: 'landfall:app:ada', client_id: 'c1', outbox_rev: 3, base_rev: 4, next_seq: 5, acked_through: 6, log_rows: 7, entries: 8, in_flight: 9, batches: 10, settled: 11,
+      parked: 12, conflicts: 13, oldest_pending: 14, compaction_debt: 15, memory: 16, memory_budget: 17, pairs: [{ scope: 's' }], quarantined: [{ key: 'k' }], set_aside: ['q'],
+    });
+  }
   async outbox_discard() {
     return '{"discarded":3}';
   }
@@ -727,5 +733,26 @@ test('the engine hears how the page is, until the database is closed', async () 
     assert.deepEqual(replica.calls, []);
   } finally {
     delete globalThis.document;
+  }
+});
+
+// ---- inspection ----------------------------------------------------------------------------------------------------
+
+test('inspect() is the engine’s numbers in order, with what the browser says of the storage', async () => {
+  setNavigator({ onLine: true, storage: { estimate: async () => ({ usage: 1, quota: 2 }) } });
+  const { db } = await opened();
+  assert.deepEqual(await db.inspect(), {
+    database: 'landfall:app:ada',
+    clientId: 'c1',
+    log: { rows: 7, entries: 8, oldestPending: 14 },
+    outbox: { rev: 3, nextSeq: 5, ackedThrough: 6, inFlight: 9, batches: 10, settled: 11, parked: 12, conflicts: 13 },
+    base: { rev: 4, pairs: [{ scope: 's' }], compactionDebt: 15, memoryBytes: 16, memoryBudgetBytes: 17 },
+    quarantined: [{ key: 'k' }],
+    setAside: ['q'],
+    storage: { usageBytes: 1, quotaBytes: 2 },
+  });
+  for (const storage of [undefined, {}, { estimate: async () => Promise.reject(new Error('no')) }]) {
+    setNavigator({ onLine: true, storage });
+    assert.equal((await db.inspect()).storage, null);
   }
 });

@@ -184,8 +184,9 @@ pub struct Inspection {
     pub oldest_pending: Option<u64>,
     /// Steps of compaction that are due, about.
     pub compaction_debt: usize,
-    /// Bytes of rows in memory, about.
+    /// Bytes of rows in memory, about; and what they may take.
     pub memory: usize,
+    pub memory_budget: usize,
     pub pairs: Vec<InspectedPair>,
     pub quarantined: Vec<crate::db::Quarantined>,
     pub set_aside: Vec<String>,
@@ -208,6 +209,7 @@ landfall_protocol::wire_out!(Inspection {
     oldest_pending: Keep,
     compaction_debt: Need,
     memory: Need,
+    memory_budget: Need,
     pairs: Need,
     quarantined: Need,
     set_aside: Need
@@ -430,6 +432,7 @@ impl<H: Host> Replica<H> {
             oldest_pending: db.state.entries.values().filter_map(|entry| entry.stamp.millis()).min(),
             compaction_debt: compact::debt(&db.base),
             memory: db.base.bytes(),
+            memory_budget: db.base.budget,
             pairs: pairs.collect(),
             quarantined: db.quarantined.values().cloned().collect(),
             set_aside: self.storage.borrow().set_aside.clone(),

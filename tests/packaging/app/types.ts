@@ -1,5 +1,5 @@
 // Compiled, never run: what an app may write, and what the compiler must refuse.
-import { isSyncError, meta, open, SyncError, type OutboxEntry, type Query, type RecordState, type SyncErrorCode, type SyncStatus } from 'landfall';
+import { isSyncError, meta, open, SyncError, type Inspection, type OutboxEntry, type Query, type RecordState, type SyncErrorCode, type SyncStatus } from 'landfall';
 import { attach, type AttachTarget } from 'landfall/service-worker';
 
 /** True when the two types are one. `any` is equal to itself only. */
@@ -87,7 +87,8 @@ try {
   if (isSyncError(error) && error.code === 'unsynced') void error;
 }
 await db.token(null);
-await db.inspect();
+const seen: Inspection = await db.inspect();
+same<Equal<typeof seen.base.pairs[number]['indexes'][number]['ready'], boolean>>();
 await db.close();
 
 // A worker's self under either of TypeScript's libraries.

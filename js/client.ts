@@ -12,9 +12,10 @@ import { Emitter, guarded } from './events.js';
 import { inspection } from './inspection.js';
 import { expiresAtMs } from './jwt.js';
 import { encodeOptions } from './options.js';
-import { decodeRow, Query } from './query.js';
+import { decodeRow, meta, Query } from './query.js';
+import { exportStream, importLines, type Transferable } from './transfer.js';
 import type {
-  Changes, Conflict, Draft, Inspection, OpenOptions, OutboxEntry, QueryOptions, ScopeOption, Stored, SyncEvents, SyncProgress, SyncResult, SyncStatus,
+  Changes, Conflict, Draft, ImportOptions, ImportResult, Inspection, OpenOptions, OutboxEntry, QueryOptions, ScopeOption, Stored, SyncEvents, SyncProgress, SyncResult, SyncStatus,
   TokenAuth, Unsubscribe, WriteResult,
 } from './types.js';
 import { checkId, encodeObject } from './validate.js';
@@ -73,6 +74,7 @@ export class Landfall {
   readonly #engine: Engine;
   readonly #writes: WriteQueue;
   readonly #events = new Emitter<SyncEvents>();
+  readonly #user: string;
   readonly #collections: ReadonlySet<string>;
   readonly #background: BackgroundFlush;
   readonly #senses: Senses;
@@ -84,6 +86,7 @@ export class Landfall {
   /** @internal */
   private constructor(options: OpenOptions) {
     const { database, optionsJson } = encodeOptions(options);
+    this.#user = options.user;
     this.#collections = new Set(Object.keys(options.collections));
     this.#wantsPersist = options.persist !== 'manual';
     this.#background = new BackgroundFlush(database, options.serviceWorker ?? true);
@@ -181,6 +184,47 @@ export class Landfall {
   /** What a support person wants to see; without the contents of records. */
   async inspect(): Promise<Inspection> {
     return inspection(await this.#engine.call((replica) => replica.inspect()));
+  }
+
+  /**
+   * The whole database as NDJSON, for support and for moving a device that cannot sync: a header, the records as the app sees
+   * them, the outbox, the conflicts (docs/storage.md). It is read while it is taken, a few thousand records at a time; what is
+   * written meanwhile may be in it or not. `await new Response(db.export()).blob()` makes a file of it.
+   */
+  export(): ReadableStream<Uint8Array> {
+    return exportStream(this.#transfer());
+  }
+
+  /**
+   * Takes an export of the same user into this database. Records that are missing or differ become writes like any other and
+   * are sent once; what had been parked or had lost is only reported. A line that cannot be taken is refused and the others go on.
+   * Errors: `invalid_options` for what is no export of this user; those of a write that are not one line's fault, such as
+   * `quota_exceeded`: repeating the import is safe.
+   */
+  import(source: ReadableStream<Uint8Array> | Blob | string, options?: ImportOptions): Promise<ImportResult> {
+    return importLines(this.#transfer(), source, options);
+  }
+
+  #transfer(): Transferable {
+    const collection = (name: string): Collection<Record<string, unknown>> => this.collection(name);
+    return {
+      user: this.#user,
+      collections: this.#collections,
+      header: async () => {
+        const { database, base } = await this.inspect();
+        return { database, pairs: base.pairs };
+      },
+      page: (name, limit, after) => collection(name).query().page({ limit, after }),
+      get: async (name, scope, id) => collection(name).get(id, { scope }),
+      meta,
+      outbox: () => this.outbox.list(),
+      conflicts: () => this.conflicts.list(),
+      write: async (op, name, scope, id, fields = {}) => {
+        if (op === 'delete') return collection(name).delete(id, { scope });
+        if (op === 'update') return collection(name).update(id, fields, { scope });
+        return collection(name).put({ ...fields, id }, { scope });
+      },
+    };
   }
 
   /** Stops and lets go of the database; what was written before is stored. A second call does nothing. */

@@ -1,5 +1,5 @@
 /** The shapes that an app meets. Names are camelCase here and snake_case in the engine; `client.ts` translates, nothing else does. */
-import type { Json, SyncError } from './errors.js';
+import type { Json, SyncError, SyncErrorCode } from './errors.js';
 
 // ---- options -------------------------------------------------------------------------------------------------------
 
@@ -318,4 +318,23 @@ export interface QuarantinedRow {
   readonly key: string;
   /** `newer`: a later version of Landfall wrote it. Otherwise it is damaged or missing. */
   readonly why: 'header' | 'checksum' | 'kind' | 'newer' | 'body';
+}
+
+// ---- export and import ---------------------------------------------------------------------------------------------
+
+export interface ImportOptions {
+  /** Takes only what the exporting device had not got to the server. For a database that syncs with the same server. */
+  readonly unsentOnly?: boolean;
+}
+
+/** What `db.import()` did with the lines behind the header. */
+export interface ImportResult {
+  /** Lines that became writes; they are in the outbox. */
+  readonly written: number;
+  /** Lines that changed nothing here. */
+  readonly skipped: number;
+  /** Lines that could not be taken, counted from 1, the header. */
+  readonly refused: readonly { readonly line: number; readonly code: SyncErrorCode }[];
+  /** Lines of changes that waited for a person, and of values that had lost: shown, never imported. */
+  readonly reported: readonly Json[];
 }

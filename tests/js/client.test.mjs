@@ -61,6 +61,9 @@ class FakeReplica {
   status() {
     return JSON.stringify(this.raw);
   }
+  async conflicts() {
+    return '[]';
+  }
   async outbox() {
     return JSON.stringify([{ id: 7, collection: 'notes', scope: 'user:ada', record: 'a', op: 'update', state: 'parked', fields: { created_at: 1 }, created_at: 5, attempts: 2, reason: { code: 'invalid', message: 'm', fields: { created_at: 'x' } } }]);
   }
@@ -755,4 +758,15 @@ test('inspect() is the engine’s numbers in order, with what the browser says o
     setNavigator({ onLine: true, storage });
     assert.equal((await db.inspect()).storage, null);
   }
+});
+
+test('export() and import() go through the names that apps use', async () => {
+  const { db } = await opened();
+  const lines = (await new Response(db.export()).text()).trimEnd().split('\n').map((line) => JSON.parse(line));
+  assert.deepEqual(lines.map(({ kind, id }) => [kind, id]), [[undefined, undefined], ['record', 'a'], ['record', 'b'], ['record', 'a'], ['record', 'b'], ['parked', 7]]);
+  assert.deepEqual(last().of('query').map(([{ collection, limit }]) => [collection, limit]), [['notes', 500], ['people', 500]]);
+  const record = { kind: 'record', scope: 'team:1', collection: 'people', id: 'p', version: 9, state: 'pending', unsent: true, fields: { n: 1 } };
+  const file = [{ landfall: 1, user: 'ada' }, record, { ...record, collection: 'other', id: 'q' }].map((value) => JSON.stringify(value)).join('\n');
+  assert.deepEqual(await db.import(file), { written: 1, skipped: 0, refused: [{ line: 3, code: 'unknown_collection' }], reported: [] });
+  assert.deepEqual(last().of('write'), [[[{ op: 'put', collection: 'people', scope: 'team:1', id: 'p', fields: { n: 1 } }], false]]);
 });

@@ -89,6 +89,8 @@ try {
 await db.token(null);
 const seen: Inspection = await db.inspect();
 same<Equal<typeof seen.base.pairs[number]['indexes'][number]['ready'], boolean>>();
+const imported = await db.import(db.export(), { unsentOnly: true });
+same<Equal<typeof imported.refused[number]['code'], SyncErrorCode>>();
 await db.close();
 
 // A worker's self under either of TypeScript's libraries.

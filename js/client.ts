@@ -18,6 +18,7 @@ import type {
   Changes, Conflict, Draft, ImportOptions, ImportResult, Inspection, OpenOptions, OutboxEntry, QueryOptions, ScopeOption, Stored, SyncEvents, SyncProgress, SyncResult, SyncStatus,
   TokenAuth, Unsubscribe, WriteResult,
 } from './types.js';
+import { upgradesOf, type Upgrade } from './upgrade.js';
 import { checkId, encodeObject } from './validate.js';
 import { setWasmUrl, type RawStatus } from './wasm.js';
 import { encodeOp, WriteQueue, type Op } from './writes.js';
@@ -76,6 +77,7 @@ export class Landfall {
   readonly #events = new Emitter<SyncEvents>();
   readonly #user: string;
   readonly #collections: ReadonlySet<string>;
+  readonly #upgrades: ReadonlyMap<string, Upgrade>;
   readonly #background: BackgroundFlush;
   readonly #senses: Senses;
   #status!: SyncStatus;
@@ -88,6 +90,7 @@ export class Landfall {
     const { database, optionsJson } = encodeOptions(options);
     this.#user = options.user;
     this.#collections = new Set(Object.keys(options.collections));
+    this.#upgrades = upgradesOf(options);
     this.#wantsPersist = options.persist !== 'manual';
     this.#background = new BackgroundFlush(database, options.serviceWorker ?? true);
     this.#engine = new Engine({
@@ -125,7 +128,7 @@ export class Landfall {
   /** Errors: `unknown_collection` at once. */
   collection<T extends object>(name: string): Collection<T> {
     this.#check(name);
-    return new Collection<T>(name, this.#engine, this.#writes);
+    return new Collection<T>(name, this.#engine, this.#writes, this.#upgrades.get(name));
   }
 
   /**
@@ -206,7 +209,11 @@ export class Landfall {
   }
 
   #transfer(): Transferable {
-    const collection = (name: string): Collection<Record<string, unknown>> => this.collection(name);
+    // Without upgrades: what is stored goes out, and comes in, as it is.
+    const collection = (name: string): Collection<Record<string, unknown>> => {
+      this.#check(name);
+      return new Collection(name, this.#engine, this.#writes);
+    };
     return {
       user: this.#user,
       collections: this.#collections,
@@ -329,12 +336,14 @@ export class Collection<T extends object> {
   readonly name: string;
   readonly #engine: Engine;
   readonly #writes: WriteQueue;
+  readonly #upgrade: Upgrade | undefined;
 
   /** @internal Made by `db.collection()`. */
-  constructor(name: string, engine: Engine, writes: WriteQueue) {
+  constructor(name: string, engine: Engine, writes: WriteQueue, upgrade?: Upgrade) {
     this.name = name;
     this.#engine = engine;
     this.#writes = writes;
+    this.#upgrade = upgrade;
   }
 
   /** Writes a whole record: creates it or replaces its fields. Visible and durable when it resolves. Errors: see docs/errors.md. */
@@ -361,12 +370,12 @@ export class Collection<T extends object> {
     checkId(id);
     this.#writes.send();
     const json = await this.#engine.call((replica) => replica.get(this.name, scope, id));
-    return json === undefined ? undefined : decodeRow<T>(json);
+    return json === undefined ? undefined : decodeRow<T>(json, this.#upgrade);
   }
 
   /** Errors: `invalid_options` at once, for what JSON cannot hold. */
   query(options: QueryOptions<T> = {}): Query<T> {
-    return new Query<T>(this.#engine, this.#writes.send, this.name, options);
+    return new Query<T>(this.#engine, this.#writes.send, this.name, options, this.#upgrade);
   }
 
   /** All records, now and whenever they change. */

@@ -1,8 +1,9 @@
 /** Queries, live queries and what is known about a record beside its fields. */
-import { toSyncError, type SyncError } from './errors.js';
+import { SyncError, toSyncError } from './errors.js';
 import type { Engine } from './engine.js';
 import { guarded } from './events.js';
 import type { Page, PageOptions, QueryOptions, QueryPlan, RecordMeta, RecordState, Stored, Unsubscribe } from './types.js';
+import type { Upgrade } from './upgrade.js';
 import { encodeObject } from './validate.js';
 
 type RawMeta = readonly [state: RecordState, version: number, scope: string];
@@ -21,32 +22,35 @@ export function meta(record: object): RecordMeta | undefined {
   return raw && { state: raw[0], version: raw[1], scope: raw[2] };
 }
 
+/** The record as the app sees it, with what is known about it. */
+function seen<T extends object>(row: Stored<T>, meta: RawMeta | undefined, upgrade: Upgrade | undefined): Stored<T> {
+  const record = upgrade ? upgrade.apply(row) : row;
+  if (meta) metas.set(record, meta);
+  return record;
+}
+
 /** @internal `{"row", "meta"}` → the record. */
-export function decodeRow<T extends object>(json: string): Stored<T> {
+export function decodeRow<T extends object>(json: string, upgrade?: Upgrade): Stored<T> {
   const { row, meta } = JSON.parse(json) as { row: Stored<T>; meta: RawMeta };
-  metas.set(row, meta);
-  return row;
+  return seen(row, meta, upgrade);
 }
 
 /** `{"rows", "meta", "next"}` → the records and where they end. */
-function decodePage<T extends object>(json: string): Page<T> {
+function decodePage<T extends object>(json: string, upgrade: Upgrade | undefined): Page<T> {
   const { rows, meta, next } = JSON.parse(json) as { rows: Stored<T>[]; meta: RawMeta[]; next?: string | null };
-  rows.forEach((row, i) => {
-    const raw = meta[i];
-    if (raw) metas.set(row, raw);
-  });
-  return { rows, next: next ?? undefined };
+  return { rows: rows.map((row, i) => seen(row, meta[i], upgrade)), next: next ?? undefined };
 }
-
-const decodeRows = <T extends object>(json: string): Stored<T>[] => decodePage<T>(json).rows;
 
 export class Query<T extends object> {
   readonly #engine: Engine;
   readonly #before: () => void;
   readonly #json: string;
+  readonly #upgrade: Upgrade | undefined;
 
   /** @internal `before` runs before a question is asked: what was written so far goes first. */
-  constructor(engine: Engine, before: () => void, collection: string, options: QueryOptions<T>) {
+  constructor(engine: Engine, before: () => void, collection: string, options: QueryOptions<T>, upgrade?: Upgrade) {
+    if (upgrade) checkFields(options, upgrade);
+    this.#upgrade = upgrade;
     const given = Object.entries(options).filter(([, value]) => value !== undefined);
     this.#engine = engine;
     this.#before = before;
@@ -55,7 +59,7 @@ export class Query<T extends object> {
 
   async get(): Promise<Stored<T>[]> {
     this.#before();
-    return decodeRows(await this.#engine.call((replica) => replica.query(this.#json)));
+    return decodePage<T>(await this.#engine.call((replica) => replica.query(this.#json)), this.#upgrade).rows;
   }
 
   /** How many records fit; `limit` and `offset` are not looked at. No record is handed over for it. */
@@ -73,7 +77,7 @@ export class Query<T extends object> {
     const asked = JSON.parse(this.#json) as Record<string, unknown>;
     const json = encodeObject({ ...asked, limit, ...(after !== undefined && { after, offset: 0 }) }, 'invalid_options', 'page');
     this.#before();
-    return decodePage(await this.#engine.call((replica) => replica.query(json)));
+    return decodePage(await this.#engine.call((replica) => replica.query(json)), this.#upgrade);
   }
 
   /** How the engine goes about it: for whoever wonders why a query is slow. */
@@ -95,9 +99,18 @@ export class Query<T extends object> {
       waiting = false;
       if (!over) guarded(() => callback([...rows]));
     };
+    // A record could not be upgraded: what follows would be a part of nothing.
+    let broken = false;
     const answer = (json: string): void => {
+      if (broken) return;
       const { start, gone } = JSON.parse(json) as Splice;
-      const fresh = decodeRows<T>(json);
+      let fresh: readonly Stored<T>[];
+      try {
+        fresh = decodePage<T>(json, this.#upgrade).rows;
+      } catch (error) {
+        broken = true;
+        return fail(error);
+      }
       // Without a start it is the whole answer: the first one, or that of an engine that was started again.
       rows = typeof start !== 'number' ? fresh : [...rows.slice(0, start), ...fresh, ...rows.slice(start + gone)];
       if (!waiting) queueMicrotask(deliver);
@@ -110,5 +123,15 @@ export class Query<T extends object> {
       over = true;
       stop();
     };
+  }
+}
+
+/** The engine sees what is stored: where that is not what the app sees, its answer would be wrong and nobody would know. */
+function checkFields<T extends object>({ where = {}, orderBy = [] }: QueryOptions<T>, upgrade: Upgrade): void {
+  const order = typeof orderBy === 'string' ? [orderBy] : orderBy.map(([field]) => field);
+  for (const [part, fields] of [['where', Object.keys(where)], ['orderBy', order]] as const) {
+    const field = fields.find((name) => upgrade.fields.has(name));
+    if (field === undefined) continue;
+    throw new SyncError('invalid_options', `A query cannot ask for ${field} while a migration changes it.`, { details: { path: `${part}.${field}` } });
   }
 }

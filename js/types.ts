@@ -14,7 +14,10 @@ export interface OpenOptions {
   readonly collections: Readonly<Record<string, CollectionOptions>>;
   /** A name for this device that a person would recognise. */
   readonly device?: string;
+  /** The version of the app's records, sent with every push. Default 1. */
   readonly schemaVersion?: number;
+  /** How records of older versions look to this one. By the version that brought the change, 2 for example. */
+  readonly migrations?: Readonly<Record<number, Readonly<Record<string, Migration>>>>;
   /** `strict` (default): a resolved write has reached the disk. `relaxed`: it has reached the operating system. */
   readonly durability?: 'strict' | 'relaxed';
   readonly retry?: { readonly attempts?: number };
@@ -48,6 +51,20 @@ export interface CollectionOptions {
   readonly indexes?: readonly (string | readonly string[])[];
   /** Records that agree in these fields are stored together: `['supplier_id', 'date']` makes reading one supplier's fast. */
   readonly cluster?: readonly string[];
+}
+
+/**
+ * One collection's part of a migration. It is applied to every record as it is read, and what is stored stays as it is: a
+ * write that follows sends the new shape, reading sends nothing. New collections and indexes need no migration.
+ */
+export interface Migration {
+  /** The fields that it adds, changes or takes away. Queries, indexes and `cluster` cannot use them while it is there. */
+  readonly fields: readonly string[];
+  /**
+   * Gives the record in the new shape. Records come in both shapes: other devices may be of any version. One that has the new
+   * shape must be given back as it is. Reading fails with `invalid_options` when it changes its own result again, or other fields.
+   */
+  readonly upgrade: (record: { id: string; [field: string]: unknown }) => object;
 }
 
 // ---- records -------------------------------------------------------------------------------------------------------

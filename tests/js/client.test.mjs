@@ -770,3 +770,56 @@ test('export() and import() go through the names that apps use', async () => {
   assert.deepEqual(await db.import(file), { written: 1, skipped: 0, refused: [{ line: 3, code: 'unknown_collection' }], reported: [] });
   assert.deepEqual(last().of('write'), [[[{ op: 'put', collection: 'people', scope: 'team:1', id: 'p', fields: { n: 1 } }], false]]);
 });
+
+// ---- migrations ----------------------------------------------------------------------------------------------------
+
+const shout = { fields: ['title', 'TITLE'], upgrade: ({ title, ...rest }) => (title === undefined ? rest : { ...rest, TITLE: title.toUpperCase() }) };
+const migrated = { schemaVersion: 2, migrations: { 2: { notes: shout } } };
+
+test('a migration changes what get(), queries and subscribers see, and nothing that is stored or sent', async () => {
+  const { db, meta } = await opened(migrated);
+  const replica = last();
+  assert.equal(replica.options.migrations, undefined);
+  replica.get = async () => JSON.stringify({ row: { id: 'a', title: 'x' }, meta: ['synced', 4, 's'] });
+  replica.query = async () => JSON.stringify({ rows: [{ id: 'a', title: 'x' }, { id: 'b', TITLE: 'Y' }], meta: [['synced', 4, 's'], ['pending', 5, 's']], next: null });
+  const notes = db.collection('notes');
+  const expected = [{ id: 'a', TITLE: 'X' }, { id: 'b', TITLE: 'Y' }];
+  const record = await notes.get('a');
+  assert.deepEqual(record, expected[0]);
+  assert.deepEqual(meta(record), { state: 'synced', version: 4, scope: 's' });
+  assert.deepEqual(await notes.query().get(), expected);
+  assert.deepEqual((await notes.query({ where: { other: 1 }, orderBy: 'other' }).page({ limit: 2 })).rows, expected);
+  let shown;
+  notes.subscribe((rows) => (shown = rows));
+  await settled();
+  [...replica.watches.values()][0](JSON.stringify({ start: null, gone: 0, rows: [{ id: 'a', title: 'x' }], meta: [['synced', 4, 's']] }));
+  await settled();
+  assert.deepEqual(shown, [expected[0]]);
+  assert.deepEqual(await db.collection('people').get('p'), { id: 'a', title: 'x' });
+  const lines = (await new Response(db.export()).text()).split('\n');
+  assert.ok(lines.some((line) => line.includes('"title":"x"')), 'an export has what is stored');
+  assert.deepEqual(replica.of('write'), []);
+});
+
+test('a query for a field that a migration changes is refused: the engine would look at what is stored', async () => {
+  const { db } = await opened(migrated);
+  const notes = db.collection('notes');
+  for (const [query, path] of [[{ where: { title: 'x' } }, 'where.title'], [{ where: { TITLE: 'X' } }, 'where.TITLE'], [{ orderBy: 'title' }, 'orderBy.title'], [{ orderBy: [['n', 'asc'], ['TITLE', 'desc']] }, 'orderBy.TITLE']]) {
+    assert.throws(() => notes.query(query), (error) => error.code === 'invalid_options' && error.details.path === path);
+  }
+  await rejectsWith(opened({ ...migrated, schemaVersion: 1 }), 'invalid_options');
+});
+
+test('a migration that fails ends a live query with an error and does not reach the engine', async () => {
+  const { db } = await opened({ schemaVersion: 2, migrations: { 2: { notes: { fields: ['n'], upgrade: (record) => ({ ...record, n: (record.n ?? 0) + 1 }) } } } });
+  const errors = [];
+  const shown = mock.fn();
+  db.collection('notes').subscribe(shown, (error) => errors.push(error.code));
+  await settled();
+  const answer = [...last().watches.values()][0];
+  answer(JSON.stringify({ start: null, gone: 0, rows: [{ id: 'a' }], meta: [['synced', 1, 's']] }));
+  answer(JSON.stringify({ start: 0, gone: 0, rows: [], meta: [] }));
+  await settled();
+  assert.deepEqual(errors, ['invalid_options']);
+  assert.equal(shown.mock.callCount(), 0);
+});

@@ -1,5 +1,5 @@
 // Compiled, never run: what an app may write, and what the compiler must refuse.
-import { isSyncError, meta, open, SyncError, type Inspection, type OutboxEntry, type Query, type RecordState, type SyncErrorCode, type SyncStatus } from 'landfall';
+import { isSyncError, meta, open, SyncError, type Inspection, type OpenOptions, type OutboxEntry, type Query, type RecordState, type SyncErrorCode, type SyncStatus } from 'landfall';
 import { attach, type AttachTarget } from 'landfall/service-worker';
 
 /** True when the two types are one. `any` is equal to itself only. */
@@ -89,6 +89,9 @@ try {
 await db.token(null);
 const seen: Inspection = await db.inspect();
 same<Equal<typeof seen.base.pairs[number]['indexes'][number]['ready'], boolean>>();
+// @ts-expect-error a migration names its fields
+void ({ 2: { payments: { upgrade: (record) => record } } } satisfies OpenOptions['migrations']);
+void ({ 2: { payments: { fields: ['amount'], upgrade: (record) => ({ ...record, amount: Number(record['amount']) }) } } } satisfies OpenOptions['migrations']);
 const imported = await db.import(db.export(), { unsentOnly: true });
 same<Equal<typeof imported.refused[number]['code'], SyncErrorCode>>();
 await db.close();

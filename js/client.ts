@@ -202,7 +202,7 @@ export class Landfall {
    * Takes an export of the same user into this database. Records that are missing or differ become writes like any other and
    * are sent once; what had been parked or had lost is only reported. A line that cannot be taken is refused and the others go on.
    * Errors: `invalid_options` for what is no export of this user; those of a write that are not one line's fault, such as
-   * `quota_exceeded`: repeating the import is safe.
+   * `quota_exceeded`, and what the source itself fails with: repeating the import is safe.
    */
   import(source: ReadableStream<Uint8Array> | Blob | string, options?: ImportOptions): Promise<ImportResult> {
     return importLines(this.#transfer(), source, options);

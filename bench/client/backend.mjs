@@ -25,14 +25,15 @@ const envelope = { server_time: Date.now(), epoch, tombstones: {}, access: { add
 /** The pages of a cold start: staged until the last one covers the pair, as landfall-server gives them. */
 function pages(count) {
   const made = [];
+  const all = [];
+  for (let i = 0; i < count; i++) {
+    const { id, ...fields } = recordOf(i);
+    all.push({ scope, id, version: 1, position: i + 1, fields });
+  }
+  // A cold start reads in the order of keys.
+  all.sort((a, b) => (a.id < b.id ? -1 : 1));
   for (let from = 0; from < count; from += pageRecords) {
-    const changes = [];
-    for (let i = from; i < Math.min(from + pageRecords, count); i++) {
-      const { id, ...fields } = recordOf(i);
-      changes.push({ scope, id, version: 1, position: i + 1, fields });
-    }
-    // A cold start reads in the order of keys.
-    changes.sort((a, b) => (a.id < b.id ? -1 : 1));
+    const changes = all.slice(from, from + pageRecords);
     const last = from + pageRecords >= count;
     const covered = last ? { [scope]: { items: count } } : {};
     made.push(Buffer.from(JSON.stringify({ ...envelope, changes: { items: changes }, cursor: last ? 'head' : String(made.length + 1), covered, has_more: !last })));

@@ -221,7 +221,8 @@ fn rewritten(kind: RowKind, text: &str) -> Option<String> {
         RowKind::Segment => {
             let block = Block::decode(text.to_owned()).ok()?;
             let held: Vec<_> = (0..block.len()).map(|slot| block.held(slot)).collect();
-            Some(encode_segment(&block.pair, block.at, &held))
+            let keyed: Vec<_> = held.iter().map(|record| (String::new(), record)).collect();
+            Some(encode_segment(&block.pair, block.at, &keyed))
         }
         RowKind::Page => {
             let body: Map<String, Json> = from_json(row::open(kind, text).ok()?.body)?;

@@ -153,18 +153,23 @@ fn move_slice(
     let mut bound: Option<(String, String)> = None;
     let mut oldest = now;
     let mut missing = false;
-    for reference in row.live.iter().filter(|run| inputs.contains(&run.id)) {
-        let Ok(run) = records.run(reference) else {
+    let output = row.moving.last();
+    for reference in row.live.iter().filter(|run| inputs.contains(&run.id) || Some(&run.id) == output) {
+        let Ok(run) = records.sound(reference) else {
             missing = true;
             continue;
         };
+        // What can't be read is never folded away: its pair is pulled anew, and goes as a whole then.
+        let Some(run) = run else { return Ok(None) };
+        if Some(&reference.id) == output {
+            continue;
+        }
         let mut last = None;
         for fence in run.fences.iter().take(STEP_ROWS) {
             let Ok(block) = records.block(fence.row) else {
                 missing = true;
                 continue;
             };
-            // What can't be read is never folded away: its pair is pulled anew, and goes as a whole then.
             let Some(block) = block else { return Ok(None) };
             oldest = oldest.min(block.at);
             for slot in (0..block.len()).filter(|slot| !fence.dead.has(*slot)) {
@@ -247,10 +252,11 @@ fn merge_slice(
     let mut missing = false;
     let is_begun = row.indexes[index].merging.is_some();
     for reference in row.indexes[index].live.iter().filter(|run| merging.inputs.contains(&run.id)) {
-        let Ok(run) = records.run(reference) else {
+        let Ok(run) = records.sound(reference) else {
             missing = true;
             continue;
         };
+        let Some(run) = run else { return Ok(rebuild(editor, pair, index)) };
         let from = if is_begun { run.row_from(&merging.key) } else { 0 };
         let mut last = None;
         let mut taken = 0;

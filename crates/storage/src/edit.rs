@@ -224,7 +224,7 @@ impl<'a> Editor<'a> {
     ) -> Result<Option<RunRef>, Missing> {
         let moving = self.txn.manifest.pairs[pair].moving.clone();
         let runs = self.runs(pair, staged);
-        Ok(match into {
+        let found = match into {
             Some(id) => runs.iter().find(|run| run.id == id).cloned(),
             None => runs
                 .iter()
@@ -232,7 +232,13 @@ impl<'a> Editor<'a> {
                 .find(|run| run.sort == sort && sort.is_empty() && run.last.as_str() < first)
                 .filter(|run| run.rows as usize + rows <= RUN_ROWS_MAX && !moving.contains(&run.id))
                 .cloned(),
-        })
+        };
+        // One that can't be read must not be written over.
+        match found {
+            Some(run) if self.edited.contains_key(&run.id) => Ok(Some(run)),
+            Some(run) => Ok(self.records.sound(&run)?.map(|_| run)),
+            None => Ok(None),
+        }
     }
 
     /// Adds the entries of new records to every index of the pair. A tombstone has none but the primary one.

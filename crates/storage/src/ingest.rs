@@ -1,7 +1,7 @@
 //! Pulled pages into the base: rows and cursor in one transaction (R3), staged until a cold start is whole.
 
 use crate::edit::{BaseTxn, Editor, Old, key};
-use crate::manifest::{Manifest, PairRow, Schema};
+use crate::manifest::{Manifest, PairRow, Schema, lacking};
 use crate::records::{Missing, Records};
 use crate::segment::Held;
 use landfall_protocol::{
@@ -226,14 +226,21 @@ pub fn plan_resync(records: &Records, schema: &Schema, pair: &Pair, now: UnixMil
     Some(editor.finish())
 }
 
-/// Declares indexes that the pairs lack. `None`: nothing to do.
+/// True when every pair has the indexes that are declared for it.
+pub fn is_declared(records: &Records, schema: &Schema) -> bool {
+    records.manifest.pairs.iter().all(|row| lacking(row, schema).is_empty())
+}
+
+/// Declares indexes that the pairs lack; compaction builds them. `None`: nothing to do.
 pub fn plan_declare(records: &Records, schema: &Schema, now: UnixMillis) -> Option<BaseTxn> {
-    let mut editor = Editor::new("declare", records, schema, now);
-    let pairs: Vec<Pair> = records.manifest.pairs.iter().map(|row| row.pair.clone()).collect();
-    for pair in &pairs {
-        editor.pair(pair);
+    if is_declared(records, schema) {
+        return None;
     }
-    (editor.txn.manifest.pairs != records.manifest.pairs).then(|| editor.finish())
+    let mut editor = Editor::new("declare", records, schema, now);
+    for row in &records.manifest.pairs {
+        editor.pair(&row.pair);
+    }
+    Some(editor.finish())
 }
 
 /// Stamps of a page, for the clock.

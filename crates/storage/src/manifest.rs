@@ -193,25 +193,26 @@ impl Manifest {
     }
 }
 
-/// Adds what is declared and not there yet. True if something was. What only another version of the app declared stays:
-/// its tab may be open.
-pub(crate) fn declare(row: &mut PairRow, schema: &Schema, next_row: u64) -> bool {
-    let Some(declared) = schema.get(&row.pair.1) else { return false };
+/// Indexes that are declared and not there yet. What only another version of the app declared stays: its tab may be open.
+pub(crate) fn lacking(row: &PairRow, schema: &Schema) -> Vec<String> {
+    let Some(declared) = schema.get(&row.pair.1) else { return Vec::new() };
     let mut names: Vec<String> = declared.indexes.iter().map(|fields| fields.join(",")).collect();
     // The id is found without one, or by the one below.
     names.retain(|name| name != PRIMARY);
     if !declared.cluster.is_empty() {
         names.push(PRIMARY.to_owned());
     }
-    let before = row.indexes.len();
-    for name in names {
-        if row.index(&name).is_none() && !name.is_empty() {
-            // Of runs sorted by id the primary index need not know.
-            let (live, staged) = (Vec::new(), Vec::new());
-            let since = if name == PRIMARY || row.live.is_empty() { 0 } else { next_row };
-            let is_late = name != PRIMARY && !row.staged.is_empty();
-            row.indexes.push(IndexRow { name, live, staged, since, built: 0, is_late, merging: None });
-        }
+    names.retain(|name| row.index(name).is_none() && !name.is_empty());
+    names.dedup();
+    names
+}
+
+fn declare(row: &mut PairRow, schema: &Schema, next_row: u64) {
+    for name in lacking(row, schema) {
+        let (live, staged) = (Vec::new(), Vec::new());
+        // Of runs sorted by id the primary index need not know.
+        let since = if name == PRIMARY || row.live.is_empty() { 0 } else { next_row };
+        let is_late = name != PRIMARY && !row.staged.is_empty();
+        row.indexes.push(IndexRow { name, live, staged, since, built: 0, is_late, merging: None });
     }
-    row.indexes.len() > before
 }

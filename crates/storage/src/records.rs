@@ -131,6 +131,14 @@ impl Records {
             None => Err(Missing),
         }
     }
+    /// A run that is to be changed or merged; `None`: it can't be used, and nothing may take its place.
+    pub fn sound(&self, run: &RunRef) -> Result<Option<Rc<Run>>, Missing> {
+        match self.loaded(RowId::Run(run.id, run.rev)) {
+            Some(Loaded::Run(run)) => Ok(Some(run)),
+            Some(_) => Ok(None),
+            None => Err(Missing),
+        }
+    }
     /// A segment; `None`: it can't be used.
     pub fn block(&self, id: u64) -> Result<Option<Rc<Block>>, Missing> {
         match self.loaded(RowId::Segment(id)) {

@@ -26,6 +26,8 @@ pub(crate) const TOKEN: &str = "token";
 const STALE_MAX: usize = 6;
 /// How often a call that waits for this context's loop looks again.
 const BUSY_LOOK_MS: u64 = 20;
+/// Between two slices of compaction, so that the page is not kept busy.
+const TIDY_PAUSE_MS: u64 = 10;
 
 /// A request of this context that is under way.
 struct Running<'a>(&'a Cell<u32>);
@@ -143,6 +145,11 @@ impl<H: Host> Replica<H> {
             let until = self.step().await;
             match until {
                 Some(at) if at <= self.host.now() && !self.is_closed() => {}
+                // Nothing else is due: a little tidying, then another look.
+                other if self.tidy().await => {
+                    let soon = UnixMillis(self.host.now().get() + TIDY_PAUSE_MS);
+                    return Some(other.map_or(soon, |at| at.min(soon)));
+                }
                 other => return other,
             }
         }

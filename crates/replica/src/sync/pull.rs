@@ -3,7 +3,7 @@
 use super::{error_of, known_epoch};
 use crate::Replica;
 use crate::db::{Committing, commit_base};
-use crate::host::{Host, HttpResponse, NetworkError};
+use crate::host::{Host, HttpResponse, LockWait, NetworkError};
 use crate::report::Change;
 use landfall_core::plan::OutboxTxn;
 use landfall_core::recover::plan_no_access;
@@ -12,8 +12,8 @@ use landfall_protocol::codec::{from_json, to_json};
 use landfall_protocol::{
     CollectionName, ErrorBody, ErrorCode, PROTOCOL, Pair, PullRequest, RecordId, RecordKey, Set, limits,
 };
-use landfall_storage::compact::{plan_repair, plan_step};
-use landfall_storage::ingest::{Ingest, Page, plan_resync, stamps};
+use landfall_storage::compact::{debt, plan_repair, plan_step};
+use landfall_storage::ingest::{Ingest, Page, is_declared, plan_declare, plan_resync, stamps};
 use landfall_storage::{BaseTxn, Manifest, Missing};
 use std::rc::Rc;
 
@@ -26,7 +26,7 @@ const DAMAGED: &str = "This device's copy differs from the server's; it will be 
 const STEP_BYTES: usize = 4 * 1024 * 1024;
 const STEP_MS: u64 = 5_000;
 /// Steps of compaction in a row; between such rows other work has its turn.
-const COMPACT_STEPS: usize = 16;
+const COMPACT_STEPS: usize = 2;
 
 impl<H: Host> Replica<H> {
     pub(super) async fn pull(self: &Rc<Self>) -> Answer {
@@ -223,7 +223,7 @@ impl<H: Host> Replica<H> {
             };
             self.commit(plan).await?;
         }
-        self.compact().await.map(|_| ())
+        Ok(())
     }
 
     pub(super) fn mismatch(&self, page: &Page) -> Vec<Pair> {
@@ -278,11 +278,37 @@ impl<H: Host> Replica<H> {
         }
     }
 
+    /// A slice of compaction, unless another context is at it. True: there is more to do.
+    pub(super) async fn tidy(&self) -> bool {
+        if self.is_closed() {
+            return false;
+        }
+        let is_due = {
+            let db = self.db.borrow();
+            debt(&db.base) > 0 || !is_declared(&db.base, &self.settings.schema)
+        };
+        if !is_due {
+            return false;
+        }
+        let mut name = self.settings.database.clone();
+        name.push_str(":compact");
+        let Some(_lock) = self.host.lock(&name, LockWait::IfFree).await else { return false };
+        // What fails now is due again later.
+        self.compact().await.unwrap_or(false)
+    }
+
     /// Some steps of compaction, if they are due. True: there are more.
     pub async fn compact(&self) -> Result<bool, Answer> {
         for _ in 0..COMPACT_STEPS {
             let plan = loop {
-                let plan = plan_step(&self.db.borrow().base, &self.settings.schema, self.host.now());
+                let plan = {
+                    let base = &self.db.borrow().base;
+                    let (schema, now) = (&self.settings.schema, self.host.now());
+                    match plan_declare(base, schema, now) {
+                        Some(plan) => Ok(Some(plan)),
+                        None => plan_step(base, schema, now),
+                    }
+                };
                 if let Ok(plan) = plan {
                     break plan;
                 }

@@ -204,7 +204,7 @@ fn l1_a_lock_that_is_never_granted_holds_back_sync_and_nothing_else() {
 /// The checks above can fail.
 #[test]
 fn what_two_contexts_do_wrong_together_is_found() {
-    for bug in [Plant::OverlayFallsEarly, Plant::FollowerWithoutAfter, Plant::RebuildOnRetry] {
+    for bug in [Plant::OverlayFallsEarly, Plant::RebuildOnRetry, Plant::AckBeyondSettled] {
         let found = (0..12).any(|seed| {
             let mut setup = setup(seed);
             setup.locks_broken = true;

@@ -68,9 +68,13 @@ fn found_seeds_stay_mended() {
         911,    // R1: an answer cut short stopped sync until a person looked
         1_191,  // R1: a pair with a wrong checksum was asked for only with the next pull
         1_195,  // S1: a stale read brought back an entry that had ended
+        2_898,  // R1: what a damaged segment lost was pulled only minutes later
         4_031,  // S4: what a backup had lost went behind what was written after it
         15_382, // R1: a late word of a reset threw away the cold start of another context
         21_364, // R1: a poke during a pull was forgotten when the clock went back
+        41_609, // R1: a damaged run was repaired only minutes later
+        50_013, // R1: a damaged run of an index was written over by the next pull
+        80_674, // L5: an answer about what another context had settled meanwhile made the client fork
     ];
     play(found.into_iter());
 }

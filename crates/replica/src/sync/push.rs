@@ -152,7 +152,11 @@ impl<H: Host> Replica<H> {
             }
             let (txn, events) = match plan {
                 SettlePlan::Commit { txn, events } => (*txn, events),
-                SettlePlan::Fork => return self.fork(client_id).await,
+                // In this transaction and no later one: what another context settled meanwhile is judged again.
+                SettlePlan::Fork => {
+                    let db = self.db.borrow();
+                    plan_fork(&db.state, &db.base, self.new_client_id(), self.host.now())
+                }
                 SettlePlan::Malformed => return self.malformed("push"),
             };
             if txn.descriptors.is_empty() {

@@ -99,6 +99,7 @@ impl Driver {
             driver.replica.set_needs_foreground(noted);
             let running = Rc::clone(&driver);
             spawn(async move {
+                running.replica.preload().await;
                 if noted {
                     running.foreground_row(false).await;
                 }

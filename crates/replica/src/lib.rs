@@ -109,6 +109,13 @@ impl<H: Host> Replica<H> {
         Ok(true)
     }
 
+    /// Reads what every look at the base begins with, so that the first one need not wait for it.
+    pub async fn preload(&self) {
+        self.db.borrow().base.touch_runs();
+        // What can't be read now is read by whoever needs it.
+        let _ = self.fetch_missed().await;
+    }
+
     /// Reads every row of the base into memory, as far as the budget goes.
     pub async fn warm(&self) -> Result<(), SyncError> {
         loop {

@@ -6,6 +6,8 @@ use landfall_protocol::codec::from_json;
 use landfall_protocol::{CollectionName, Map, UnixMillis};
 use landfall_storage::ingest::{Ingest, Page};
 use landfall_storage::manifest::Declared;
+use landfall_storage::query::Query;
+use landfall_storage::search::Search;
 use landfall_storage::{Missing, Records, Schema, compact};
 use std::fmt::Write;
 use std::time::Instant;
@@ -103,4 +105,22 @@ fn main() {
         written / 1_000_000,
         begun.elapsed().as_secs_f64() * 1e3
     );
+
+    let text = |supplier: u64| {
+        format!("{{\"collection\":\"items\",\"where\":{{\"supplier_id\":\"s{supplier:04}\"}},\"orderBy\":\"date\",\"limit\":100}}")
+    };
+    for what in ["first", "warm"] {
+        let begun = Instant::now();
+        let mut hits = 0;
+        for n in 0..200 {
+            let mut search = Search::new(Query::parse(&text(n * 5)).unwrap(), &records, &schema);
+            while search.step(&records, &schema, &|_, _| false).is_err() {
+                for id in records.missing() {
+                    records.give(id, disk.get(&id.place()).cloned()).unwrap();
+                }
+            }
+            hits += search.found.len();
+        }
+        println!("query, {what}: {:.3} ms, {} records each", begun.elapsed().as_secs_f64() * 5.0, hits / 200);
+    }
 }

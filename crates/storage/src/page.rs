@@ -64,6 +64,8 @@ struct Slot {
 pub struct Page {
     text: Box<str>,
     slots: Vec<Slot>,
+    /// No string in it has an escape.
+    is_plain: bool,
 }
 
 impl Page {
@@ -102,7 +104,8 @@ impl Page {
             return Err(RowError::Body);
         }
         slots.shrink_to_fit();
-        Ok(Self { text: row.into_boxed_str(), slots })
+        let is_plain = !row.as_bytes().contains(&b'\\');
+        Ok(Self { text: row.into_boxed_str(), slots, is_plain })
     }
 
     pub fn len(&self) -> usize {
@@ -118,7 +121,7 @@ impl Page {
 
     fn string(&self, (from, to): (u32, u32)) -> Cow<'_, str> {
         let quoted = self.text.get(from as usize..to as usize).unwrap_or("\"\"");
-        if quoted.as_bytes().contains(&b'\\') {
+        if !self.is_plain && quoted.as_bytes().contains(&b'\\') {
             return Cow::Owned(Reader::new(quoted).string().unwrap_or_default().into_owned());
         }
         Cow::Borrowed(quoted.get(1..quoted.len() - 1).unwrap_or_default())

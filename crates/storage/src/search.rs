@@ -316,18 +316,21 @@ impl Search {
             if missing {
                 return Err(Missing);
             }
-            let mut best: Option<(usize, Entry)> = None;
+            let mut best: Option<usize> = None;
             for (at, head) in heads.iter().enumerate() {
-                let Some(entry) = head.entry(access.backwards) else { continue };
-                let is_better = |known: &Entry| {
-                    let way = (&entry.key, &entry.id).cmp(&(&known.key, &known.id));
+                let Some((page, entry)) = head.current(access.backwards) else { continue };
+                let known = best.and_then(|best| heads[best].current(access.backwards));
+                let is_better = known.is_none_or(|(other, known)| {
+                    let way = page.key(entry).cmp(&other.key(known)).then_with(|| page.id(entry).cmp(&other.id(known)));
                     if access.backwards { way.is_gt() } else { way.is_lt() }
-                };
-                if best.as_ref().is_none_or(|(_, known)| is_better(known)) {
-                    best = Some((at, entry));
+                });
+                if is_better {
+                    best = Some(at);
                 }
             }
-            let Some((at, entry)) = best else { return Ok(true) };
+            let Some((at, entry)) = best.and_then(|at| Some((at, heads[at].entry(access.backwards)?))) else {
+                return Ok(true);
+            };
             // A chunk ends where no tie goes on.
             if chunk.len() >= CHUNK {
                 let ties = |fields: usize| {
@@ -432,9 +435,14 @@ impl Head {
         self.fence = if backwards { self.fence.wrapping_sub(1) } else { self.fence + 1 };
     }
 
-    fn entry(&self, backwards: bool) -> Option<Entry> {
+    /// The next entry of the range: its page and place.
+    fn current(&self, backwards: bool) -> Option<(&Page, usize)> {
         let page = self.page.as_ref().filter(|_| !self.is_over)?;
-        Some(page.entry(if backwards { self.at.checked_sub(1)? } else { self.at }))
+        Some((page, if backwards { self.at.checked_sub(1)? } else { self.at }))
+    }
+
+    fn entry(&self, backwards: bool) -> Option<Entry> {
+        self.current(backwards).map(|(page, at)| page.entry(at))
     }
 
     fn pass(&mut self, backwards: bool) {

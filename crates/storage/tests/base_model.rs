@@ -464,7 +464,7 @@ fn history(seed: u64, operations: u64) -> u64 {
                 }
             }
         }
-        if random.below(40) == 0 {
+        if random.below(150) == 0 {
             check(&contexts[at], &disk, &model);
         }
     }

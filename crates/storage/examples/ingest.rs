@@ -107,7 +107,9 @@ fn main() {
     );
 
     let text = |supplier: u64| {
-        format!("{{\"collection\":\"items\",\"where\":{{\"supplier_id\":\"s{supplier:04}\"}},\"orderBy\":\"date\",\"limit\":100}}")
+        format!(
+            "{{\"collection\":\"items\",\"where\":{{\"supplier_id\":\"s{supplier:04}\"}},\"orderBy\":\"date\",\"limit\":100}}"
+        )
     };
     for what in ["first", "warm"] {
         let begun = Instant::now();

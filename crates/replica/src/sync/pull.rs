@@ -63,13 +63,17 @@ impl<H: Host> Replica<H> {
                 let error = ErrorBody { epoch: Some(page.epoch.clone()), ..ErrorBody::default() };
                 return self.pull_reset(error).await;
             }
+            let is_granted_anew = !page.access.added.is_empty() || !page.access.removed.is_empty();
+            if is_granted_anew && !pages.is_empty() {
+                // What it takes away the pages before it still cover: asked again, it is stored by itself.
+                break None;
+            }
             bytes += response.body.len();
             count += page.changes.values().map(Vec::len).sum::<usize>();
             count += page.tombstones.values().map(Vec::len).sum::<usize>();
             self.push_change(Change::Progress { phase: "pull", done: count as u64, total: count as u64 });
             let is_last = !page.has_more
-                || !page.access.added.is_empty()
-                || !page.access.removed.is_empty()
+                || is_granted_anew
                 || bytes > STEP_BYTES
                 || self.host.now().get() > started.get() + STEP_MS;
             pages.push(page);

@@ -71,6 +71,7 @@ fn found_seeds_stay_mended() {
         2_898,  // R1: what a damaged segment lost was pulled only minutes later
         4_031,  // S4: what a backup had lost went behind what was written after it
         5_217,  // R1: of two pages stored at once the first brought back what the second took away
+        8_073,  // R1: a second damaged row within the hour was forgotten
         15_382, // R1: a late word of a reset threw away the cold start of another context
         21_364, // R1: a poke during a pull was forgotten when the clock went back
         41_609, // R1: a damaged run was repaired only minutes later

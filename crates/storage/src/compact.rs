@@ -5,7 +5,7 @@
 //! factor of eight that the pair grows by (docs/storage.md states the write amplification).
 
 use crate::edit::{BaseTxn, Editor, entry_of, names};
-use crate::ingest::plan_resync;
+use crate::ingest::{DAMAGE_MS, plan_resync};
 use crate::manifest::{IndexRow, Merging, PRIMARY, PairRow, Schema};
 use crate::page::{Entry, Location};
 use crate::query::key::key_of;
@@ -94,16 +94,16 @@ fn blank_run(level: u32) -> RunRef {
     RunRef { id: 0, rev: 0, level, rows: 0, live: 0, dead: 0, bytes: 0, first, last, sort }
 }
 
-/// Runs of one level that should become one; the level of the result.
+/// Runs of one level and order that should become one; the level of the result.
 fn group<'a>(runs: impl Iterator<Item = &'a RunRef>) -> Option<(Vec<u64>, u32)> {
-    let mut levels: Vec<(u32, Vec<u64>)> = Vec::new();
+    let mut levels: Vec<(u32, &str, Vec<u64>)> = Vec::new();
     for run in runs {
-        match levels.iter_mut().find(|(level, _)| *level == run.level) {
-            Some((_, ids)) => ids.push(run.id),
-            None => levels.push((run.level, vec![run.id])),
+        match levels.iter_mut().find(|(level, sort, _)| *level == run.level && *sort == run.sort) {
+            Some((_, _, ids)) => ids.push(run.id),
+            None => levels.push((run.level, &run.sort, vec![run.id])),
         }
     }
-    let (level, mut ids) = levels.into_iter().filter(|(_, ids)| ids.len() >= FAN_IN).min()?;
+    let (level, _, mut ids) = levels.into_iter().filter(|(_, _, ids)| ids.len() >= FAN_IN).min()?;
     ids.truncate(FAN_IN);
     Some((ids, level + 1))
 }
@@ -117,7 +117,11 @@ fn movable(row: &PairRow) -> Option<(Vec<u64>, u32)> {
     // A run that no other one overlaps gains nothing by a merge.
     let overlaps = |run: &&RunRef| {
         let with = |other: &RunRef| {
-            other.id != run.id && other.level == run.level && other.first <= run.last && run.first <= other.last
+            other.id != run.id
+                && other.level == run.level
+                && other.sort == run.sort
+                && other.first <= run.last
+                && run.first <= other.last
         };
         row.live.iter().any(with)
     };
@@ -149,9 +153,8 @@ fn move_slice(
     let mut editor = Editor::new("compaction", records, schema, now);
     let sort = row.live.iter().find(|run| inputs.contains(&run.id)).map_or(String::new(), |run| run.sort.clone());
     let fields = names(&sort);
-    let mut found: Vec<(String, Held, Location)> = Vec::new();
+    let mut found: Vec<(String, Held, Location, UnixMillis)> = Vec::new();
     let mut bound: Option<(String, String)> = None;
-    let mut oldest = now;
     let mut missing = false;
     let output = row.moving.last();
     for reference in row.live.iter().filter(|run| inputs.contains(&run.id) || Some(&run.id) == output) {
@@ -171,7 +174,6 @@ fn move_slice(
                 continue;
             };
             let Some(block) = block else { return Ok(None) };
-            oldest = oldest.min(block.at);
             for slot in (0..block.len()).filter(|slot| !fence.dead.has(*slot)) {
                 let at = Location { run: reference.id, segment: fence.row, slot: slot as u32 };
                 let record = block.held(slot);
@@ -181,7 +183,7 @@ fn move_slice(
                     false => key_of(record.id.as_str(), record.fields.as_deref().unwrap_or("{}"), &fields, &mut key),
                 }
                 last = Some((key.clone(), record.id.0.clone()));
-                found.push((key, record, at));
+                found.push((key, record, at, block.at));
             }
         }
         if run.fences.len() > STEP_ROWS
@@ -194,20 +196,23 @@ fn move_slice(
     if missing {
         return Err(Missing);
     }
-    let is_in = |(key, record, _): &(String, Held, Location)| {
+    let is_in = |(key, record, ..): &(String, Held, Location, UnixMillis)| {
         bound.as_ref().is_none_or(|(last, id)| (key.as_str(), record.id.as_str()) <= (last.as_str(), id.as_str()))
     };
     let mut moved: Vec<(String, &Held)> = Vec::new();
-    for (key, record, at) in found.iter().filter(|found| is_in(found)) {
+    // Records that are merged are as young as the youngest of them: a tombstone is never dropped too early.
+    let mut youngest = UnixMillis(0);
+    for (key, record, at, since) in found.iter().filter(|found| is_in(found)) {
         editor.kill(pair, false, *at)?;
-        let is_over = record.fields.is_none() && oldest.get() + limits::CHANGE_LOG_MS < now.get();
+        youngest = youngest.max(*since);
+        let is_over = record.fields.is_none() && since.get() + limits::CHANGE_LOG_MS < now.get();
         if !is_over {
             moved.push((key.clone(), record));
         }
     }
     moved.sort_unstable_by(|a, b| (&a.0, &a.1.id).cmp(&(&b.0, &b.1.id)));
     let output = output_of(&mut editor, pair);
-    editor.append_to(pair, false, &sort, &moved, level, oldest, Some(output))?;
+    editor.append_to(pair, false, &sort, &moved, level, youngest, Some(output))?;
     let row = &mut editor.txn.manifest.pairs[pair];
     let mut left: Vec<u64> = row.live.iter().map(|run| run.id).filter(|id| inputs.contains(id)).collect();
     if !left.is_empty() {
@@ -352,7 +357,7 @@ fn rebuild(mut editor: Editor<'_>, pair: usize, index: usize) -> BaseTxn {
 }
 
 /// Plans that what a damaged row of the base lost comes back: an index is built again from the records, records are
-/// pulled again (at most once an hour). `None`: nothing can be done, or now is too soon.
+/// pulled again. `None`: nothing can be done, or now is too soon.
 pub fn plan_repair(records: &Records, schema: &Schema, damaged: RowId, now: UnixMillis) -> Option<BaseTxn> {
     let (row, index) = records.owner(damaged)?;
     let pair = row.pair.clone();
@@ -363,7 +368,7 @@ pub fn plan_repair(records: &Records, schema: &Schema, damaged: RowId, now: Unix
             let index = row.indexes.iter().position(|index| index.name == name)?;
             Some(rebuild(Editor::new("repair", records, schema, now), at, index))
         }
-        _ => plan_resync(records, schema, &pair, now),
+        _ => plan_resync(records, schema, &pair, DAMAGE_MS, now),
     }
 }
 

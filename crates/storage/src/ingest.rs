@@ -210,11 +210,15 @@ pub fn plan_cold(records: &Records, schema: &Schema, epoch: Option<Epoch>, now: 
     editor.finish()
 }
 
-/// Asks for a pair anew because its checksum did not match or a row of it is damaged; at most once an hour.
-/// `None`: too soon.
-pub fn plan_resync(records: &Records, schema: &Schema, pair: &Pair, now: UnixMillis) -> Option<BaseTxn> {
+/// Between two cold starts of a pair because its checksum did not match: a second one so soon would not help.
+pub const MISMATCH_MS: u64 = 3_600_000;
+/// The same because a row of it is damaged: each time it is another row, so this only keeps a failing disk from being busy.
+pub const DAMAGE_MS: u64 = 10_000;
+
+/// Asks for a pair anew, if it did not start anew less than `wait_ms` ago. `None`: too soon.
+pub fn plan_resync(records: &Records, schema: &Schema, pair: &Pair, wait_ms: u64, now: UnixMillis) -> Option<BaseTxn> {
     let row = records.manifest.pair(pair)?;
-    if row.resync_at.is_some_and(|at| now.get().saturating_sub(at.get()) < 3_600_000) {
+    if row.resync_at.is_some_and(|at| now.get().abs_diff(at.get()) < wait_ms) {
         return None;
     }
     let mut editor = Editor::new("resync", records, schema, now);

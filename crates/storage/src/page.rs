@@ -1,7 +1,7 @@
 //! Index pages: sorted entries of one index, 16 KB of readable JSON text, read on demand.
 //!
 //! A body is `{"index":"name","entries":[["key","id",run,segment,slot],…]}`, ordered by key and id. Where a record is may
-//! have changed since: a reader that finds the slot dead asks the primary key and compares again ([`crate::lookup`]).
+//! have changed since: an entry whose slot is dead is passed over, for whoever moved or replaced the record wrote another.
 
 use crate::row::{self, RowError, RowKind};
 use landfall_protocol::codec::{FromJson, Reader, write_number, write_string};

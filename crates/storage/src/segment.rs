@@ -78,7 +78,7 @@ pub struct Block {
     text: Box<str>,
     slots: Vec<Slot>,
     pub pair: Pair,
-    /// When its oldest record came in.
+    /// When its youngest record came in.
     pub at: UnixMillis,
 }
 

@@ -13,7 +13,7 @@ use landfall_protocol::{
     CollectionName, ErrorBody, ErrorCode, PROTOCOL, Pair, PullRequest, RecordId, RecordKey, Set, limits,
 };
 use landfall_storage::compact::{debt, plan_repair, plan_step};
-use landfall_storage::ingest::{Ingest, Page, is_declared, plan_declare, plan_resync, stamps};
+use landfall_storage::ingest::{Ingest, MISMATCH_MS, Page, is_declared, plan_declare, plan_resync, stamps};
 use landfall_storage::{BaseTxn, Manifest, Missing};
 use std::rc::Rc;
 
@@ -212,7 +212,7 @@ impl<H: Host> Replica<H> {
         let mut mismatch = self.mismatch(page);
         let now = self.host.now();
         while let Some(pair) = mismatch.pop() {
-            let plan = plan_resync(&self.db.borrow().base, &self.settings.schema, &pair, now);
+            let plan = plan_resync(&self.db.borrow().base, &self.settings.schema, &pair, MISMATCH_MS, now);
             match plan {
                 Some(plan) => self.commit_base_plan(plan).await?,
                 None => self.note_error("checksum", DAMAGED),
@@ -275,7 +275,11 @@ impl<H: Host> Replica<H> {
                     Committing::Stale => return self.catch_up().await,
                     Committing::Failed(error) => return Err(self.storage_failed(error.into())),
                 },
-                None if self.db.borrow().base.owner(id).is_some() => self.note_error("checksum", DAMAGED),
+                None if self.db.borrow().base.owner(id).is_some() => {
+                    // Too soon: a later step tries again.
+                    self.note_error("checksum", DAMAGED);
+                    return Ok(());
+                }
                 None => {}
             }
             self.damaged.borrow_mut().retain(|other| *other != id);

@@ -12,8 +12,8 @@ import { Failure, main, root } from './lib.mjs';
 /** Of the client and of the service worker, each: what is promised. Not met yet; docs/adr/0014-size-ratchet.md says why. */
 const targetBytes = 120_000;
 
-/** What stands between here and the target: `npm test` fails above it. It is lowered with every gain and never raised. */
-const ratchetBytes = 207_000;
+/** What stands between here and the target: `npm test` fails above it. Set anew once, for the storage engine (ADR 14); lowered with every gain. */
+const ratchetBytes = 221_800;
 
 const gzipBytes = (bytes) => gzipSync(bytes, { level: 9 }).length;
 

@@ -83,6 +83,8 @@ pub struct Replica<H: Host> {
     pub(crate) needs_foreground: Cell<bool>,
     /// Rows of the base that turned out to be damaged and are not dealt with yet.
     pub(crate) damaged: RefCell<Vec<RowId>>,
+    /// When somebody last asked for a record or a query.
+    pub(crate) last_read: Cell<u64>,
 }
 
 impl<H: Host> Replica<H> {

@@ -159,6 +159,7 @@ impl<H: Host> Replica<H> {
 
     /// One record: `{"row":{…},"meta":[…]}`, or `None`.
     pub async fn get(&self, collection: &str, scope: Option<&str>, id: &str) -> Result<Option<String>, SyncError> {
+        self.last_read.set(self.host.now().get());
         loop {
             self.check_open()?;
             let found = self.look(collection, scope, id);
@@ -238,6 +239,7 @@ impl<H: Host> Replica<H> {
 
     async fn search(&self, query: &Query, rows: &mut Rows) -> Result<u64, SyncError> {
         self.check_query(query)?;
+        self.last_read.set(self.host.now().get());
         let schema = &self.settings.schema;
         let mut search = Search::new(query.clone(), &self.db.borrow().base, schema);
         loop {

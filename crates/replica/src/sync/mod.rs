@@ -28,6 +28,8 @@ const STALE_MAX: usize = 6;
 const BUSY_LOOK_MS: u64 = 20;
 /// Between two slices of compaction, so that the page is not kept busy.
 const TIDY_PAUSE_MS: u64 = 10;
+/// The same while somebody reads, and for so long after.
+const TIDY_READ_MS: u64 = 250;
 
 /// A request of this context that is under way.
 struct Running<'a>(&'a Cell<u32>);
@@ -147,13 +149,19 @@ impl<H: Host> Replica<H> {
                 Some(at) if at <= self.host.now() && !self.is_closed() => {}
                 // Nothing else is due: a little tidying, then another look.
                 other if self.tidy().await => {
-                    let soon = UnixMillis(self.host.now().get() + TIDY_PAUSE_MS);
+                    let pause = if self.is_read() { TIDY_READ_MS } else { TIDY_PAUSE_MS };
+                    let soon = UnixMillis(self.host.now().get() + pause);
                     return Some(other.map_or(soon, |at| at.min(soon)));
                 }
                 other => return other,
             }
         }
         Some(UnixMillis(self.host.now().get() + 1_000))
+    }
+
+    /// True while somebody reads, who should not wait for tidying.
+    pub(crate) fn is_read(&self) -> bool {
+        self.host.now().get().saturating_sub(self.last_read.get()) < TIDY_READ_MS
     }
 
     async fn lock(&self, request: Request) -> Option<H::Lock> {

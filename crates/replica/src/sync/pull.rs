@@ -307,7 +307,7 @@ impl<H: Host> Replica<H> {
 
     /// Some steps of compaction, if they are due. True: there are more.
     pub async fn compact(&self) -> Result<bool, Answer> {
-        for _ in 0..COMPACT_STEPS {
+        for _ in 0..if self.is_read() { 1 } else { COMPACT_STEPS } {
             let plan = loop {
                 let plan = {
                     let base = &self.db.borrow().base;

@@ -168,7 +168,9 @@ impl Db {
             for row in &manifest.pairs {
                 // Of what another context pulled only the pair is known.
                 let old = self.base.manifest.pair(&row.pair);
-                if old.is_none_or(|old| old.covered != row.covered || old.sum != row.sum) {
+                // Begun anew, its records may be others at the position and with the sum of before.
+                let now = (row.covered, row.sum, row.cold, row.resync_at);
+                if old.is_none_or(|old| (old.covered, old.sum, old.cold, old.resync_at) != now) {
                     touched.pair(&row.pair);
                 }
             }
@@ -620,13 +622,16 @@ pub async fn fetch<H: Host>(host: &H, db: &RefCell<Db>, missing: Vec<RowId>) -> 
     }
     if !absent.is_empty() {
         fetched.touched = refresh(host, db).await?;
-        for id in absent {
-            // The newest manifest names it, and it is not there.
-            if db.borrow().base.manifest.rev == rev && db.borrow().base.owner(id).is_some() {
+        if db.borrow().base.manifest.rev == rev {
+            for id in absent {
+                // It will not come, so nobody may go on looking for it. Lost is what the newest manifest still needs.
+                let is_lost = db.borrow().base.owner(id).is_some();
                 db.borrow().base.mark_broken(id);
-                let (store, key) = id.place();
-                db.borrow_mut().quarantine(store, &key.to_string(), RowError::Header);
-                fetched.damaged.push(id);
+                if is_lost {
+                    let (store, key) = id.place();
+                    db.borrow_mut().quarantine(store, &key.to_string(), RowError::Header);
+                    fetched.damaged.push(id);
+                }
             }
         }
     }

@@ -83,7 +83,8 @@ pub struct Replica<H: Host> {
     pub(crate) needs_foreground: Cell<bool>,
     /// Rows of the base that turned out to be damaged and are not dealt with yet.
     pub(crate) damaged: RefCell<Vec<RowId>>,
-    /// When somebody last asked for a record or a query.
+    /// Queries that are being answered, and when somebody last asked for something.
+    pub(crate) reading: Cell<u32>,
     pub(crate) last_read: Cell<u64>,
 }
 

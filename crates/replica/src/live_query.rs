@@ -75,9 +75,10 @@ impl LiveQuery {
     /// Takes a whole answer. Rows that did not change stay the ones they were.
     fn take(&mut self, rows: Vec<Row>, is_cut: bool) {
         let mut fresh: Vec<Rc<Row>> = Vec::with_capacity(rows.len());
-        for (at, row) in rows.into_iter().enumerate() {
+        for row in rows {
+            let order = &self.query.order;
+            let at = self.rows.partition_point(|old| old.place.compare(&row.place, order).is_lt());
             let old = self.rows.get(at).filter(|old| ***old == row);
-            let old = old.or_else(|| self.rows.iter().find(|old| ***old == row).filter(|_| at < 2_000));
             fresh.push(old.map_or_else(|| Rc::new(row), Rc::clone));
         }
         self.rows = fresh;

@@ -82,6 +82,7 @@ impl<H: Host> Replica<H> {
             running: Cell::new(0),
             needs_foreground: Cell::new(false),
             damaged: RefCell::default(),
+            reading: Cell::new(0),
             last_read: Cell::new(0),
         });
         let rows = replica.load(first, also).await?;

@@ -7,6 +7,7 @@ use crate::Replica;
 use crate::db::Db;
 use crate::error::SyncError;
 use crate::host::Host;
+use crate::sync::Running;
 use landfall_core::view::{self, RecordState};
 use landfall_protocol::codec::{ToJson, write_string};
 use landfall_protocol::map::sorted;
@@ -14,7 +15,7 @@ use landfall_protocol::{CollectionName, Object, Pair, RecordId, RecordKey, Scope
 use landfall_storage::PairRow;
 use landfall_storage::query::explain::explain;
 use landfall_storage::query::{Cursor, Filter};
-use landfall_storage::search::{Hit, Search, plan_for};
+use landfall_storage::search::{Hit, Over, Search, asked, plan_for};
 use std::rc::Rc;
 
 pub use landfall_storage::query::{Condition, Order, Query};
@@ -217,11 +218,8 @@ impl<H: Host> Replica<H> {
     pub fn explain(&self, query: &Query) -> Result<String, SyncError> {
         self.check_query(query)?;
         let db = self.db.borrow();
-        let is_asked = |row: &&PairRow| {
-            row.pair.1 == query.collection && query.scope.as_ref().is_none_or(|scope| *scope == row.pair.0)
-        };
         let nothing = PairRow::new(Pair(Scope::from(""), query.collection.clone()));
-        let row = db.base.manifest.pairs.iter().find(is_asked).unwrap_or(&nothing);
+        let row = asked(query, &db.base).next().unwrap_or(&nothing);
         let (plan, infos) = plan_for(query, row, &self.settings.schema);
         Ok(explain(query, &plan, &infos))
     }
@@ -239,14 +237,24 @@ impl<H: Host> Replica<H> {
 
     async fn search(&self, query: &Query, rows: &mut Rows) -> Result<u64, SyncError> {
         self.check_query(query)?;
-        self.last_read.set(self.host.now().get());
+        let _reading = Running::begin(&self.reading);
         let schema = &self.settings.schema;
         let mut search = Search::new(query.clone(), &self.db.borrow().base, schema);
+        // Records that had something over them at any step so far. All of them are looked at in the end: between two
+        // steps a write comes in, and what the base gave of its record before is not what is seen.
+        let mut known: Option<Set<RecordKey>> = None;
         loop {
             self.check_open()?;
             let count = {
                 let db = self.db.borrow();
-                let changed = changed(&db, query);
+                let mut changed = changed(&db, query);
+                if let Some(known) = &known {
+                    changed.extend(known);
+                    if query.count && changed.len() > known.len() {
+                        // It may have been counted.
+                        search = Search::new(query.clone(), &db.base, schema);
+                    }
+                }
                 let ids: Set<&str> = changed.iter().map(|key| key.id.as_str()).collect();
                 let over = |pair: &Pair, id: &str| {
                     // Its id alone says most of the time that nothing is over it.
@@ -254,12 +262,13 @@ impl<H: Host> Replica<H> {
                         || RecordKey { scope: pair.0.clone(), collection: pair.1.clone(), id: RecordId::from(id) };
                     ids.contains(&id) && changed.contains(&&key())
                 };
-                match search.step(&db.base, schema, &over) {
-                    Ok(()) => complete(&db, query, &search, &changed, rows),
-                    Err(_) => 0,
-                }
+                let is_found = search.step(&db.base, schema, &over).is_ok();
+                let count = if is_found { complete(&db, query, &search, &changed, &over, rows) } else { 0 };
+                known = db.base.is_missing().then(|| changed.into_iter().cloned().collect());
+                count
             };
             if !self.fetch_missed().await? {
+                self.last_read.set(self.host.now().get());
                 return Ok(count);
             }
         }
@@ -267,7 +276,14 @@ impl<H: Host> Replica<H> {
 }
 
 /// Puts the base's records and those with something over it together, and makes their texts. Rows may be missed.
-fn complete(db: &Db, query: &Query, search: &Search, changed: &Set<&RecordKey>, rows: &mut Rows) -> u64 {
+fn complete(
+    db: &Db,
+    query: &Query,
+    search: &Search,
+    changed: &Set<&RecordKey>,
+    over: Over<'_>,
+    rows: &mut Rows,
+) -> u64 {
     let mut filter = Filter::new(&query.conditions);
     let mut count = search.count;
     let mut found: Vec<(Hit, Option<Row>)> = Vec::new();
@@ -289,7 +305,10 @@ fn complete(db: &Db, query: &Query, search: &Search, changed: &Set<&RecordKey>, 
         return count;
     }
     for hit in &search.found {
-        found.push((hit.clone(), None));
+        let pair = Pair(Scope::from(hit.place.scope.as_str()), query.collection.clone());
+        if changed.is_empty() || !over(&pair, &hit.place.id) {
+            found.push((hit.clone(), None));
+        }
     }
     if !changed.is_empty() {
         found = sorted(found, &|a, b| a.0.place.compare(&b.0.place, &query.order));

@@ -167,10 +167,12 @@ impl Search {
                     if over(&part.row.pair, &id) {
                         continue;
                     }
-                    match records.find(&part.row, false, &id) {
-                        Ok(Some((at, _))) => self.take(part, records, at)?,
-                        Ok(None) => {}
-                        Err(Missing) => left.push(id),
+                    let looked = records.find(&part.row, false, &id).and_then(|found| match found {
+                        Some((at, _)) => self.take(part, records, at),
+                        None => Ok(()),
+                    });
+                    if looked.is_err() {
+                        left.push(id);
                     }
                 }
                 let is_done = left.is_empty();
@@ -366,7 +368,7 @@ impl Search {
 }
 
 /// The pairs that a query asks.
-fn asked<'a>(query: &'a Query, records: &'a Records) -> impl Iterator<Item = &'a PairRow> {
+pub fn asked<'a>(query: &'a Query, records: &'a Records) -> impl Iterator<Item = &'a PairRow> {
     records
         .manifest
         .pairs

@@ -31,11 +31,11 @@ const TIDY_PAUSE_MS: u64 = 10;
 /// The same while somebody reads, and for so long after.
 const TIDY_READ_MS: u64 = 250;
 
-/// A request of this context that is under way.
-struct Running<'a>(&'a Cell<u32>);
+/// Something of this context that is under way, counted.
+pub(crate) struct Running<'a>(&'a Cell<u32>);
 
 impl<'a> Running<'a> {
-    fn begin(count: &'a Cell<u32>) -> Self {
+    pub(crate) fn begin(count: &'a Cell<u32>) -> Self {
         count.set(count.get() + 1);
         Self(count)
     }
@@ -161,7 +161,7 @@ impl<H: Host> Replica<H> {
 
     /// True while somebody reads, who should not wait for tidying.
     pub(crate) fn is_read(&self) -> bool {
-        self.host.now().get().saturating_sub(self.last_read.get()) < TIDY_READ_MS
+        self.reading.get() > 0 || self.host.now().get().saturating_sub(self.last_read.get()) < TIDY_READ_MS
     }
 
     async fn lock(&self, request: Request) -> Option<H::Lock> {

@@ -298,6 +298,10 @@ impl<H: Host> Replica<H> {
         if !is_due {
             return false;
         }
+        if self.reading.get() > 0 {
+            // A search begins anew when its rows move.
+            return true;
+        }
         let mut name = self.settings.database.clone();
         name.push_str(":compact");
         let Some(_lock) = self.host.lock(&name, LockWait::IfFree).await else { return false };

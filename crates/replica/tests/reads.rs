@@ -1,0 +1,205 @@
+//! Reading while others write: what is asked takes several reads, and everything may change between two of them.
+
+#![allow(clippy::expect_used)] // A test that cannot go on says so by panicking.
+
+mod alone;
+mod support;
+
+use alone::Alone;
+use landfall_protocol::codec::from_json;
+use landfall_protocol::{CollectionName, Json, Map, UnixMillis};
+use landfall_replica::{LiveQuery, Query, WriteKind};
+use landfall_storage::memory::MemoryRowStore;
+use landfall_storage::{
+    CommitError, Committed, Durability, Key, KeyedRows, Manifest, Read, ReadError, RowKind, RowStore, StoreName, Txn,
+    decode, encode,
+};
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use support::{START_MS, Server, full, note, open, run, schema};
+
+/// Rows whose every read takes one turn.
+struct Slow(MemoryRowStore);
+
+/// Pending once.
+struct Turn(bool);
+
+impl Future for Turn {
+    type Output = ();
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        if std::mem::replace(&mut self.0, true) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl RowStore for Slow {
+    async fn read(&self, reads: &[Read]) -> Result<Vec<KeyedRows>, ReadError> {
+        Turn(false).await;
+        self.0.read(reads).await
+    }
+    async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
+        self.0.commit(txn).await
+    }
+}
+
+/// A database with 400 synced notes.
+fn filled() -> MemoryRowStore {
+    let rows = MemoryRowStore::new();
+    let replica =
+        open(&rows, &Rc::new(Server::default()), START_MS, &["notes", "tasks"], schema(&[])).expect("it opens");
+    full(&replica);
+    run(&replica, replica.sync_now());
+    replica.close();
+    rows
+}
+
+#[test]
+fn l5_a_write_between_two_reads_of_a_query_shows_its_record_once() {
+    let disk = filled();
+    let queries = [
+        r#"{"collection":"notes"}"#,
+        r#"{"collection":"notes","where":{"n":{"gte":0}},"orderBy":[["n","desc"]]}"#,
+        r#"{"collection":"notes","where":{"list":"home"},"orderBy":"title"}"#,
+        r#"{"collection":"notes","where":{"id":{"in":["n000","n003","n399"]}}}"#,
+    ];
+    for text in queries {
+        for turns in 0..12 {
+            let alone = Alone::open(Slow(MemoryRowStore::with_disk(disk.snapshot())));
+            let query = Query::parse(text).expect("a query");
+            let mut counting = pin!(alone.replica.count(&query));
+            let mut asking = pin!(alone.replica.query(&query));
+            let mut context = Context::from_waker(Waker::noop());
+            let (mut found, mut count) = (None, None);
+            for _ in 0..turns {
+                if found.is_none()
+                    && let Poll::Ready(rows) = asking.as_mut().poll(&mut context)
+                {
+                    found = Some(rows.expect("an answer"));
+                }
+                if count.is_none()
+                    && let Poll::Ready(number) = counting.as_mut().poll(&mut context)
+                {
+                    count = Some(number.expect("an answer"));
+                }
+            }
+            let is_early = found.is_none();
+            let writes = ["n000", "n003", "n399"].map(|id| note(WriteKind::Update, id, Some(r#"{"mine":true}"#)));
+            alone.run(alone.replica.write(writes.into(), false)).expect("stored");
+            let found = found.unwrap_or_else(|| alone.run(asking).expect("an answer"));
+            let count = count.unwrap_or_else(|| alone.run(counting).expect("an answer"));
+            let mut ids: Vec<String> = found.rows.iter().map(|row| row.place.id.clone()).collect();
+            let all = ids.len();
+            ids.sort();
+            ids.dedup();
+            assert_eq!(ids.len(), all, "{text} after {turns} reads has a record twice");
+            assert_eq!(count as usize, all, "{text} after {turns} reads counts otherwise");
+            let mine = found.rows.iter().filter(|row| row.text.contains("mine")).count();
+            let wanted = ["n000", "n003", "n399"].iter().filter(|id| ids.contains(&(**id).to_owned())).count();
+            assert!(!is_early || mine == wanted, "{text} after {turns} reads shows {mine} of {wanted} own writes");
+        }
+    }
+}
+
+fn manifest(rows: &MemoryRowStore, change: impl FnOnce(&mut Manifest)) {
+    let key = Key::text("manifest");
+    let mut manifest: Manifest =
+        decode(RowKind::Manifest, rows.snapshot().row(StoreName::Meta, &key).expect("a manifest")).expect("whole");
+    manifest.rev += 1;
+    change(&mut manifest);
+    let mut txn = Txn::new("test", Durability::Relaxed);
+    txn.put(StoreName::Meta, key, encode(RowKind::Manifest, &manifest));
+    let mut commit = pin!(rows.commit(txn));
+    assert!(commit.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
+}
+
+#[test]
+fn a_run_that_nobody_needs_any_more_and_that_is_gone_does_not_keep_compaction_looking() {
+    let rows = filled();
+    manifest(&rows, |manifest| manifest.old_data.push((999_999, 1)));
+    let replica =
+        open(&rows, &Rc::new(Server::default()), START_MS, &["notes", "tasks"], schema(&[])).expect("it opens");
+    while run(&replica, replica.compact()).expect("compaction") {}
+    assert_eq!(replica.inspect().compaction_debt, 0);
+    assert_eq!(replica.status().storage.quarantined, 0, "nothing was lost");
+}
+
+#[test]
+fn r4_what_another_context_pulled_anew_is_looked_at_again_even_when_sum_and_position_are_as_before() {
+    let rows = filled();
+    let replica =
+        open(&rows, &Rc::new(Server::default()), START_MS, &["notes", "tasks"], schema(&[])).expect("it opens");
+    drop(replica.take_changes());
+    manifest(&rows, |manifest| manifest.pairs[0].resync_at = Some(UnixMillis(START_MS)));
+    run(&replica, replica.refresh()).expect("read");
+    let (_, touched) = replica.take_changes();
+    assert!(touched.whole.contains(&CollectionName::from("notes")));
+}
+
+/// What a listener holds: the texts of the records, spliced as js/query.ts does.
+fn splice(shown: &mut Vec<String>, news: &str) {
+    let parts: Map<String, Json> = from_json(news).expect("JSON");
+    let rows: Vec<Json> = from_json(parts["rows"].text()).expect("rows");
+    let rows = rows.into_iter().map(|row| row.text().to_owned());
+    match from_json::<usize>(parts["start"].text()) {
+        None => *shown = rows.collect(),
+        Some(start) => {
+            let gone: usize = from_json(parts["gone"].text()).expect("a number");
+            shown.splice(start..start + gone, rows);
+        }
+    }
+}
+
+#[test]
+fn r4_a_live_query_that_is_kept_up_to_date_shows_what_a_fresh_one_does() {
+    let rows = filled();
+    let replica =
+        open(&rows, &Rc::new(Server::default()), START_MS, &["notes", "tasks"], schema(&[])).expect("it opens");
+    let queries = [
+        r#"{"collection":"notes"}"#,
+        r#"{"collection":"notes","orderBy":"title","limit":20}"#,
+        r#"{"collection":"notes","where":{"list":"home"},"orderBy":[["n","desc"]],"limit":5,"offset":3}"#,
+        r#"{"collection":"notes","where":{"n":{"gte":100,"lt":120}},"limit":30}"#,
+        r#"{"collection":"notes","orderBy":"n","limit":0}"#,
+    ];
+    let mut live: Vec<(LiveQuery, Vec<String>)> =
+        queries.iter().map(|text| (LiveQuery::new(Query::parse(text).expect("a query")), Vec::new())).collect();
+    for (query, shown) in &mut live {
+        run(&replica, replica.live_ask(query)).expect("an answer");
+        splice(shown, &query.news().expect("the first answer"));
+    }
+    let mut random = 7_u64;
+    let mut below = |limit: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % limit
+    };
+    for step in 0..120 {
+        drop(replica.take_changes());
+        let mut writes = Vec::new();
+        // Now and then so many that the reserve is used up.
+        for _ in 0..if below(20) == 0 { 90 } else { 1 + below(4) } {
+            let id = format!("n{:03}", below(420));
+            let fields = format!(
+                r#"{{"title":"Note {}","list":"{}","n":{}}}"#,
+                below(500),
+                ["home", "work"][below(2) as usize],
+                below(400)
+            );
+            writes.push(match below(4) {
+                0 => note(WriteKind::Delete, &id, None),
+                _ => note(WriteKind::Put, &id, Some(&fields)),
+            });
+        }
+        run(&replica, replica.write(writes, false)).expect("stored");
+        let (_, touched) = replica.take_changes();
+        for (query, shown) in &mut live {
+            run(&replica, replica.live_changed(query, &touched)).expect("an answer");
+            if let Some(news) = query.news() {
+                splice(shown, &news);
+            }
+            let fresh = run(&replica, replica.query(&query.query)).expect("an answer");
+            let fresh: Vec<String> = fresh.rows.iter().map(|row| row.text.to_string()).collect();
+            assert!(*shown == fresh, "step {step}, {:?}: {} shown, {} there", query.query, shown.len(), fresh.len());
+        }
+    }
+}

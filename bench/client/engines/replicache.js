@@ -75,7 +75,7 @@ export default {
       /** Nothing says when it has stored what it holds, which it does when the page is idle: a second client sees it then. */
       async settled() {
         for (let stored = false; !stored; ) {
-          await new Promise((resolve) => setTimeout(resolve, 200));
+          await new Promise((resolve) => requestIdleCallback(resolve));
           const other = new Replicache(options);
           stored = await other.query((tx) => tx.has(newest));
           await other.close();

@@ -55,6 +55,18 @@ impl Told {
         replica
     }
 
+    /// A life whose only batch was sent and not answered. Answers that batch; from here on everything is answered.
+    fn one_unanswered(&self) -> PushRequest {
+        self.answers.set(0);
+        let replica = self.open();
+        put(&replica, "a", r#"{"x":1}"#).unwrap();
+        self.minute(&replica);
+        let sent = self.pushes().pop().unwrap();
+        self.requests.borrow_mut().clear();
+        self.answers.set(usize::MAX);
+        sent
+    }
+
     /// Lets a minute pass in steps.
     fn minute(&self, replica: &Opened) {
         let until = self.lab.now.get() + 60_000;
@@ -104,16 +116,9 @@ fn is_pulled_first(requests: &[(String, String)]) -> bool {
 #[test]
 fn s1_what_a_damaged_batch_carried_goes_again_only_as_another_client_and_after_a_pull() {
     let told = Told::new();
-    told.answers.set(0);
-    let first = told.open();
-    put(&first, "a", r#"{"x":1}"#).unwrap();
-    told.minute(&first);
-    let before = told.pushes().pop().unwrap();
-    drop(first);
+    let before = told.one_unanswered();
 
     let damaged = told.flip("desc/");
-    told.requests.borrow_mut().clear();
-    told.answers.set(usize::MAX);
     let again = told.open();
     assert_eq!(again.status().storage.quarantined, 1);
     told.minute(&again);
@@ -197,12 +202,7 @@ fn i3_a_damaged_row_of_decisions_that_nothing_hangs_on_is_set_aside_and_the_clie
 #[test]
 fn i3_a_byte_that_was_only_read_wrong_costs_nothing() {
     let told = Told::new();
-    told.answers.set(0);
-    let first = told.open();
-    put(&first, "a", r#"{"x":1}"#).unwrap();
-    told.minute(&first);
-    let before = told.pushes().pop().unwrap();
-    drop(first);
+    let before = told.one_unanswered();
 
     let key = Key::text(told.keys("desc/")[0].clone());
     told.lab
@@ -210,8 +210,6 @@ fn i3_a_byte_that_was_only_read_wrong_costs_nothing() {
         .at_call(told.lab.plan.call_count() + 1, landfall_storage::faulty::Fault::FlipByte(StoreName::Meta, key));
     let again = told.open();
     assert_eq!(again.status().storage.quarantined, 1);
-    told.requests.borrow_mut().clear();
-    told.answers.set(usize::MAX);
     told.minute(&again);
     let pushes = told.pushes();
     assert_eq!(pushes[0].client_id, before.client_id);
@@ -223,17 +221,11 @@ fn i3_a_byte_that_was_only_read_wrong_costs_nothing() {
 #[test]
 fn i3_a_batch_that_a_later_version_wrote_is_left_alone_and_nothing_is_sent() {
     let told = Told::new();
-    told.answers.set(0);
-    let first = told.open();
-    put(&first, "a", r#"{"x":1}"#).unwrap();
-    told.minute(&first);
-    drop(first);
+    told.one_unanswered();
 
     let key = Key::text(told.keys("desc/")[0].clone());
     let row = at_once(told.lab.disk.get(StoreName::Meta, &key)).unwrap().unwrap().replacen("D1", "D2", 1);
     told.lab.disk.tamper(StoreName::Meta, key.clone(), Some(row.clone()));
-    told.requests.borrow_mut().clear();
-    told.answers.set(usize::MAX);
     let again = told.open();
     told.minute(&again);
     assert!(told.pushes().is_empty());

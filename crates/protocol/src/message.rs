@@ -3,7 +3,7 @@
 use crate::codec::{Kind, ToJson, from_json, write_object};
 use crate::{
     ClientId, CollectionName, EntryId, Epoch, Fields, GroupId, Json, Map, Object, Pair, Position, RecordId, RecordKey,
-    RecordSum, Scope, Seq, Stamp, UnixMillis, Version,
+    RecordSum, Scope, Seq, Stamp, UnixMillis, Version, limits,
 };
 use serde::{Deserialize, Serialize};
 
@@ -412,6 +412,42 @@ pub struct StatusResponse {
     pub user: String,
     pub scopes: Map<Scope, Position>,
     pub devices: Vec<DeviceStatus>,
+    /// The first servers did not announce any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<ServerLimits>,
+}
+
+/// What a server takes, in the units of the names: for clients that are not built with [`crate::limits`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerLimits {
+    pub record_bytes: usize,
+    pub id_bytes: usize,
+    pub json_depth: usize,
+    pub batch_count: usize,
+    pub batch_bytes: usize,
+    pub group_count: usize,
+    pub group_bytes: usize,
+    pub page_count: usize,
+    pub page_bytes: usize,
+    pub scope_count: usize,
+    pub stamp_ahead_ms: u64,
+}
+
+impl ServerLimits {
+    /// Those of this version.
+    pub const OWN: Self = Self {
+        record_bytes: limits::RECORD_BYTES_MAX,
+        id_bytes: limits::ID_BYTES_MAX,
+        json_depth: limits::JSON_DEPTH_MAX,
+        batch_count: limits::BATCH_COUNT_MAX,
+        batch_bytes: limits::BATCH_BYTES_MAX,
+        group_count: limits::GROUP_COUNT_MAX,
+        group_bytes: limits::GROUP_BYTES_MAX,
+        page_count: limits::PAGE_COUNT_MAX,
+        page_bytes: limits::PAGE_BYTES_MAX,
+        scope_count: limits::SCOPES_MAX,
+        stamp_ahead_ms: limits::HLC_AHEAD_MS_MAX,
+    };
 }
 
 /// What a device last reported.

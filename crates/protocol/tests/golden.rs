@@ -33,6 +33,7 @@ fn every_golden_file_is_read_and_written_as_it_stands() {
     round::<PullRequest>("pull_request_first");
     round::<PullResponse>("pull_response");
     round::<StatusResponse>("status");
+    round::<StatusResponse>("status_limits");
     round::<ErrorEnvelope>("error");
     round::<ErrorEnvelope>("error_reset");
     round::<ClientLiveMessage>("live_auth");
@@ -40,7 +41,7 @@ fn every_golden_file_is_read_and_written_as_it_stands() {
         round::<LiveMessage>(name);
     }
     let directory = std::fs::read_dir(format!("{}/golden", env!("CARGO_MANIFEST_DIR"))).unwrap();
-    assert_eq!(directory.count(), 13, "a golden file without a test");
+    assert_eq!(directory.count(), 14, "a golden file without a test");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::store::{Retention, Store, StoreError, prune};
 use landfall_protocol::limits::{BATCH_COUNT_MAX, NUMBER_MAX};
 use landfall_protocol::{
     ClientId, DeviceStatus, Epoch, Map, PROTOCOL, Position, PullRequest, PullResponse, PushRequest, PushResponse,
-    Scope, StatusResponse, UnixMillis,
+    Scope, ServerLimits, StatusResponse, UnixMillis,
 };
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -85,6 +85,7 @@ impl<S: Store> Service<S> {
                     user: identity.sub,
                     scopes,
                     devices: devices.collect(),
+                    limits: Some(ServerLimits::OWN),
                 })
             })
             .await

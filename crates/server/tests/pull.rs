@@ -344,3 +344,16 @@ async fn i1_a_pull_shows_one_users_scopes_only_and_refuses_anothers_name() {
     assert_eq!(status["scopes"], json!({"facility:main": 0, "user:grace": 0}));
     assert_eq!(status["devices"], json!([]));
 }
+
+#[tokio::test]
+async fn the_status_announces_the_limits_that_the_server_keeps_to() {
+    let server = TestServer::start().await;
+    let ada = server.device("ada", "c1");
+    let bearer = format!("Bearer {}", ada.token);
+    let status = ask(server.address, "GET", "/v1/sync/status", &[("authorization", bearer.as_str())], b"").await.json();
+    let count = status["limits"]["batch_count"].as_u64().unwrap();
+    let creates: Vec<_> = (1..=count + 1).map(|seq| ada.create(seq, &format!("m{seq}"), &json!({"n": seq}))).collect();
+    let refused = ada.push(&creates).await;
+    assert_eq!((refused.status, refused.code().as_str()), (413, "too_large"), "one more than announced");
+    assert_eq!(ada.results(&creates[..creates.len() - 1]).await.len() as u64, count, "as many as announced");
+}

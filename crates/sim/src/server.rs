@@ -185,6 +185,7 @@ impl Server {
                     user,
                     scopes: Map::new(),
                     devices: Vec::new(),
+                    limits: None,
                 };
                 Some((ok(&status), Moved::new()))
             }

@@ -6,13 +6,14 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { checkPrerequisites, ensureNpm, ensureRust, ensureTools, filesBelow, hashOf, main, root, run, stamped, step, toolsRoot } from './lib.mjs';
 import { shortenNames } from './names.mjs';
+import { renumberLocals } from './locals.mjs';
 import { orderFunctions } from './order.mjs';
 import { hearTraps } from './traps.mjs';
 
 /** Crates that are no part of the module: a change to them does not build it anew. */
 const nativeOnly = ['server', 'sim'];
 /** What is done to the linked module, as files. */
-const recipe = ['build', 'names', 'order', 'traps', 'wasm'].map((name) => join(root, `xtask/${name}.mjs`));
+const recipe = ['build', 'locals', 'names', 'order', 'traps', 'wasm'].map((name) => join(root, `xtask/${name}.mjs`));
 const scratch = 'target/xtask/pkg';
 const releaseTarget = 'target/module';
 
@@ -71,7 +72,7 @@ async function bind(release) {
   renameSync(join(root, scratch), join(root, 'pkg'));
 }
 
-/** Names that the module and its glue exchange, then the code, then its order: each makes the next one's work smaller. */
+/** Names that the module and its glue exchange, then the code, its order and its locals: each makes the next one's work smaller. */
 async function shrink(glue) {
   const module = join(root, scratch, 'landfall_bg.wasm');
   const short = shortenNames(readFileSync(module), readFileSync(glue, 'utf8'));
@@ -84,7 +85,7 @@ async function shrink(glue) {
   // unless tiny (-ocimfs): large ones need long numbers for their locals, and gzip finds less to share; 7 % of the file.
   // How a load or store is aligned is a hint that browsers' processors do not need, and one byte more to tell code apart.
   await run('wasm-opt', ['-Oz', '-ocimfs', '20', '--dealign', '--strip-producers', '--strip-target-features', module, '-o', module]);
-  writeFileSync(module, orderFunctions(readFileSync(module)));
+  writeFileSync(module, renumberLocals(orderFunctions(readFileSync(module))));
 }
 
 /** dist/: what the npm package holds. js/build.mjs knows how. */

@@ -1,7 +1,8 @@
-// Reads a WebAssembly module into its parts and writes it again with its functions in another order. No packages.
+// Reads a WebAssembly module into its parts and writes it again with its functions in another order, and finds the
+// locals in it. No packages.
 // Invariant: what it does not know, it refuses; a module that was read and written without a change is the same bytes.
 
-const sections = { import: 2, function: 3, export: 7, start: 8, element: 9, code: 10 };
+const sections = { type: 1, import: 2, function: 3, export: 7, start: 8, element: 9, code: 10 };
 
 /** Opcodes by the immediates that follow them. All that stable Rust makes for wasm32, and nothing of vectors or threads. */
 const immediates = new Map();
@@ -10,7 +11,8 @@ const define = (kind, ...ranges) => {
 };
 define('none', [0x00, 0x01], [0x05], [0x0a, 0x0b], [0x0f], [0x1a, 0x1b], [0x45, 0xc4], [0xd1]);
 define('block', [0x02, 0x04]);
-define('index', [0x08], [0x0c, 0x0d], [0x20, 0x26], [0x3f, 0x40], [0xd0]);
+define('index', [0x08], [0x0c, 0x0d], [0x23, 0x26], [0x3f, 0x40], [0xd0]);
+define('local', [0x20, 0x22]);
 define('table', [0x0e]);
 define('call', [0x10], [0x12], [0xd2]);
 define('two', [0x11], [0x13], [0x28, 0x3e]);
@@ -87,6 +89,34 @@ export function writeBody({ pieces, targets }, indices) {
   return Buffer.concat([Buffer.from(number(length)), ...bytes]);
 }
 
+/**
+ * The functions of a module with what they keep in locals: `code`, a view of the bytes behind the declarations; how many
+ * parameters come `first`; the `types` of the others; and of each local the places in `code` that name it, as far as its
+ * number is one byte.
+ */
+export function readLocals(bytes) {
+  const parts = new Map(readModule(bytes).parts.map(({ id, bytes }) => [id, new Reader(bytes)]));
+  const parameters = list(parts.get(sections.type), (from) => {
+    const count = from.take(1) && from.take(from.number()).length;
+    from.take(from.number());
+    return count;
+  });
+  const types = list(parts.get(sections.function), (from) => from.number());
+  let index = 0;
+  return list(parts.get(sections.code), (from) => {
+    const body = new Reader(from.take(from.number()));
+    const declared = list(body, (group) => Array(group.number()).fill(group.byte())).flat();
+    const code = body.bytes.subarray(body.at);
+    const first = parameters[types[index++]];
+    const places = Array.from({ length: Math.min(128, first + declared.length) }, () => []);
+    for (const at = new Reader(code); at.at < code.length; ) {
+      const { local } = skipInstruction(at);
+      if (local >= 0 && code[local] < 128) places[code[local]].push(local);
+    }
+    return { code, first, types: declared, places };
+  });
+}
+
 const header = Buffer.from([0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
 
 /** Reads numbers and texts of a module from one place to another. */
@@ -137,10 +167,11 @@ function number(value) {
 
 const text = (value) => [...number(Buffer.byteLength(value)), ...Buffer.from(value)];
 
-/** Steps over the instruction that `reader` is at; gives its opcode, and where the function index in it is, or -1. */
+/** Steps over the instruction that `reader` is at; gives its opcode, and where in it the index of a function or a local is, or -1. */
 function skipInstruction(reader) {
   const opcode = reader.byte();
   let call = -1;
+  let local = -1;
   switch (immediates.get(opcode)) {
     case 'none':
       break;
@@ -155,6 +186,10 @@ function skipInstruction(reader) {
       break;
     case 'call':
       call = reader.at;
+      reader.skipNumber();
+      break;
+    case 'local':
+      local = reader.at;
       reader.skipNumber();
       break;
     case 'table':
@@ -178,7 +213,7 @@ function skipInstruction(reader) {
     default:
       throw new Error(`instruction 0x${opcode.toString(16)} is not known, at ${reader.at}`);
   }
-  return { opcode, call };
+  return { opcode, call, local };
 }
 
 const numbers = Array.from({ length: 1 << 14 }, (_, value) => Buffer.from(number(value)));

@@ -2,10 +2,11 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { renumberLocals } from '../../xtask/locals.mjs';
 import { shortenNames } from '../../xtask/names.mjs';
 import { orderFunctions } from '../../xtask/order.mjs';
 import { hearTraps } from '../../xtask/traps.mjs';
-import { readModule, writeModule } from '../../xtask/wasm.mjs';
+import { readLocals, readModule, writeModule } from '../../xtask/wasm.mjs';
 
 const text = (value) => [value.length, ...Buffer.from(value)];
 const section = (id, ...content) => [id, content.flat(9).length, ...content.flat(9)];
@@ -65,6 +66,24 @@ test('a module does the same with its functions in any order', () => {
     assert.throws(() => exports.break_it(), WebAssembly.RuntimeError);
   }
   assert.equal(exportsOf(orderFunctions(small)).table(), 42);
+});
+
+test('locals of one type trade numbers until a function repeats the one before it, and it does the same', () => {
+  // With an i32, an i64 and an i32 behind the parameter: a = x + 1, b = x * 2, and 10 a + b.
+  const using = (a, b) => [3, 1, 0x7f, 1, 0x7e, 1, 0x7f, 0x20, 0, 0x41, 1, 0x6a, 0x21, a, 0x20, 0, 0x41, 2, 0x6c, 0x21, b, 0x20, a, 0x41, 10, 0x6c, 0x20, b, 0x6a, 0x42, 7, 0x21, 2, 0x0b];
+  const twice = Buffer.from([
+    ...small.subarray(0, 8),
+    ...section(1, 1, [0x60, 1, 0x7f, 1, 0x7f]),
+    ...section(3, 2, [0, 0]),
+    ...section(7, 2, [text('one'), 0, 0], [text('other'), 0, 1]),
+    ...section(10, 2, [[using(1, 3), using(3, 1)].map((body) => [body.length, ...body])]),
+  ]);
+  const codes = () => readLocals(twice).map(({ code }) => code.toString('hex'));
+  assert.notEqual(...codes());
+  assert.equal(renumberLocals(twice), twice);
+  assert.equal(...codes());
+  const { one, other } = new WebAssembly.Instance(new WebAssembly.Module(twice)).exports;
+  for (const x of [0, 4, -3]) assert.deepEqual([one(x), other(x)], [12 * x + 10, 12 * x + 10]);
 });
 
 test('an instruction that is not known is refused', () => {

@@ -5,15 +5,16 @@ import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, w
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { checkPrerequisites, ensureNpm, ensureRust, ensureTools, filesBelow, hashOf, main, root, run, stamped, step, toolsRoot } from './lib.mjs';
-import { shortenNames } from './names.mjs';
+import { slimGlue } from './glue.mjs';
 import { renumberLocals } from './locals.mjs';
+import { shortenNames } from './names.mjs';
 import { orderFunctions } from './order.mjs';
 import { hearTraps } from './traps.mjs';
 
 /** Crates that are no part of the module: a change to them does not build it anew. */
 const nativeOnly = ['server', 'sim'];
 /** What is done to the linked module, as files. */
-const recipe = ['build', 'locals', 'names', 'order', 'traps', 'wasm'].map((name) => join(root, `xtask/${name}.mjs`));
+const recipe = ['build', 'glue', 'locals', 'names', 'order', 'traps', 'wasm'].map((name) => join(root, `xtask/${name}.mjs`));
 const scratch = 'target/xtask/pkg';
 const releaseTarget = 'target/module';
 
@@ -75,7 +76,7 @@ async function bind(release) {
 /** Names that the module and its glue exchange, then the code, its order and its locals: each makes the next one's work smaller. */
 async function shrink(glue) {
   const module = join(root, scratch, 'landfall_bg.wasm');
-  const short = shortenNames(readFileSync(module), readFileSync(glue, 'utf8'));
+  const short = shortenNames(readFileSync(module), slimGlue(readFileSync(glue, 'utf8')));
   writeFileSync(glue, short.glue);
   writeFileSync(module, short.bytes);
   // It declares the module's exports by the names that they had.

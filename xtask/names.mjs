@@ -19,8 +19,19 @@ export function shortenNames(bytes, glue) {
     const count = replace(pattern, to);
     if (count !== 1) throw new Error(`the glue has ${name} ${count} times`);
   };
+  // Packages that bind the same method each bring their own import of it. One entry of the glue is enough; the optimizer
+  // then makes one import of those that have its name and type.
+  const alike = new Map();
   module.imports.forEach((each, index) => {
+    const entry = new RegExp(`^ +${literally(each.name)}(: [^]*?\n {8}\\}\\)?,\n)`, 'm').exec(text);
+    const same = entry && `${each.kind} ${each.description.toString('hex')}${entry[1]}`;
+    if (same && alike.has(same)) {
+      text = text.replace(entry[0], () => '');
+      each.name = alike.get(same);
+      return;
+    }
     const name = shortName(index);
+    if (same) alike.set(same, name);
     replaceOnce(each.name, new RegExp(`^( +)${literally(each.name)}: `, 'gm'), (_, indent) => `${indent}${name}: `);
     each.name = name;
   });

@@ -45,7 +45,10 @@ test('the engine was bound with its reset function, without which a panic ends e
 
 test('the engine that was built tells a trap, and a fresh instance of it works', async () => {
   const glue = await import(pathToFileURL(join(root, 'pkg/landfall.js')).href);
-  const exports = await glue.default({ module_or_path: readFileSync(join(root, 'pkg/landfall_bg.wasm')) });
+  const answer = (status, type) => new Response(readFileSync(join(root, 'pkg/landfall_bg.wasm')), { status, headers: { 'content-type': type } });
+  await assert.rejects(glue.default({ module_or_path: answer(404, 'application/wasm') }), /404/);
+  // A server may know no type for it.
+  const exports = await glue.default({ module_or_path: answer(200, 'application/octet-stream') });
   const told = [];
   glue.onTrap((error) => told.push(error));
   takeAll(Object.values(exports).find((value) => value instanceof WebAssembly.Memory));

@@ -148,6 +148,7 @@ impl Options {
             patient,
             schema: self.schema(),
             memory_bytes: self.memory_bytes.unwrap_or(0),
+            pull_bytes: 0,
         }
     }
 }

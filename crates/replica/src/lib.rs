@@ -48,6 +48,8 @@ pub struct Settings {
     pub schema: Schema,
     /// Memory for rows of the base, bytes; 0: the default.
     pub memory_bytes: usize,
+    /// Pulled pages of about this size are stored in one transaction, bytes; 0: the default.
+    pub pull_bytes: usize,
     /// Waits for locks instead of leaving the work to their holder (the service worker).
     pub patient: bool,
 }

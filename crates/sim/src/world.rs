@@ -270,6 +270,8 @@ impl World {
             schema: schema(),
             // Next to nothing: rows come and go in memory.
             memory_bytes: 4_096,
+            // A few pages, so that a pull stores some while it asks for others.
+            pull_bytes: 1_000,
         };
         let replica = loop {
             let host = self.host(index, owner);

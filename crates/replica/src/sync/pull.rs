@@ -7,7 +7,7 @@ use crate::host::{Host, HttpResponse, LockWait, NetworkError};
 use crate::report::Change;
 use landfall_core::plan::OutboxTxn;
 use landfall_core::recover::plan_no_access;
-use landfall_core::schedule::{Answer, Trigger};
+use landfall_core::schedule::{Answer, Next, Trigger};
 use landfall_protocol::codec::{from_json, to_json};
 use landfall_protocol::{
     CollectionName, ErrorBody, ErrorCode, PROTOCOL, Pair, PullRequest, RecordId, RecordKey, Set, limits,
@@ -15,79 +15,112 @@ use landfall_protocol::{
 use landfall_storage::compact::{debt, plan_repair, plan_step};
 use landfall_storage::ingest::{Ingest, MISMATCH_MS, Page, is_declared, plan_declare, plan_resync, stamps};
 use landfall_storage::{BaseTxn, Manifest, Missing};
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::Poll;
 
 /// Cursor and pairs to pull anew, as they were when a pull began.
 type Asked = (Option<String>, Vec<Pair>);
 
+/// Pages on their way into the base.
+type Storing<'a> = Option<Pin<Box<dyn Future<Output = Answer> + 'a>>>;
+
 const DAMAGED: &str = "This device's copy differs from the server's; it will be pulled anew.";
 
-/// One step of a pull ends with the page that brings it over this size, or after this time.
-const STEP_BYTES: usize = 4 * 1024 * 1024;
+/// Pages become one transaction with the one that brings them over this size: larger runs, fewer of them.
+const STORE_BYTES: usize = 4 * 1024 * 1024;
+/// One step of a pull asks for no further page after this time.
 const STEP_MS: u64 = 5_000;
 /// Steps of compaction in a row; between such rows other work has its turn.
 const COMPACT_STEPS: usize = 2;
 
 impl<H: Host> Replica<H> {
+    /// Pages until the head, or until something else is due. While some are stored, those behind them are asked for: what
+    /// came ahead in vain is thrown away, for it stands on a cursor that is not there. In memory are at most the pages of two
+    /// transactions.
     pub(super) async fn pull(self: &Rc<Self>) -> Answer {
-        let asked = {
+        let mut asked = {
             let db = self.db.borrow();
             (db.base.manifest.cursor.clone(), db.base.manifest.resync.clone())
         };
+        let full = if self.settings.pull_bytes > 0 { self.settings.pull_bytes } else { STORE_BYTES };
+        let started = self.host.now();
         let mut pages: Vec<Page> = Vec::new();
         let (mut bytes, mut count) = (0, 0);
-        let started = self.host.now();
-        // Several pages become one transaction: larger runs, fewer of them.
-        let failed = loop {
-            let body = self.pull_body(&asked, pages.last());
-            let response = match self.send("POST", "/pull", Some(body)).await {
-                Ok(response) => response,
-                Err(NetworkError) => break Some(Answer::Lost),
-            };
-            if response.status != 200 {
-                if !pages.is_empty() {
-                    // Asked again when these are stored.
-                    break None;
-                }
-                return self.pull_refused(&asked, &response).await;
+        // Of the last page of this step.
+        let mut epoch = None;
+        let (mut storing, mut stored): (Storing<'_>, Answer) = (None, Answer::Done { more: true });
+        let (mut is_over, mut failed) = (false, None);
+        loop {
+            let goes_on = !is_over
+                && loop {
+                    let sent = self.send("POST", "/pull", Some(self.pull_body(&asked, pages.last())));
+                    let response = match beside(&mut storing, &mut stored, sent).await {
+                        Ok(response) => response,
+                        Err(NetworkError) => {
+                            failed = Some(Answer::Lost);
+                            break false;
+                        }
+                    };
+                    if !matches!(stored, Answer::Done { .. }) {
+                        return stored;
+                    }
+                    if response.status != 200 {
+                        if epoch.is_none() {
+                            return self.pull_refused(&asked, &response).await;
+                        }
+                        // Asked again when the pages before are stored.
+                        break false;
+                    }
+                    let Some(page) = from_json::<Page>(&response.body) else {
+                        failed = Some(self.malformed("pull"));
+                        break false;
+                    };
+                    let is_first = epoch.is_none();
+                    let own = epoch.take().or_else(|| known_epoch(&self.db.borrow()).cloned());
+                    if own.is_some_and(|own| own != page.epoch) {
+                        if !is_first {
+                            break false;
+                        }
+                        if self.is_overtaken(&asked) {
+                            return Answer::Stale;
+                        }
+                        let error = ErrorBody { epoch: Some(page.epoch.clone()), ..ErrorBody::default() };
+                        return self.pull_reset(error).await;
+                    }
+                    let is_granted_anew = !page.access.added.is_empty() || !page.access.removed.is_empty();
+                    if is_granted_anew && !is_first {
+                        // What it takes away the pages before it still cover: asked again, it is stored by itself.
+                        break false;
+                    }
+                    bytes += response.body.len();
+                    count += page.changes.values().map(Vec::len).sum::<usize>();
+                    count += page.tombstones.values().map(Vec::len).sum::<usize>();
+                    self.push_change(Change::Progress { phase: "pull", done: count as u64, total: count as u64 });
+                    let is_last = !page.has_more || is_granted_anew || self.host.now().get() > started.get() + STEP_MS;
+                    epoch = Some(page.epoch.clone());
+                    pages.push(page);
+                    if is_last {
+                        break false;
+                    }
+                    if bytes > full {
+                        // Neither what waits to be sent nor a context that closes waits for the head.
+                        break !self.is_closed() && self.next() != Next::Push;
+                    }
+                };
+            is_over = !goes_on;
+            bytes = 0;
+            if let Some(storing) = storing.take() {
+                stored = storing.await;
             }
-            let Some(page) = from_json::<Page>(&response.body) else { break Some(self.malformed("pull")) };
-            let own = known_epoch(&self.db.borrow()).cloned();
-            if own.is_some_and(|own| own != page.epoch) {
-                if !pages.is_empty() {
-                    break None;
-                }
-                if self.is_overtaken(&asked) {
-                    return Answer::Stale;
-                }
-                let error = ErrorBody { epoch: Some(page.epoch.clone()), ..ErrorBody::default() };
-                return self.pull_reset(error).await;
+            if !matches!(stored, Answer::Done { .. }) {
+                return stored;
             }
-            let is_granted_anew = !page.access.added.is_empty() || !page.access.removed.is_empty();
-            if is_granted_anew && !pages.is_empty() {
-                // What it takes away the pages before it still cover: asked again, it is stored by itself.
-                break None;
-            }
-            bytes += response.body.len();
-            count += page.changes.values().map(Vec::len).sum::<usize>();
-            count += page.tombstones.values().map(Vec::len).sum::<usize>();
-            self.push_change(Change::Progress { phase: "pull", done: count as u64, total: count as u64 });
-            let is_last = !page.has_more
-                || is_granted_anew
-                || bytes > STEP_BYTES
-                || self.host.now().get() > started.get() + STEP_MS;
-            pages.push(page);
-            if is_last {
-                break None;
-            }
-        };
-        if pages.is_empty() {
-            return failed.unwrap_or(Answer::Stale);
-        }
-        let answer = self.store_pages(&asked, pages).await;
-        match answer {
-            Answer::Done { .. } => failed.unwrap_or(answer),
-            _ => answer,
+            let Some(last) = pages.last() else { return failed.unwrap_or(stored) };
+            let next = (Some(last.cursor.clone()), Vec::new());
+            let asked = std::mem::replace(&mut asked, next);
+            storing = Some(Box::pin(self.store_pages(asked, std::mem::take(&mut pages))));
         }
     }
 
@@ -125,7 +158,7 @@ impl<H: Host> Replica<H> {
     }
 
     /// Stores pages with the cursor of the last one, and does what is due when that was the last there is.
-    async fn store_pages(self: &Rc<Self>, asked: &Asked, pages: Vec<Page>) -> Answer {
+    async fn store_pages(self: &Rc<Self>, asked: Asked, pages: Vec<Page>) -> Answer {
         {
             let mut db = self.db.borrow_mut();
             for stamp in pages.iter().flat_map(stamps) {
@@ -134,7 +167,7 @@ impl<H: Host> Replica<H> {
         }
         let mut ingest = Ingest::new(pages);
         let plan = loop {
-            if self.is_overtaken(asked) {
+            if self.is_overtaken(&asked) {
                 return Answer::Stale;
             }
             let plan = {
@@ -361,4 +394,21 @@ impl<H: Host> Replica<H> {
             }
         }
     }
+}
+
+/// Waits for `work`, and lets the storing of pages go on meanwhile; what that came to goes to `stored`.
+async fn beside<T>(storing: &mut Storing<'_>, stored: &mut Answer, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    poll_fn(|context| {
+        // First, so that the request is under way when the pages are looked at.
+        let done = work.as_mut().poll(context);
+        if done.is_pending()
+            && let Some(begun) = storing
+            && let Poll::Ready(answer) = begun.as_mut().poll(context)
+        {
+            (*stored, *storing) = (answer, None);
+        }
+        done
+    })
+    .await
 }

@@ -27,6 +27,8 @@ pub struct Lab {
     pub now: Rc<Cell<u64>>,
     /// Mutations in one push.
     pub batch_count: Rc<Cell<usize>>,
+    /// Bytes of pages in one transaction; 0: the default.
+    pub pull_bytes: Rc<Cell<usize>>,
     random: Rc<Cell<u64>>,
     serve: Rc<RefCell<Option<Box<Serve>>>>,
 }
@@ -62,8 +64,12 @@ impl Lab {
         let mut config = Config::new("u");
         config.collections.insert(CollectionName::from("notes"), CollectionConfig::default());
         config.batch_count = self.batch_count.get();
-        let settings =
-            Settings { database: "lab".to_owned(), refresh_url: Some("/refresh".to_owned()), ..Settings::default() };
+        let settings = Settings {
+            database: "lab".to_owned(),
+            refresh_url: Some("/refresh".to_owned()),
+            pull_bytes: self.pull_bytes.get(),
+            ..Settings::default()
+        };
         at_once(Replica::open_with(host, config, settings, also))
     }
 

@@ -14,7 +14,7 @@ use landfall_protocol::codec::{FromJson, ToJson, from_json, write_string};
 use landfall_protocol::{EntryId, Json, Map};
 use landfall_replica::{Query, Token, WriteKind};
 use landfall_storage::memory::MemoryRowStore;
-use landfall_storage::page::{Page, encode_page};
+use landfall_storage::page::{Entry, Page, encode_page};
 use landfall_storage::row;
 use landfall_storage::run::Run;
 use landfall_storage::segment::{Block, encode_segment};
@@ -229,7 +229,8 @@ fn rewritten(kind: RowKind, text: &str) -> Option<String> {
             let index: String = from_json(body.get("index")?.text())?;
             let page = Page::decode(text.to_owned()).ok()?;
             let entries: Vec<_> = (0..page.len()).map(|at| page.entry(at)).collect();
-            Some(encode_page(&index, &entries))
+            let lines: Vec<_> = entries.iter().map(Entry::line).collect();
+            Some(encode_page(&index, &lines))
         }
         // Nobody writes these.
         RowKind::Cursor | RowKind::Filler | RowKind::Quarantine => None,

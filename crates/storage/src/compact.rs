@@ -4,15 +4,16 @@
 //! after a crash, sees every record once. Runs are merged eight of a level, so a record is rewritten once for every
 //! factor of eight that the pair grows by (docs/storage.md states the write amplification).
 
-use crate::edit::{BaseTxn, Editor, entry_of, names};
+use crate::edit::{BaseTxn, Editor, entry_of, in_order, names};
 use crate::ingest::{DAMAGE_MS, plan_resync};
 use crate::manifest::{IndexRow, Merging, PRIMARY, PairRow, Schema};
-use crate::page::{Entry, Location};
+use crate::page::{Entry, Line, Location};
 use crate::query::key::key_of;
 use crate::records::{Missing, Records, RowId, page_key, run_key};
 use crate::rowstore::{Key, StoreName};
 use crate::run::{RUN_PAGES_MAX, RUN_ROWS_MAX, Run, RunRef};
 use crate::segment::Held;
+use landfall_protocol::map::sorted;
 use landfall_protocol::{UnixMillis, limits};
 
 /// Runs of one level before they become one of the next.
@@ -210,7 +211,7 @@ fn move_slice(
             moved.push((key.clone(), record));
         }
     }
-    moved.sort_unstable_by(|a, b| (&a.0, &a.1.id).cmp(&(&b.0, &b.1.id)));
+    let moved = in_order(moved);
     let output = output_of(&mut editor, pair);
     editor.append_to(pair, false, &sort, &moved, level, youngest, Some(output))?;
     let row = &mut editor.txn.manifest.pairs[pair];
@@ -300,7 +301,7 @@ fn merge_slice(
     if missing {
         return Err(Missing);
     }
-    found.sort_unstable_by(|a, b| (&a.key, &a.id).cmp(&(&b.key, &b.id)));
+    found = sorted(found, &|a, b| a.key.cmp(&b.key).then_with(|| a.id.cmp(&b.id)));
     let is_over = bound.is_none();
     if let Some((key, id)) = bound {
         found.truncate(found.partition_point(|entry| (&entry.key, &entry.id) <= (&key, &id)));
@@ -323,7 +324,8 @@ fn merge_slice(
         merging.output.first.clone_from(&first.key);
     }
     let name = row.indexes[index].name.clone();
-    let fences = editor.pages(&name, &kept, &mut merging.output);
+    let lines: Vec<Line<'_>> = kept.iter().map(Entry::line).collect();
+    let fences = editor.pages(&name, &lines, &mut merging.output);
     run.fences.extend(fences);
     let id = merging.output.id;
     let found = &mut editor.txn.manifest.pairs[pair].indexes[index];
@@ -421,7 +423,7 @@ fn build_slice(
         return Err(Missing);
     }
     let mut editor = Editor::new("index", records, schema, now);
-    editor.add_entries(pair, false, index, entries);
+    editor.add_entries(pair, false, index, entries.iter().map(Entry::line).collect());
     let since = found.since;
     let built = match waiting.last() {
         Some((segment, ..)) if !is_last => segment + 1,

@@ -1,13 +1,14 @@
 //! Editing the base: one transaction's runs, segments and index pages, and the manifest that names them.
 
 use crate::manifest::{Manifest, PRIMARY, Schema};
-use crate::page::{Entry, Location, PAGE_BYTES_MAX, encode_page, entry_bytes};
+use crate::page::{Entry, Line, Location, PAGE_BYTES_MAX, encode_page, entry_bytes};
 use crate::query::key::key_of;
 use crate::records::{Missing, Records, page_key, run_key};
 use crate::row::{RowKind, encode};
 use crate::rowstore::{Key, StoreName};
 use crate::run::{Dead, Fence, RUN_ROWS_MAX, Run, RunRef};
 use crate::segment::{Held, SEGMENT_BYTES_MAX, SEGMENT_COUNT_MAX, encode_segment};
+use landfall_protocol::map::sorted;
 use landfall_protocol::{Map, Pair, RecordId, RecordKey, RecordSum, UnixMillis, Version};
 
 /// One transaction of the base. It commits only if the manifest row is still at `manifest.rev − 1`.
@@ -243,28 +244,36 @@ impl<'a> Editor<'a> {
 
     /// Adds the entries of new records to every index of the pair. A tombstone has none but the primary one.
     fn index(&mut self, pair: usize, staged: bool, run: u64, places: &[(u64, u32)], records: &[(String, &Held)]) {
-        let is_sorted_by_id = self.runs(pair, staged).iter().any(|known| known.id == run && known.sort.is_empty());
+        let own = self.runs(pair, staged).iter().find(|known| known.id == run);
+        let sort = own.map_or(String::new(), |known| known.sort.clone());
         for at in 0..self.txn.manifest.pairs[pair].indexes.len() {
             let name = self.txn.manifest.pairs[pair].indexes[at].name.clone();
-            if name == PRIMARY && is_sorted_by_id {
+            if name == PRIMARY && sort.is_empty() {
                 continue;
             }
-            let fields = names(&name);
-            let mut entries = Vec::with_capacity(records.len());
-            for ((segment, slot), (_, record)) in places.iter().zip(records) {
+            // Records that lie along the index have its keys already.
+            let keys = if name == sort || name == PRIMARY { Vec::new() } else { keys_of(&name, records) };
+            let mut lines = Vec::with_capacity(records.len());
+            for (number, ((segment, slot), (place, record))) in places.iter().zip(records).enumerate() {
                 let at = Location { run, segment: *segment, slot: *slot };
-                entries.extend(entry_of(&name, &fields, record, at));
+                let id = record.id.as_str();
+                match (name == PRIMARY, &record.fields) {
+                    (true, _) => lines.push(Line { key: id, id: "", at }),
+                    (false, Some(_)) => lines.push(Line { key: keys.get(number).unwrap_or(place), id, at }),
+                    (false, None) => {}
+                }
             }
-            self.add_entries(pair, staged, at, entries);
+            self.add_entries(pair, staged, at, lines);
         }
     }
 
-    /// Adds entries to an index as a new run, or behind its last one.
-    pub fn add_entries(&mut self, pair: usize, staged: bool, index: usize, mut entries: Vec<Entry>) {
-        if entries.is_empty() {
-            return;
+    /// Adds entries to an index as a new run.
+    pub fn add_entries(&mut self, pair: usize, staged: bool, index: usize, mut entries: Vec<Line<'_>>) {
+        let is_before = |a: &Line<'_>, b: &Line<'_>| (a.key, a.id) <= (b.key, b.id);
+        if !entries.is_sorted_by(is_before) {
+            entries = sorted(entries, &|a, b| (a.key, a.id).cmp(&(b.key, b.id)));
         }
-        entries.sort_unstable_by(|a, b| (&a.key, &a.id).cmp(&(&b.key, &b.id)));
+        let Some(first) = entries.first() else { return };
         let name = self.txn.manifest.pairs[pair].indexes[index].name.clone();
         let id = self.txn.manifest.next_row();
         let mut reference = RunRef {
@@ -275,7 +284,7 @@ impl<'a> Editor<'a> {
             live: 0,
             dead: 0,
             bytes: 0,
-            first: entries.first().map_or(String::new(), |entry| entry.key.clone()),
+            first: first.key.to_owned(),
             last: String::new(),
             sort: String::new(),
         };
@@ -286,12 +295,12 @@ impl<'a> Editor<'a> {
     }
 
     /// Writes sorted entries as pages and counts them in `run`.
-    pub fn pages(&mut self, name: &str, entries: &[Entry], run: &mut RunRef) -> Vec<Fence> {
+    pub fn pages(&mut self, name: &str, entries: &[Line<'_>], run: &mut RunRef) -> Vec<Fence> {
         let mut fences = Vec::new();
         let mut rest = entries;
         while let Some(first) = rest.first() {
             let mut bytes = 0;
-            let fits = |entry: &&Entry| {
+            let fits = |entry: &&Line<'_>| {
                 bytes += entry_bytes(entry);
                 bytes <= PAGE_BYTES_MAX
             };
@@ -299,7 +308,7 @@ impl<'a> Editor<'a> {
             let (page, behind) = rest.split_at(count);
             let text = encode_page(name, page);
             let row = self.txn.manifest.next_row();
-            let first = first.key.clone();
+            let first = first.key.to_owned();
             fences.push(Fence { row, count: count as u32, bytes: text.len() as u32, first, dead: Dead::default() });
             run.rows += 1;
             run.live += count as u64;
@@ -308,7 +317,7 @@ impl<'a> Editor<'a> {
             rest = behind;
         }
         if let Some(last) = entries.last() {
-            run.last.clone_from(&last.key);
+            run.last = last.key.to_owned();
         }
         fences
     }
@@ -379,11 +388,26 @@ pub(crate) fn sorted_by<'a>(records: &'a [Held], sort: &str) -> Vec<(String, &'a
         }
         keyed.push((key, record));
     }
-    let is_before = |a: &(String, &Held), b: &(String, &Held)| (&a.0, &a.1.id) <= (&b.0, &b.1.id);
-    if !keyed.is_sorted_by(is_before) {
-        keyed.sort_unstable_by(|a, b| (&a.0, &a.1.id).cmp(&(&b.0, &b.1.id)));
+    in_order(keyed)
+}
+
+/// Records in the order of their keys, those with equal ones in the order of their ids.
+pub(crate) fn in_order(keyed: Vec<(String, &Held)>) -> Vec<(String, &Held)> {
+    sorted(keyed, &|a, b| a.0.cmp(&b.0).then_with(|| a.1.id.cmp(&b.1.id)))
+}
+
+/// The keys of records in an index that they don't lie along; nothing of a tombstone, whose key nobody asks for.
+fn keys_of(name: &str, records: &[(String, &Held)]) -> Vec<String> {
+    let fields = names(name);
+    let mut keys = Vec::with_capacity(records.len());
+    for (_, record) in records {
+        let mut key = String::new();
+        if let Some(text) = &record.fields {
+            key_of(record.id.as_str(), text, &fields, &mut key);
+        }
+        keys.push(key);
     }
-    keyed
+    keys
 }
 
 /// What an index says of a record; nothing of a tombstone, unless it finds records by id.

@@ -26,29 +26,43 @@ pub struct Entry {
     pub at: Location,
 }
 
-/// The row text of a page.
-pub fn encode_page(index: &str, entries: &[Entry]) -> String {
-    let mut body = String::with_capacity(PAGE_BYTES_MAX + 256);
-    body.push_str("{\"index\":");
-    write_string(&mut body, index);
-    body.push_str(",\"entries\":[");
-    for (at, entry) in entries.iter().enumerate() {
-        body.push_str(if at > 0 { ",[" } else { "[" });
-        write_string(&mut body, &entry.key);
-        body.push(',');
-        write_string(&mut body, &entry.id);
-        for number in [entry.at.run, entry.at.segment, u64::from(entry.at.slot)] {
-            body.push(',');
-            write_number(&mut body, number);
-        }
-        body.push(']');
+/// An entry as it is about to be written; its texts are its record's.
+#[derive(Clone, Copy, Debug)]
+pub struct Line<'a> {
+    pub key: &'a str,
+    pub id: &'a str,
+    pub at: Location,
+}
+
+impl Entry {
+    pub fn line(&self) -> Line<'_> {
+        Line { key: &self.key, id: &self.id, at: self.at }
     }
-    body.push_str("]}");
-    row::encode_text(RowKind::Page, &body)
+}
+
+/// The row text of a page.
+pub fn encode_page(index: &str, entries: &[Line<'_>]) -> String {
+    let mut row = row::begin(RowKind::Page, PAGE_BYTES_MAX + 1024);
+    row.push_str("{\"index\":");
+    write_string(&mut row, index);
+    row.push_str(",\"entries\":[");
+    for (at, entry) in entries.iter().enumerate() {
+        row.push_str(if at > 0 { ",[" } else { "[" });
+        write_string(&mut row, entry.key);
+        row.push(',');
+        write_string(&mut row, entry.id);
+        for number in [entry.at.run, entry.at.segment, u64::from(entry.at.slot)] {
+            row.push(',');
+            write_number(&mut row, number);
+        }
+        row.push(']');
+    }
+    row.push_str("]}");
+    row::end(row)
 }
 
 /// Bytes that an entry takes in a page.
-pub fn entry_bytes(entry: &Entry) -> usize {
+pub fn entry_bytes(entry: &Line<'_>) -> usize {
     entry.key.len() + entry.id.len() + 24
 }
 
@@ -165,7 +179,8 @@ mod tests {
             at: Location { run: 7, segment: 9_000_000_000, slot },
         };
         let entries = [entry("a", "1", 0), entry("a", "2\"", 149), entry("b\\ü", "0", 3)];
-        let page = Page::decode(encode_page("x", &entries)).unwrap();
+        let lines: Vec<Line<'_>> = entries.iter().map(Entry::line).collect();
+        let page = Page::decode(encode_page("x", &lines)).unwrap();
         let read: Vec<Entry> = (0..page.len()).map(|at| page.entry(at)).collect();
         assert_eq!(read, entries);
         assert_eq!(["", "a", "aa", "b\\ü", "c"].map(|key| page.from(key)), [0, 0, 2, 2, 3]);

@@ -7,7 +7,7 @@ mod mutate;
 
 use landfall_protocol::codec::{FromJson, ToJson, from_json};
 use landfall_protocol::{CollectionName, Pair, RecordId, Scope, UnixMillis, Value, Version};
-use landfall_storage::page::{Entry, Location, Page, encode_page};
+use landfall_storage::page::{Entry, Line, Location, Page, encode_page};
 use landfall_storage::query::filter::Filter;
 use landfall_storage::query::key::{key_of, prefix_len, push_component, successor};
 use landfall_storage::query::{Condition, Cursor, Query};
@@ -86,12 +86,16 @@ fn i3_an_index_page_is_read_or_refused_whatever_it_is() {
         at: Location { run: 7, segment: 12, slot },
     };
     let entries = [entry("", "a", 0), entry("k\u{1}\"\\é", "b", 149), entry("😀", "c\n", 3)];
-    let pages: Vec<String> = (0..=entries.len()).map(|count| encode_page("supplier,n", &entries[..count])).collect();
+    let text_of = |entries: &[Entry]| {
+        let lines: Vec<Line<'_>> = entries.iter().map(Entry::line).collect();
+        encode_page("supplier,n", &lines)
+    };
+    let pages: Vec<String> = (0..=entries.len()).map(|count| text_of(&entries[..count])).collect();
     fuzz_rows("index page", RowKind::Page, &pages, &|text| {
         let Ok(page) = Page::decode(text.to_owned()) else { return Was::Refused };
         let entries: Vec<Entry> = (0..page.len()).map(|at| page.entry(at)).collect();
         let _ = (page.from(""), page.from("k"), page.key(page.len()));
-        let second = Page::decode(encode_page("supplier,n", &entries)).unwrap();
+        let second = Page::decode(text_of(&entries)).unwrap();
         assert_eq!((0..second.len()).map(|at| second.entry(at)).collect::<Vec<_>>(), entries);
         Was::Read
     });

@@ -170,7 +170,7 @@ impl<'a> Reader<'a> {
                     start = self.at;
                 }
                 0..=0x1f => return None,
-                _ => self.at += 1,
+                _ => self.at += plain_len(&self.text.as_bytes()[self.at..]),
             }
         }
         let rest = self.text.get(start..self.at)?;
@@ -293,7 +293,7 @@ impl<'a> Reader<'a> {
                     }
                 }
                 0..=0x1f => return false,
-                _ => self.at += 1,
+                _ => self.at += plain_len(&self.text.as_bytes()[self.at..]),
             }
         }
     }
@@ -383,9 +383,10 @@ pub fn write_object(out: &mut String, fields: &[Field], parts: &[&dyn ToJson]) {
 pub fn write_string(out: &mut String, text: &str) {
     out.push('"');
     let mut rest = text;
-    while let Some(at) = rest.bytes().position(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
+    loop {
+        let at = plain_len(rest.as_bytes());
         out.push_str(&rest[..at]);
-        let byte = rest.as_bytes()[at];
+        let Some(byte) = rest.as_bytes().get(at).copied() else { break };
         out.push('\\');
         match byte {
             8 => out.push('b'),
@@ -401,8 +402,26 @@ pub fn write_string(out: &mut String, text: &str) {
         }
         rest = &rest[at + 1..];
     }
-    out.push_str(rest);
     out.push('"');
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+
+/// How many bytes come before the first that a JSON string can't hold as it is; eight a step.
+fn plain_len(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let word = u64::from_le_bytes(*eight);
+        // Of each the high bit of the lowest byte that it is about; above that there may be wrong bits.
+        let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word;
+        let hit = below(word, 0x20) | below(word ^ (ONES * 0x22), 1) | below(word ^ (ONES * 0x5c), 1);
+        match hit & (ONES << 7) {
+            0 => at += 8,
+            hit => return at + (hit.trailing_zeros() / 8) as usize,
+        }
+    }
+    let rest = &bytes[at..];
+    at + rest.iter().position(|byte| matches!(byte, 0..=0x1f | b'"' | b'\\')).unwrap_or(rest.len())
 }
 
 /// Writes a number in decimal.

@@ -182,3 +182,23 @@ fn plain_values_are_read_and_written_alike() {
     let deep = "[".repeat(100_000);
     assert!(from_json::<Json>(&deep).is_none() && from_json::<Value>(&deep).is_none());
 }
+
+#[test]
+fn a_byte_that_needs_an_escape_is_seen_wherever_it_stands() {
+    let neighbours = ['a', '!', '#', '[', ']', '~', '\u{7f}', '\u{e9}'];
+    let special = ('\0'..=' ').chain(['"', '\\', '\u{7f}', '\u{fc}', '\u{1f600}']);
+    for special in special {
+        for (before, neighbour) in (0..19).flat_map(|before| neighbours.map(|neighbour| (before, neighbour))) {
+            let text = format!("{}{special}{}", String::from(neighbour).repeat(before), "z\"".repeat(before % 3));
+            let written = to_json(&text);
+            assert_eq!(written, serde_json::to_string(&text).unwrap());
+            assert_eq!((from_json(&written), from_json::<Json>(&written).is_some()), (Some(text.clone()), true));
+            // As it is, it is a string only if nothing in it needs an escape.
+            let bare = format!("\"{text}\"");
+            assert_eq!((from_json::<String>(&bare), from_json::<Json>(&bare).is_some()), {
+                let read = serde_json::from_str::<String>(&bare).ok();
+                (read.clone(), read.is_some())
+            });
+        }
+    }
+}

@@ -17,7 +17,7 @@ use landfall_protocol::Map;
 use landfall_protocol::codec::{ToJson, from_json};
 use landfall_replica::db::Touched;
 use landfall_replica::{Change, Host, LiveQuery, Query, Replica, SyncError};
-use landfall_storage::{Durability, Key, RowKind, RowStore, StoreName, Txn, row};
+use landfall_storage::{CommitError, Durability, Key, RowKind, RowStore, StorageFault, StoreName, Txn, row};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
@@ -117,8 +117,11 @@ impl Driver {
         }
         let mut txn = Txn::new("options", Durability::Relaxed);
         txn.put(StoreName::Meta, Key::text(OPTIONS), row);
-        self.replica.host.rows.commit(txn).await?;
-        Ok(())
+        match self.replica.commit_small(txn).await {
+            // A page on a full device works without; the worker goes on with the options that it has.
+            Err(CommitError::Aborted { fault: StorageFault::Quota, .. }) => Ok(()),
+            result => Ok(result?),
+        }
     }
 
     fn listen(self: &Rc<Self>, database: &str) {

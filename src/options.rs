@@ -149,6 +149,7 @@ impl Options {
             schema: self.schema(),
             memory_bytes: self.memory_bytes.unwrap_or(0),
             pull_bytes: 0,
+            filler_bytes: limits::FILLER_BYTES,
         }
     }
 }

@@ -12,8 +12,16 @@ use landfall_protocol::{
 
 /// Plans the transaction that stores the next in-flight descriptor. `None`: nothing can be sent now.
 ///
-/// Nothing of it may be sent before that transaction is complete (persist before send).
-pub fn plan_batch(state: &State, base: &dyn Base, config: &Config, now: UnixMillis) -> Option<OutboxTxn> {
+/// Nothing of it may be sent before that transaction is complete (persist before send). `is_tight`: the device has no
+/// room, so the batch and its outcomes must fit into what the filler row held back.
+pub fn plan_batch(
+    state: &State,
+    base: &dyn Base,
+    config: &Config,
+    is_tight: bool,
+    now: UnixMillis,
+) -> Option<OutboxTxn> {
+    let bytes_max = if is_tight { limits::BATCH_BYTES_TIGHT } else { config.batch_bytes };
     let in_flight: usize = state.descriptors.values().map(|descriptor| descriptor.mutations.len()).sum();
     if in_flight >= limits::IN_FLIGHT_MAX {
         return None;
@@ -58,13 +66,13 @@ pub fn plan_batch(state: &State, base: &dyn Base, config: &Config, now: UnixMill
             seq = seq.next();
         }
         let size: usize = built.iter().map(|mutation| mutation.text.text().len() + 1).sum();
-        if bytes + size > config.batch_bytes && !descriptor.mutations.is_empty() {
+        if bytes + size > bytes_max && !descriptor.mutations.is_empty() {
             break;
         }
         bytes += size;
         txn.client.next_seq = seq;
         descriptor.mutations.extend(built);
-        if descriptor.mutations.len() >= config.batch_count || bytes >= config.batch_bytes {
+        if descriptor.mutations.len() >= config.batch_count || bytes >= bytes_max {
             break;
         }
     }

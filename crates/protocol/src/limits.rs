@@ -45,6 +45,10 @@ pub const ACKED_COUNT_MAX: usize = 10_000;
 pub const ACKED_MS: u64 = 24 * 3_600_000;
 /// Conflict records kept by a client; of more, the oldest go.
 pub const CONFLICT_COUNT_MAX: usize = 10_000;
+/// The row that holds room back for a full device, bytes. Large enough for Chromium to make it a file of its own.
+pub const FILLER_BYTES: usize = 256 * 1024;
+/// A batch while the device has no room, bytes: with its outcomes it fits into the filler's room several times.
+pub const BATCH_BYTES_TIGHT: usize = 32 * 1024;
 /// Bodies of requests after decompression, bytes: a batch and its envelope.
 pub const BODY_BYTES_MAX: usize = BATCH_BYTES_MAX + 64 * 1024;
 /// A request is aborted after this long and counts as a network error, ms.

@@ -3,6 +3,7 @@
 use crate::base::PagedBase;
 use crate::host::{Host, Notice};
 use crate::open::QUARANTINE;
+use crate::room::give_up;
 use landfall_core::State;
 use landfall_core::plan::{OutboxTxn, SetAside};
 use landfall_core::plant::{Plant, planted};
@@ -42,6 +43,8 @@ pub struct Db {
     /// The last log key that was read.
     pub log_key: u64,
     pub quarantined: Map<(StoreName, String), Quarantined>,
+    /// The device had no room, and the filler row has not been seen since: batches stay small.
+    pub is_tight: bool,
 }
 
 /// Which records a step may have changed in the view.
@@ -107,6 +110,7 @@ impl Db {
             manifest_text: None,
             log_key: 0,
             quarantined: Map::new(),
+            is_tight: false,
         }
     }
 
@@ -526,7 +530,7 @@ pub async fn commit_outbox<H: Host>(host: &H, db: &RefCell<Db>, mut plan: Outbox
     let commit_ids: Vec<String> = plan.append.iter().map(|_| format!("{:016x}", host.random())).collect();
     let (txn, text) = db.borrow().outbox_rows(&plan, &commit_ids, host.now());
     let before = db.borrow().client_text.clone();
-    match commit_ordered(host, txn, CLIENT, &text).await {
+    match commit_ordered(host, db, txn, CLIENT, &text, true).await {
         Ok(()) => {}
         Err(CommitError::Stale { .. }) => return Committing::Stale,
         Err(error) => return Committing::Failed(error),
@@ -572,7 +576,8 @@ pub async fn commit_outbox<H: Host>(host: &H, db: &RefCell<Db>, mut plan: Outbox
 pub async fn commit_base<H: Host>(host: &H, db: &RefCell<Db>, plan: BaseTxn) -> Committing {
     let (txn, text) = db.borrow().base_rows(&plan);
     let before = db.borrow().manifest_text.clone();
-    match commit_ordered(host, txn, MANIFEST, &text).await {
+    // What writes no rows makes room.
+    match commit_ordered(host, db, txn, MANIFEST, &text, plan.put.is_empty()).await {
         Ok(()) => {}
         Err(CommitError::Stale { .. }) => return Committing::Stale,
         Err(error) => return Committing::Failed(error),
@@ -646,13 +651,22 @@ pub struct Fetched {
     pub damaged: Vec<RowId>,
 }
 
-/// Commits, and finds out what became of a commit of unknown fate: the ordering row says it.
-async fn commit_ordered<H: Host>(host: &H, txn: Txn, row: &str, text: &str) -> Result<(), CommitError> {
+/// Commits, and finds out what became of a commit of unknown fate: the ordering row says it. `is_small`: on a full device
+/// it may have the room that was kept back.
+async fn commit_ordered<H: Host>(
+    host: &H,
+    db: &RefCell<Db>,
+    txn: Txn,
+    row: &str,
+    text: &str,
+    mut is_small: bool,
+) -> Result<(), CommitError> {
     let mut lost = String::new();
     for _ in 0..3 {
         match host.rows().commit(txn.clone()).await {
             Ok(_) => return Ok(()),
             Err(CommitError::Unknown { message }) => lost = message,
+            Err(error) if std::mem::take(&mut is_small) && give_up(host, db, &error).await => continue,
             Err(error) => return Err(error),
         }
         let found = host.rows().get(StoreName::Meta, &Key::text(row)).await;

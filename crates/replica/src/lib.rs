@@ -14,6 +14,7 @@ mod live_query;
 mod open;
 mod query;
 mod report;
+mod room;
 mod sync;
 mod write;
 
@@ -50,6 +51,8 @@ pub struct Settings {
     pub memory_bytes: usize,
     /// Pulled pages of about this size are stored in one transaction, bytes; 0: the default.
     pub pull_bytes: usize,
+    /// The row that holds room back for a full device, bytes; 0: none.
+    pub filler_bytes: usize,
     /// Waits for locks instead of leaving the work to their holder (the service worker).
     pub patient: bool,
 }
@@ -88,6 +91,8 @@ pub struct Replica<H: Host> {
     /// Queries that are being answered, and when somebody last asked for something.
     pub(crate) reading: Cell<u32>,
     pub(crate) last_read: Cell<u64>,
+    /// When to look for the filler row.
+    pub(crate) room_look: Cell<u64>,
 }
 
 impl<H: Host> Replica<H> {

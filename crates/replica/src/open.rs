@@ -6,6 +6,7 @@
 use crate::db::{CLIENT, Db, Known, MANIFEST, one, read_on, set_aside_key, take_in};
 use crate::error::SyncError;
 use crate::host::{Host, LockWait};
+use crate::room::FIRST_LOOK_MS;
 use crate::sync::TOKEN;
 use crate::{Replica, Settings, report};
 use landfall_core::rows::{ClientRow, Descriptor};
@@ -84,6 +85,7 @@ impl<H: Host> Replica<H> {
             damaged: RefCell::default(),
             reading: Cell::new(0),
             last_read: Cell::new(0),
+            room_look: Cell::new(now.get() + FIRST_LOOK_MS),
         });
         let rows = replica.load(first, also).await?;
         Ok((replica, rows))

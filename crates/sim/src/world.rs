@@ -50,6 +50,8 @@ pub struct Setup {
     pub body_bytes_max: Option<usize>,
     pub relaxed: bool,
     pub pokes: bool,
+    /// 0: no filler row.
+    pub filler_bytes: usize,
 }
 
 /// One browser profile of one user.
@@ -272,6 +274,7 @@ impl World {
             memory_bytes: 4_096,
             // A few pages, so that a pull stores some while it asks for others.
             pull_bytes: 1_000,
+            filler_bytes: self.setup.filler_bytes,
         };
         let replica = loop {
             let host = self.host(index, owner);

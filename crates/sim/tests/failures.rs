@@ -364,6 +364,37 @@ fn look(world: &Rc<World>) {
 }
 
 #[test]
+fn l4_each_call_on_a_full_disk_may_fail() {
+    let mut full = setup(10);
+    full.filler_bytes = 8 * 1024;
+    let steps = [
+        after(200, write(0, vec![put(1, 1)])),
+        after(6_000, What::Offline { profile: 0, cut: Cut::All, hint: true }),
+        after(5, write(0, vec![put(2, 2), put(3, 3)])),
+        // Now it is full.
+        after(800, write(0, vec![put(4, 4)])),
+        after(100, What::Online { profile: 0 }),
+        after(5, write(1, vec![put(5, 5)])),
+        after(2_000, write(0, vec![delete(2)])),
+        after(2_000, read(0)),
+        // Now it has room.
+        after(62_000, write(0, vec![put(1, 6)])),
+        after(900, read(0)),
+    ];
+    tell(&full, &steps, 3, &["append", "filler", "give_up", "descriptor", "settle", "checkpoint"], &|world| {
+        let world = Rc::clone(world);
+        let exec = world.exec.clone();
+        exec.spawn(0, 0, async move {
+            let profile = world.profile(0);
+            world.exec.sleep(6_500).await;
+            profile.plan.limit_room(&profile.disk, Some(profile.disk.row_bytes() + 20));
+            world.exec.sleep(10_000).await;
+            profile.plan.limit_room(&profile.disk, None);
+        });
+    });
+}
+
+#[test]
 fn the_loop_finds_an_append_that_is_healed_by_a_second_one() {
     let steps = [after(200, write(0, vec![put(1, 1)])), after(800, read(0))];
     let history = History { setup: setup(9), steps: steps.to_vec(), newcomers: false, quiet: false };

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use crate::memory::MemoryRowStore;
 use crate::rowstore::{
-    CommitError, Committed, Key, KeyedRows, Read, ReadError, RowStore, StorageFault, StoreName, Txn,
+    CommitError, Committed, Key, KeyedRows, Read, ReadError, RowOp, RowStore, StorageFault, StoreName, Txn,
 };
 
 /// A call that the plan judges.
@@ -55,6 +55,19 @@ struct Plan {
     by_txn: BTreeMap<&'static str, VecDeque<Fault>>,
     decide: Option<Decide>,
     disks: Vec<MemoryRowStore>,
+    room: Option<(MemoryRowStore, usize)>,
+}
+
+impl Plan {
+    fn out_of_room(&self, call: &Call<'_>) -> Fault {
+        let (Some((disk, room)), Call::Commit(txn)) = (&self.room, call) else { return Fault::None };
+        let puts = txn.ops.iter().map(|op| match op {
+            RowOp::Append { row } | RowOp::Put { row, .. } => row.len(),
+            RowOp::Delete { .. } | RowOp::DeleteRange { .. } => 0,
+        });
+        let more: usize = puts.sum();
+        if more > 0 && disk.row_bytes() + more > *room { Fault::AbortBefore(StorageFault::Quota) } else { Fault::None }
+    }
 }
 
 /// Decides which calls fail. Clones share the plan.
@@ -77,6 +90,12 @@ impl FaultPlan {
     /// Gives a fault to the next transaction of this name, once; said again, to the one after it.
     pub fn on_txn(&self, name: &'static str, fault: Fault) {
         self.plan.borrow_mut().by_txn.entry(name).or_default().push_back(fault);
+    }
+
+    /// From now on this disk has room for so many bytes of rows; `None`: for all there are. As in Chromium, a transaction
+    /// that puts anything must fit on top of what is there before it deletes, and one that only deletes always goes.
+    pub fn limit_room(&self, disk: &MemoryRowStore, bytes: Option<usize>) {
+        self.plan.borrow_mut().room = bytes.map(|bytes| (disk.clone(), bytes));
     }
 
     /// Asks `decide` about every call that no rule above speaks for. It gets the call's number.
@@ -134,11 +153,12 @@ impl FaultPlan {
             return Some(fault);
         }
         // The closure may look at the plan, so it is called without the borrow.
-        let Some(mut decide) = plan.decide.take() else { return Some(Fault::None) };
+        let Some(mut decide) = plan.decide.take() else { return Some(plan.out_of_room(call)) };
         drop(plan);
         let fault = decide(number, call);
-        self.plan.borrow_mut().decide.get_or_insert(decide);
-        Some(fault)
+        let mut plan = self.plan.borrow_mut();
+        plan.decide.get_or_insert(decide);
+        Some(if fault == Fault::None { plan.out_of_room(call) } else { fault })
     }
 
     fn injected(&self) {

@@ -12,6 +12,7 @@ pub mod contract;
 mod edit;
 #[cfg(feature = "testing")]
 pub mod faulty;
+pub mod filler;
 pub mod ingest;
 pub mod manifest;
 pub mod memory;

@@ -170,6 +170,11 @@ impl MemoryRowStore {
         self.disk.borrow().is_empty()
     }
 
+    /// See [`Disk::row_bytes`].
+    pub fn row_bytes(&self) -> usize {
+        self.disk.borrow().row_bytes()
+    }
+
     /// See [`Disk::clear`].
     pub fn clear(&self) {
         self.disk.borrow_mut().clear();

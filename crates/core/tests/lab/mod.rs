@@ -143,7 +143,7 @@ impl Lab {
 
     /// Stores the next batch; returns its mutations (none: nothing to send).
     pub fn build(&mut self) -> Vec<InFlight> {
-        match batch::plan_batch(&self.state, &self.base, &self.config, NOW) {
+        match batch::plan_batch(&self.state, &self.base, &self.config, false, NOW) {
             Some(txn) => {
                 self.apply(txn);
                 self.sending()

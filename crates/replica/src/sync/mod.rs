@@ -153,7 +153,7 @@ impl<H: Host> Replica<H> {
                     let soon = UnixMillis(self.host.now().get() + pause);
                     return Some(other.map_or(soon, |at| at.min(soon)));
                 }
-                other => return other,
+                other => return self.keep_room(other).await,
             }
         }
         Some(UnixMillis(self.host.now().get() + 1_000))

@@ -87,7 +87,7 @@ impl<H: Host> Replica<H> {
             let plan = loop {
                 let plan = {
                     let db = self.db.borrow();
-                    plan_batch(&db.state, &db.base, &self.config, self.host.now())
+                    plan_batch(&db.state, &db.base, &self.config, db.is_tight, self.host.now())
                 };
                 if !self.missed().await? {
                     break plan;

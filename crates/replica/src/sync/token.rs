@@ -55,7 +55,7 @@ impl<H: Host> Replica<H> {
         if login {
             self.trigger(Trigger::Login);
         }
-        self.host.rows().commit(txn).await?;
+        self.commit_small(txn).await?;
         self.host.notice(&Notice::Token);
         Ok(())
     }

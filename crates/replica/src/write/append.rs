@@ -6,10 +6,11 @@ use crate::Replica;
 use crate::db::{Touched, refresh};
 use crate::error::SyncError;
 use crate::host::{Host, Notice};
+use crate::room::give_up;
 use landfall_core::plan::ROW_ENTRIES_MAX;
 use landfall_core::plant::{Plant, planted};
 use landfall_core::rows::{Entry, LogRow, SettledRow};
-use landfall_protocol::{EntryId, Map};
+use landfall_protocol::{EntryId, Map, Op};
 use landfall_storage::{
     CommitError, Committed, Durability, Key, RowKind, RowOp, RowStore, StorageFault, StoreName, Txn, decode, encode,
 };
@@ -45,6 +46,8 @@ impl<H: Host> Replica<H> {
         txn.ops = rows.iter().map(|row| RowOp::Append { row: encode(RowKind::Log, row) }).collect();
         let after = self.db.borrow().log_key;
         let mut attempts = 0;
+        // Who deletes makes room, if not at once.
+        let mut is_small = rows.iter().flat_map(|row| &row.entries).all(|entry| entry.op == Op::Delete);
         let log_keys = loop {
             match self.host.rows().commit(txn.clone()).await {
                 Ok(Committed { log_keys }) => break log_keys,
@@ -63,6 +66,7 @@ impl<H: Host> Replica<H> {
                         return Err(SyncError::storage(StorageFault::ConnectionLost, &message));
                     }
                 }
+                Err(error) if std::mem::take(&mut is_small) && give_up(&self.host, &self.db, &error).await => {}
                 Err(error) => return Err(error.into()),
             }
         };

@@ -29,6 +29,7 @@ pub struct Lab {
     pub batch_count: Rc<Cell<usize>>,
     /// Bytes of pages in one transaction; 0: the default.
     pub pull_bytes: Rc<Cell<usize>>,
+    pub filler_bytes: Rc<Cell<usize>>,
     random: Rc<Cell<u64>>,
     serve: Rc<RefCell<Option<Box<Serve>>>>,
 }
@@ -68,6 +69,7 @@ impl Lab {
             database: "lab".to_owned(),
             refresh_url: Some("/refresh".to_owned()),
             pull_bytes: self.pull_bytes.get(),
+            filler_bytes: self.filler_bytes.get(),
             ..Settings::default()
         };
         at_once(Replica::open_with(host, config, settings, also))

@@ -133,7 +133,7 @@ pub(super) async fn commit(connection: &Rc<Connection>, txn: &Rc<Txn>) -> Result
     if stores == [false; 4] {
         return Ok(Committed::default());
     }
-    let durability = if txn.ops.is_empty() { None } else { Some(txn.durability) };
+    let durability = if txn.ops.is_empty() { None } else { Some((txn.durability, txn.name)) };
     let transaction = connection.begin(&stores, durability).map_err(|error| aborted(&Failure::of(&error)))?;
     let run = Run::start(connection, transaction, Some(Rc::clone(txn)));
     if txn.expects.is_empty() {

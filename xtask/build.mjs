@@ -9,12 +9,13 @@ import { slimGlue } from './glue.mjs';
 import { renumberLocals } from './locals.mjs';
 import { shortenNames } from './names.mjs';
 import { orderFunctions } from './order.mjs';
+import { copyWhole } from './strings.mjs';
 import { hearTraps } from './traps.mjs';
 
 /** Crates that are no part of the module: a change to them does not build it anew. */
 const nativeOnly = ['server', 'sim'];
 /** What is done to the linked module, as files. */
-const recipe = ['build', 'glue', 'locals', 'names', 'order', 'traps', 'wasm'].map((name) => join(root, `xtask/${name}.mjs`));
+const recipe = ['build', 'glue', 'locals', 'names', 'order', 'strings', 'traps', 'wasm'].map((name) => join(root, `xtask/${name}.mjs`));
 const scratch = 'target/xtask/pkg';
 const releaseTarget = 'target/module';
 
@@ -67,7 +68,7 @@ async function bind(release) {
   mkdirSync(join(root, scratch), { recursive: true });
   await run('landfall-bindgen', [linked, scratch, 'landfall']);
   const glue = join(root, scratch, 'landfall.js');
-  writeFileSync(glue, hearTraps(readFileSync(glue, 'utf8')));
+  writeFileSync(glue, hearTraps(copyWhole(readFileSync(glue, 'utf8'))));
   if (release) await shrink(glue);
   rmSync(join(root, 'pkg'), { recursive: true, force: true });
   renameSync(join(root, scratch), join(root, 'pkg'));

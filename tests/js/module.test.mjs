@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { renumberLocals } from '../../xtask/locals.mjs';
 import { shortenNames } from '../../xtask/names.mjs';
 import { orderFunctions } from '../../xtask/order.mjs';
+import { copyWhole } from '../../xtask/strings.mjs';
 import { hearTraps } from '../../xtask/traps.mjs';
 import { readLocals, readModule, writeModule } from '../../xtask/wasm.mjs';
 
@@ -121,4 +122,50 @@ test('a trap is told once for each instance, after the instance let go, and stil
   for (const _ of [1, 2]) assert.throws(() => page.break_it(), WebAssembly.RuntimeError);
   assert.deepEqual(told, [[true, 1], [true, 2]]);
   delete globalThis.heardByHost;
+});
+
+const strings = `
+const cachedTextEncoder = new TextEncoder();
+export const memory = new Uint8Array(1024);
+const getUint8ArrayMemory0 = () => memory;
+const [malloc, realloc] = [() => 8, (ptr) => ptr];
+export function passString(arg) {
+    let len = arg.length;
+    let ptr = malloc(len, 1) >>> 0;
+
+    const mem = getUint8ArrayMemory0();
+
+    let offset = 0;
+
+    for (; offset < len; offset++) {
+        const code = arg.charCodeAt(offset);
+        if (code > 0x7F) break;
+        mem[ptr + offset] = code;
+    }
+    if (offset !== len) {
+        if (offset !== 0) {
+            arg = arg.slice(offset);
+        }
+        ptr = realloc(ptr, len, len = offset + arg.length * 3, 1) >>> 0;
+        const view = getUint8ArrayMemory0().subarray(ptr + offset, ptr + len);
+        const ret = cachedTextEncoder.encodeInto(arg, view);
+
+        offset += ret.written;
+        ptr = realloc(ptr, len, offset, 1) >>> 0;
+    }
+    return memory.slice(ptr, ptr + offset);
+}
+`;
+
+test('a string of any length and any characters comes into the module whole', async () => {
+  const page = await load(copyWhole(strings));
+  for (const length of [0, 1, 63, 64, 65, 200]) {
+    for (const odd of ['', 'é', '€', '😀', '\ud83d']) {
+      for (const before of [0, length >> 1, length]) {
+        const text = 'x'.repeat(before) + odd + 'y'.repeat(length - before) + odd;
+        assert.deepEqual(page.passString(text), new TextEncoder().encode(text));
+      }
+    }
+  }
+  assert.throws(() => copyWhole(strings.replace('0x7F', '0x7f')), /0 loops/);
 });

@@ -272,8 +272,8 @@ impl World {
             schema: schema(),
             // Next to nothing: rows come and go in memory.
             memory_bytes: 4_096,
-            // A few pages, so that a pull stores some while it asks for others.
-            pull_bytes: 1_000,
+            // A page or a few, so that a pull stores some while it asks for others.
+            pull_bytes: if self.setup.seed.is_multiple_of(2) { 1 } else { 1_000 },
             filler_bytes: self.setup.filler_bytes,
         };
         let replica = loop {

@@ -11,7 +11,7 @@ use std::pin::pin;
 use std::task::Poll;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{AbortController, Blob, ReadableWritablePair, RequestCredentials, Response};
+use web_sys::{AbortController, ReadableWritablePair, RequestCredentials, Response};
 
 #[wasm_bindgen]
 extern "C" {
@@ -102,9 +102,9 @@ impl Net {
 }
 
 async fn gzip(text: &str) -> Option<Uint8Array> {
-    let blob = Blob::new_with_str_sequence(&js_sys::Array::of1(&JsValue::from_str(text))).ok()?;
     let stream = CompressionStream::new("gzip").ok()?;
-    let compressed = blob.stream().pipe_through(&stream);
+    // Not by way of a blob: the browser registers each one with another process, which takes longer than the packing.
+    let compressed = Response::new_with_opt_str(Some(text)).ok()?.body()?.pipe_through(&stream);
     let response = Response::new_with_opt_readable_stream(Some(&compressed)).ok()?;
     let buffer = JsFuture::from(response.array_buffer().ok()?).await.ok()?;
     Some(Uint8Array::new(&buffer))

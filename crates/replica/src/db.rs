@@ -66,7 +66,9 @@ const NAMED_MAX: usize = 1_000;
 impl Touched {
     pub fn keys(&mut self, keys: impl IntoIterator<Item = RecordKey>) {
         for key in keys {
-            self.collections.insert(key.collection.clone());
+            if !self.collections.contains(&key.collection) {
+                self.collections.insert(key.collection.clone());
+            }
             if self.records.len() < NAMED_MAX {
                 self.records.insert(key);
             } else {

@@ -10,10 +10,13 @@ use landfall_protocol::{
     EntryId, GroupId, Json, Map, Mutation, Object, Op, RecordKey, Seq, Set, UnixMillis, Version, limits,
 };
 
-/// Plans the transaction that stores the next in-flight descriptor. `None`: nothing can be sent now.
+/// How many batches are stored at once: one that is under way, and the next one, which then goes without a wait.
+const OPEN_MAX: usize = 2;
+
+/// Plans the transaction that stores the next in-flight descriptors. `None`: nothing can be sent now.
 ///
 /// Nothing of it may be sent before that transaction is complete (persist before send). `is_tight`: the device has no
-/// room, so the batch and its outcomes must fit into what the filler row held back.
+/// room, so there is one batch, and it and its outcomes must fit into what the filler row held back.
 pub fn plan_batch(
     state: &State,
     base: &dyn Base,
@@ -21,74 +24,131 @@ pub fn plan_batch(
     is_tight: bool,
     now: UnixMillis,
 ) -> Option<OutboxTxn> {
-    let bytes_max = if is_tight { limits::BATCH_BYTES_TIGHT } else { config.batch_bytes };
-    let in_flight: usize = state.descriptors.values().map(|descriptor| descriptor.mutations.len()).sum();
-    if in_flight >= limits::IN_FLIGHT_MAX {
-        return None;
-    }
-    let units = units(state, config);
     let mut txn = OutboxTxn::new("descriptor", state);
-    let mut travelling = travelling(state);
-    let mut descriptor = Descriptor::new(Vec::new());
-    let mut bytes = 0;
-    let mut changed = false;
-    for unit in units {
-        let mut ready: Vec<(Coalesced, Op)> = Vec::new();
-        for member in unit.members {
-            match member.op {
-                Some(op) => ready.push((member, op)),
-                None => {
-                    txn.end_locally(base, now, &member.key, member.entries, LocalEnd::Cancelled);
-                    changed = true;
-                }
-            }
-        }
-        let room = config.batch_count.saturating_sub(descriptor.mutations.len()).min(limits::IN_FLIGHT_MAX - in_flight);
-        if planted(Plant::GroupSplit) {
-            ready.truncate(room);
-        }
-        if ready.len() > room && !descriptor.mutations.is_empty() {
+    add_batches(&mut txn, state, base, config, is_tight, now).then(|| txn.finish(state, base, now))
+}
+
+/// Adds to a transaction the batches that follow what it settles. False: there is nothing to add.
+///
+/// A batch that another one goes before is stored only when it is full, so that late writes can still join their lanes.
+/// What it holds is what it would hold if its predecessor had been answered: nothing of a lane that still travels.
+pub(crate) fn add_batches(
+    txn: &mut OutboxTxn,
+    state: &State,
+    base: &dyn Base,
+    config: &Config,
+    is_tight: bool,
+    now: UnixMillis,
+) -> bool {
+    let (open_max, bytes_max) = if is_tight { (1, limits::BATCH_BYTES_TIGHT) } else { (OPEN_MAX, config.batch_bytes) };
+    let ends = |key: &String| txn.descriptors.get(key).is_some_and(Option::is_none);
+    let left = state.descriptors.iter().filter(|(key, _)| !ends(key)).map(|(_, descriptor)| descriptor);
+    let mut counts: Vec<usize> = left.map(|descriptor| descriptor.mutations.len()).collect();
+    // What this transaction has taken so far, beside what is under way.
+    let mut taken: Set<EntryId> = Set::new();
+    while counts.len() < open_max {
+        let in_flight: usize = counts.iter().sum();
+        let Some(batch) = next_batch(txn.client.next_seq, state, base, config, bytes_max, in_flight, &taken) else { break };
+        if !counts.is_empty() && !batch.is_full {
             break;
         }
-        let mut built = Vec::new();
-        let mut seq = txn.client.next_seq;
-        for (member, op) in &ready {
-            let stand = stand(state, base.epoch(), member, &travelling);
-            let mutation = mutation(base, member, *op, stand, seq, unit.group.clone());
-            travelling.insert(member.key.clone(), (seq, stand.base()));
-            built.push(InFlight {
-                seq,
-                entries: member.entries.clone(),
-                text: exact(&mutation),
-                base: stand.base(),
-                void: false,
-            });
-            seq = seq.next();
+        for (key, entries) in batch.cancelled {
+            taken.extend(&entries);
+            txn.end_locally(base, now, &key, entries, LocalEnd::Cancelled);
         }
-        let size: usize = built.iter().map(|mutation| mutation.text.text().len() + 1).sum();
-        if bytes + size > bytes_max && !descriptor.mutations.is_empty() {
-            break;
+        let Some(first) = batch.descriptor.mutations.first() else { break };
+        for mutation in &batch.descriptor.mutations {
+            taken.extend(&mutation.entries);
         }
-        bytes += size;
-        txn.client.next_seq = seq;
-        descriptor.mutations.extend(built);
-        if descriptor.mutations.len() >= config.batch_count || bytes >= bytes_max {
-            break;
-        }
-    }
-    if let Some(first) = descriptor.mutations.first() {
-        let row_key = State::descriptor_key(first.seq);
         if planted(Plant::RemoveBeforeSettle) {
-            for mutation in &descriptor.mutations {
+            for mutation in &batch.descriptor.mutations {
                 if let Some(parsed) = mutation.mutation() {
                     txn.end_locally(base, now, &parsed.key(), mutation.entries.clone(), LocalEnd::Replaced);
                 }
             }
         }
-        txn.descriptors.insert(row_key, Some(descriptor));
-        changed = true;
+        counts.push(batch.descriptor.mutations.len());
+        txn.client.next_seq = batch.next_seq;
+        txn.descriptors.insert(State::descriptor_key(first.seq), Some(batch.descriptor));
     }
-    changed.then(|| txn.finish(state, base, now))
+    !taken.is_empty()
+}
+
+struct Batch {
+    descriptor: Descriptor,
+    next_seq: Seq,
+    /// Created and deleted before it was sent: ended with the batch that it would have gone with.
+    cancelled: Vec<(RecordKey, Vec<EntryId>)>,
+    is_full: bool,
+}
+
+/// The next batch behind those that are stored and what is `taken`. `None`: no room, or it must wait for their outcomes.
+fn next_batch(
+    next_seq: Seq,
+    state: &State,
+    base: &dyn Base,
+    config: &Config,
+    bytes_max: usize,
+    in_flight: usize,
+    taken: &Set<EntryId>,
+) -> Option<Batch> {
+    if in_flight >= limits::IN_FLIGHT_MAX || state.sent.keys().any(|id| !state.entries.contains_key(id)) {
+        // Of an entry whose log row can't be read the lane is not known.
+        return None;
+    }
+    let units = free_units(state, config, taken.clone());
+    // For each record with more to come, the last mutation of this batch.
+    let mut before: Map<RecordKey, (Seq, Version)> = Map::new();
+    let mut batch = Batch { descriptor: Descriptor::new(Vec::new()), next_seq, cancelled: Vec::new(), is_full: false };
+    let mut bytes = 0;
+    for unit in units {
+        let mut ready: Vec<(Coalesced, Op, bool)> = Vec::new();
+        for member in unit.members {
+            let lane = state.lanes.get(&member.key).map_or(&[][..], Vec::as_slice);
+            let has_others = lane.len() > member.entries.len();
+            if has_others && lane.iter().any(|id| state.sent.contains_key(id) || taken.contains(id)) {
+                return None;
+            }
+            match member.op {
+                Some(op) => ready.push((member, op, has_others)),
+                None => batch.cancelled.push((member.key, member.entries)),
+            }
+        }
+        let mutations = &mut batch.descriptor.mutations;
+        let room = config.batch_count.saturating_sub(mutations.len()).min(limits::IN_FLIGHT_MAX - in_flight);
+        if planted(Plant::GroupSplit) {
+            ready.truncate(room);
+        }
+        if ready.len() > room && !mutations.is_empty() {
+            batch.is_full = true;
+            break;
+        }
+        let mut built = Vec::new();
+        let mut seq = batch.next_seq;
+        for (mut member, op, has_others) in ready {
+            let stand = stand(state, base.epoch(), &member, &before);
+            if has_others {
+                before.insert(member.key.clone(), (seq, stand.base()));
+            }
+            let entries = std::mem::take(&mut member.entries);
+            let mutation = mutation(base, member, op, stand, seq, unit.group.clone());
+            built.push(InFlight { seq, entries, text: exact(&mutation), base: stand.base(), void: false });
+            seq = seq.next();
+        }
+        let size: usize = built.iter().map(|mutation| mutation.text.text().len() + 1).sum();
+        batch.is_full = bytes + size > bytes_max && !mutations.is_empty();
+        if batch.is_full {
+            break;
+        }
+        bytes += size;
+        batch.next_seq = seq;
+        mutations.extend(built);
+        batch.is_full = mutations.len() >= config.batch_count || bytes >= bytes_max;
+        if batch.is_full {
+            break;
+        }
+    }
+    Some(batch)
 }
 
 /// The exact bytes of a mutation, made once.
@@ -96,35 +156,24 @@ pub(crate) fn exact(mutation: &Mutation<Object>) -> Json {
     Json::of(mutation)
 }
 
-/// For each record, the last mutation without an outcome.
-pub(crate) fn travelling(state: &State) -> Map<RecordKey, (Seq, Version)> {
-    let mut travelling = Map::new();
-    for descriptor in state.descriptors.values() {
-        for sent in &descriptor.mutations {
-            if let Some(mutation) = sent.mutation() {
-                travelling.insert(mutation.key(), (sent.seq, sent.base));
-            }
-        }
-    }
-    travelling
-}
-
 fn mutation(
     base: &dyn Base,
-    member: &Coalesced,
+    member: Coalesced,
     op: Op,
     stand: Stand,
     seq: Seq,
     group: Option<GroupId>,
 ) -> Mutation<Object> {
-    let prev = match (op, base.base(&member.key)) {
-        (Op::Update, Some(record)) => {
+    // The base is asked for nothing else: what is not in memory has to be read for it.
+    let before = if op == Op::Update { base.base(&member.key) } else { None };
+    let prev = match before {
+        Some(record) => {
             let set = member.set.parts();
             let mut parts = record.fields.parts();
             parts.retain(|name, _| set.contains_key(name) || member.unset.iter().any(|unset| unset == name));
             Object::from(&parts)
         }
-        _ => Object::new(),
+        None => Object::new(),
     };
     let (base, after) = match stand {
         Stand::Base(version) => (Some(version), None),
@@ -132,16 +181,16 @@ fn mutation(
     };
     Mutation {
         seq,
-        scope: member.key.scope.clone(),
-        collection: member.key.collection.clone(),
-        id: member.key.id.clone(),
+        scope: member.key.scope,
+        collection: member.key.collection,
+        id: member.key.id,
         op,
-        set: member.set.clone(),
-        unset: member.unset.clone(),
+        set: member.set,
+        unset: member.unset,
         base,
         after,
         prev,
-        stamp: member.stamp.clone(),
+        stamp: member.stamp,
         group,
         origin: Some(member.origin),
     }
@@ -149,7 +198,11 @@ fn mutation(
 
 /// What can be sent, in sending order: higher priority first, then oldest; a lane's order and groups kept.
 pub fn units(state: &State, config: &Config) -> Vec<Unit> {
-    let mut taken: Set<EntryId> = state.sent.keys().copied().collect();
+    free_units(state, config, Set::new())
+}
+
+/// The same without those that are `taken`.
+fn free_units(state: &State, config: &Config, mut taken: Set<EntryId>) -> Vec<Unit> {
     let mut units: Vec<Unit> = Vec::new();
     let held = held_lanes(state);
     // By place: an entry queued again after a restored backup goes where it first was.
@@ -170,7 +223,7 @@ pub fn units(state: &State, config: &Config) -> Vec<Unit> {
         if count > enough {
             break;
         }
-        if taken.contains(&id) {
+        if taken.contains(&id) || state.sent.contains_key(&id) {
             continue;
         }
         let Some(entry) = state.entries.get(&id) else { continue };
@@ -182,7 +235,7 @@ pub fn units(state: &State, config: &Config) -> Vec<Unit> {
             Some(group) => group_members(state, group, id),
             None => {
                 let run = run_of(state, &key, id, &taken);
-                coalesce(state, &key, &run).into_iter().collect()
+                coalesce(state, key, &run).into_iter().collect()
             }
         };
         taken.extend(members.iter().flat_map(|member| member.entries.iter().copied()));
@@ -196,6 +249,9 @@ pub fn units(state: &State, config: &Config) -> Vec<Unit> {
             .unwrap_or(0);
         count += members.iter().filter(|member| member.op.is_some()).count();
         units.push(Unit { group: entry.group.clone(), members, priority });
+    }
+    if units.iter().all(|unit| unit.priority == 0) {
+        return units;
     }
     // Predecessors in a lane inherit what follows them.
     let mut lane_priority: Map<RecordKey, i32> = Map::new();
@@ -254,7 +310,7 @@ fn group_members(state: &State, group: &GroupId, first: EntryId) -> Vec<Coalesce
         .range(first..)
         .take_while(|(id, _)| id.log_key() <= first.log_key() + 8)
         .filter(|(_, entry)| entry.group.as_ref() == Some(group))
-        .filter_map(|(id, entry)| coalesce(state, &entry.key(), &[*id]))
+        .filter_map(|(id, entry)| coalesce(state, entry.key(), &[*id]))
         .collect()
 }
 
@@ -264,7 +320,7 @@ fn run_of(state: &State, key: &RecordKey, first: EntryId, taken: &Set<EntryId>) 
     let mut run: Vec<EntryId> = Vec::new();
     for id in lane.iter().skip_while(|id| **id != first) {
         let Some(entry) = state.entries.get(id) else { break };
-        if taken.contains(id) {
+        if taken.contains(id) || state.sent.contains_key(id) {
             break;
         }
         if let Some(before) = run.last().and_then(|last| state.entries.get(last))

@@ -37,11 +37,17 @@ impl Unit {
 }
 
 /// Joins entries of one lane, in lane order.
-pub fn coalesce(state: &State, key: &RecordKey, ids: &[EntryId]) -> Option<Coalesced> {
+pub fn coalesce(state: &State, key: RecordKey, ids: &[EntryId]) -> Option<Coalesced> {
     let mut entries = ids.iter().filter_map(|id| Some((*id, state.entries.get(id)?)));
     let (first, entry) = entries.next()?;
+    // Only a record that nobody has heard of yet can be created and deleted without a word to the server. A blind create
+    // may stand on one that another context made.
+    let is_unheard = ids.len() > 1
+        && entry.on == Version::ZERO
+        && state.lanes.get(&key).and_then(|lane| lane.first()) == Some(&first)
+        && state.settled_of(&key).next().is_none();
     let mut joined = Coalesced {
-        key: key.clone(),
+        key,
         entries: vec![first],
         op: Some(entry.op),
         set: Object::new(),
@@ -50,10 +56,6 @@ pub fn coalesce(state: &State, key: &RecordKey, ids: &[EntryId]) -> Option<Coale
         on: entry.on,
         origin: entry.origin.unwrap_or(first),
     };
-    // Only a record that nobody has heard of yet can be created and deleted without a word to the server. A blind create
-    // may stand on one that another context made.
-    let is_first = state.lanes.get(key).and_then(|lane| lane.first()) == Some(&first);
-    let is_unheard = is_first && entry.on == Version::ZERO && state.settled_of(key).next().is_none();
     let mut whole = vec![entry];
     for (id, entry) in entries {
         joined.entries.push(id);
@@ -126,7 +128,7 @@ impl Stand {
 
 /// The base of a mutation, fixed when its descriptor is built (docs/protocol.md).
 ///
-/// `travelling` holds, for each record, the last mutation that is in flight or earlier in this batch, with its base.
+/// `travelling` holds, for each record, the last mutation that is earlier in this batch, with its base.
 /// The writer may not have known of its predecessor (writes are blind), so the predecessor's outcome counts even when
 /// the entry was written on an older view: an own later edit never conflicts with an own earlier one (L5).
 pub fn stand(

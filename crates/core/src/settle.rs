@@ -3,12 +3,13 @@
 //! Invariant (L4): an entry leaves the outbox only here or by its author's word, and always in the transaction that
 //! stores why.
 
+use crate::batch::add_batches;
 use crate::plan::OutboxTxn;
 use crate::plant::{Plant, planted};
 use crate::rows::{
     ConflictRow, Descriptor, Entry, InFlight, LocalEnd, ParkedChange, ParkedRow, Reason, SettledMutation,
 };
-use crate::state::{Base, State};
+use crate::state::{Base, Config, State};
 use crate::{retry, view};
 use landfall_protocol::{
     EntryId, Epoch, GroupId, Map, Mutation, Object, Op, Outcome, RecordKey, RejectCode, ResultStatus, Seq, Set,
@@ -52,7 +53,9 @@ pub enum SettlePlan {
     Malformed,
 }
 
-/// Plans the settle of one answered push. `sent` are the mutations that went, in order.
+/// Plans the settle of one answered push. `sent` are the mutations that went, in order. Where nothing had to be parked or
+/// queued again, the batches that follow are stored in the same transaction, if `next` says how they are built.
+#[allow(clippy::too_many_arguments)] // One answer, and what it is judged by.
 pub fn plan_settle(
     state: &State,
     base: &dyn Base,
@@ -60,6 +63,7 @@ pub fn plan_settle(
     sent: &[InFlight],
     results: &[Outcome],
     epoch: &Epoch,
+    next: Option<&Config>,
     now: UnixMillis,
 ) -> SettlePlan {
     if results.len() != sent.len() || sent.iter().zip(results).any(|(sent, result)| sent.seq != result.seq) {
@@ -86,6 +90,7 @@ pub fn plan_settle(
         applied: Vec::new(),
         gone_creates: Map::new(),
         parked_entries: Set::new(),
+        is_plain: true,
     };
     settle.txn.client.first_push = false;
     let mut index = 0;
@@ -116,7 +121,11 @@ pub fn plan_settle(
     let suspects = descriptor.window.is_some() && retry::unit_ends(&left).len() > 1;
     let attempts = if suspects { retry::WHOLE_ATTEMPTS - 1 } else { 0 };
     let rest = (!left.is_empty()).then_some(Descriptor { mutations: left, attempts, window: None });
+    settle.is_plain &= rest.is_none();
     settle.txn.descriptors.insert(row_key.to_owned(), rest);
+    if let Some(config) = next.filter(|_| settle.is_plain) {
+        add_batches(&mut settle.txn, state, base, config, false, now);
+    }
     if !settle.applied.is_empty() {
         let entries = std::mem::take(&mut settle.applied);
         settle.events.insert(0, Event::Applied { entries });
@@ -135,6 +144,8 @@ struct Settle<'a> {
     /// Records whose create was parked in this step.
     gone_creates: Map<RecordKey, Seq>,
     parked_entries: Set<EntryId>,
+    /// Every mutation has come to its end.
+    is_plain: bool,
 }
 
 impl Settle<'_> {
@@ -157,6 +168,7 @@ impl Settle<'_> {
             .iter()
             .flat_map(|mutation| &mutation.entries)
             .any(|id| self.state.client.requeues.get(id).copied().unwrap_or(0) >= REQUEUES_MAX);
+        self.is_plain &= !requeue && !park;
         if requeue && !used_up {
             self.requeue(sent, results);
         } else if park {
@@ -205,9 +217,9 @@ impl Settle<'_> {
     }
 
     fn record(&mut self, sent: &InFlight, result: &Outcome, entries: Vec<EntryId>) {
-        let key = entry_of(self.state, sent).map(Entry::key).or_else(|| Some(sent.mutation()?.key()));
-        let Some(key) = key else { return };
-        let place = entries.first().and_then(|id| self.state.entries.get(id)).and_then(|entry| entry.place);
+        let entry = entry_of(self.state, sent);
+        let Some(key) = entry.map(Entry::key).or_else(|| Some(sent.mutation()?.key())) else { return };
+        let place = entry.filter(|_| !entries.is_empty()).and_then(|entry| entry.place);
         let settled = SettledMutation {
             key,
             entries,

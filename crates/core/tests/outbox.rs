@@ -9,7 +9,7 @@ use lab::{Lab, NOW, applied, fields, key, rejected, superseded};
 use landfall_core::fixup::{plan_discard, plan_retry};
 use landfall_core::recover::{plan_fork, plan_no_access, plan_reset};
 use landfall_core::retry::plan_counted;
-use landfall_core::rows::InFlight;
+use landfall_core::rows::{Descriptor, InFlight};
 use landfall_core::settle::Event;
 use landfall_core::view::{RecordState, record_state};
 use landfall_protocol::{ClientId, Epoch, Ledger, Op, RejectCode, Seq, Stamp, Version};
@@ -137,6 +137,68 @@ fn s2_acked_through_stops_below_the_first_open_seq() {
     assert_eq!(lab.state.client.acked_through, Seq(0));
     lab.settle(vec![applied(1, 1), applied(2, 1)]);
     assert_eq!(lab.state.client.acked_through, Seq(4));
+}
+
+/// The seqs of each stored batch.
+fn stored(lab: &Lab) -> Vec<Vec<u64>> {
+    let seqs = |batch: &Descriptor| batch.mutations.iter().map(|sent| sent.seq.get()).collect();
+    lab.state.descriptors.values().map(seqs).collect()
+}
+
+#[test]
+fn l4_one_transaction_settles_a_batch_and_stores_the_next_one_ahead_of_time_only_if_it_is_full() {
+    let mut lab = Lab::new();
+    (lab.config.batch_count, lab.goes_on) = (2, true);
+    for id in ["a", "b", "c", "d", "e", "f", "g"] {
+        lab.write(Op::Create, id, "{}");
+    }
+    lab.build();
+    assert_eq!(stored(&lab), [[1, 2], [3, 4]], "one to send, and the one behind it");
+    lab.settle(vec![applied(1, 1), applied(2, 1)]);
+    assert_eq!(stored(&lab), [[3, 4], [5, 6]]);
+    assert_eq!((lab.state.client.acked_through, lab.state.client.next_seq), (Seq(2), Seq(7)));
+    lab.settle(vec![applied(3, 1), applied(4, 1)]);
+    assert_eq!(stored(&lab), [[5, 6]], "more may still come, and join what waits");
+    lab.write(Op::Update, "g", r#"{"late":1}"#);
+    lab.settle(vec![applied(5, 1), applied(6, 1)]);
+    assert_eq!(stored(&lab), [[7]]);
+    assert_eq!(lab.mutations()[0].set, fields(r#"{"late":1}"#));
+    lab.settle(vec![applied(7, 1)]);
+    assert!(stored(&lab).is_empty() && lab.state.entries.is_empty());
+    assert_eq!(lab.state.client.acked_through, Seq(7));
+}
+
+#[test]
+fn l5_a_batch_stored_ahead_holds_nothing_of_a_lane_whose_outcome_is_open() {
+    let mut lab = Lab::new();
+    (lab.config.batch_count, lab.goes_on) = (1, true);
+    lab.pulled("r", 4, r#"{"a":1}"#);
+    lab.write(Op::Update, "r", r#"{"a":2}"#);
+    let blind = lab.entry(Op::Update, "r", r#"{"a":3}"#);
+    lab.build();
+    lab.log(vec![blind]);
+    lab.write(Op::Create, "s", "{}");
+    assert!(lab.build().is_empty(), "it would have to say `after`");
+    assert_eq!(stored(&lab), [[1]]);
+    lab.settle(vec![applied(1, 5)]);
+    assert!(stored(&lab).is_empty(), "nor in the transaction that settles it: its base is that outcome");
+    lab.build();
+    assert_eq!(stored(&lab), [[2], [3]]);
+    assert_eq!(lab.mutations()[0].base, Some(Version(5)));
+}
+
+#[test]
+fn c3_a_refused_mutation_is_stored_before_anything_that_follows_it() {
+    let mut lab = Lab::new();
+    (lab.config.batch_count, lab.goes_on) = (1, true);
+    for id in ["a", "b", "c"] {
+        lab.write(Op::Create, id, "{}");
+    }
+    lab.build();
+    lab.settle(vec![rejected(1, RejectCode::VALIDATION)]);
+    assert_eq!((stored(&lab), lab.state.parked.len()), (vec![vec![2]], 1), "what was stored goes on, nothing is added");
+    lab.settle(vec![applied(2, 1)]);
+    assert_eq!(stored(&lab), [[3]]);
 }
 
 #[test]

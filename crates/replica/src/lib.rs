@@ -70,6 +70,8 @@ pub struct Replica<H: Host> {
     pub(crate) token: RefCell<Option<Token>>,
     /// The token of the last request.
     pub(crate) sent_token: RefCell<Option<Token>>,
+    /// When it went.
+    pub(crate) asked_at: Cell<UnixMillis>,
     pub(crate) token_known: Cell<bool>,
     pub(crate) phase: Cell<report::Phase>,
     pub(crate) last_error: RefCell<Option<(String, String)>>,

@@ -70,6 +70,7 @@ impl<H: Host> Replica<H> {
             relaxed,
             token: RefCell::new(None),
             sent_token: RefCell::new(None),
+            asked_at: Cell::default(),
             token_known: Cell::new(false),
             phase: Cell::new(report::Phase::Idle),
             last_error: RefCell::new(None),

@@ -40,6 +40,8 @@ pub struct Lab {
     pub state: State,
     pub base: FakeBase,
     pub config: Config,
+    /// Settling stores the next batches too.
+    pub goes_on: bool,
     pub conflicts: BTreeMap<String, ConflictRow>,
     next_log_key: u64,
     ticks: u64,
@@ -61,6 +63,7 @@ impl Lab {
             state: State::new(State::first_client(ClientId::from("c1"), "u")),
             base: FakeBase::default(),
             config,
+            goes_on: false,
             conflicts: BTreeMap::new(),
             next_log_key: 1,
             ticks: 0,
@@ -161,7 +164,9 @@ impl Lab {
     pub fn settle(&mut self, results: Vec<Outcome>) -> Vec<Event> {
         let row_key = self.state.descriptors.keys().next().unwrap().clone();
         let sent = self.sending();
-        match plan_settle(&self.state, &self.base, &row_key, &sent, &results, &Epoch::from("e1"), NOW) {
+        let epoch = Epoch::from("e1");
+        let next = self.goes_on.then_some(&self.config);
+        match plan_settle(&self.state, &self.base, &row_key, &sent, &results, &epoch, next, NOW) {
             SettlePlan::Commit { txn, events } => {
                 self.apply(*txn);
                 events

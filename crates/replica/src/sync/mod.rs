@@ -130,6 +130,8 @@ impl<H: Host> Replica<H> {
         drop(lock);
         self.set_phase(Phase::Idle);
         let jitter = (self.host.random() >> 32) as u32;
+        // A step may have sent several: the last one's answer is what is told.
+        let started = started.max(self.asked_at.get());
         let counts = self.schedule.borrow_mut().answered(self.host.now(), request, answer, started, jitter);
         if counts {
             self.count_failure().await;
@@ -280,6 +282,7 @@ impl<H: Host> Replica<H> {
     }
 
     async fn send(&self, method: &'static str, path: &str, body: Option<String>) -> Result<HttpResponse, NetworkError> {
+        self.asked_at.set(self.host.now());
         self.sent_token.borrow_mut().clone_from(&self.token.borrow());
         let token = self.token.borrow().as_ref().map(|token| token.token.clone());
         self.host.fetch(HttpRequest { method, path: path.to_owned(), token, body }).await

@@ -12,12 +12,44 @@ use landfall_core::plant::{Plant, planted};
 use landfall_core::recover::{plan_fork, plan_reset};
 use landfall_core::retry::{plan_counted, plan_too_large};
 use landfall_core::rows::InFlight;
-use landfall_core::schedule::Answer;
+use landfall_core::schedule::{Answer, Next, Request};
 use landfall_core::settle::{SettlePlan, plan_settle};
 use landfall_protocol::codec::{from_json, to_json};
-use landfall_protocol::{ClientId, Epoch, ErrorBody, ErrorCode, Ledger, Outcome, PROTOCOL, PushRequest, PushResponse};
+use landfall_protocol::{
+    ClientId, Epoch, ErrorBody, ErrorCode, Ledger, Outcome, PROTOCOL, PushRequest, PushResponse, UnixMillis,
+};
 use landfall_storage::ingest::plan_cold;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// One step sends batches for so long at most, so that other contexts have their turn.
+const STEP_MS: u64 = 5_000;
+
+/// A stored batch on its way.
+struct Flight<'a> {
+    client_id: ClientId,
+    row_key: String,
+    sent: Vec<InFlight>,
+    started: UnixMillis,
+    response: Pin<Box<dyn Future<Output = Result<HttpResponse, NetworkError>> + 'a>>,
+    /// What came back.
+    answer: Option<Result<HttpResponse, NetworkError>>,
+}
+
+impl Flight<'_> {
+    /// Ready when the answer is here.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.answer.is_none() {
+            match self.response.as_mut().poll(context) {
+                Poll::Ready(answer) => self.answer = Some(answer),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(())
+    }
+}
 
 impl<H: Host> Replica<H> {
     pub(super) async fn push(self: &Rc<Self>) -> Answer {
@@ -43,32 +75,74 @@ impl<H: Host> Replica<H> {
             Ok(None) => return Answer::Done { more: false },
             Err(answer) => return answer,
         };
-        let sent: Vec<InFlight> = match self.db.borrow().state.descriptors.get(&row_key) {
-            Some(descriptor) => descriptor.sending().to_vec(),
-            None => return Answer::Stale,
+        let until = UnixMillis(self.host.now().get() + STEP_MS);
+        let Some(mut flight) = self.take_off(&row_key) else { return Answer::Stale };
+        loop {
+            poll_fn(|context| flight.poll(context)).await;
+            let Some(Ok(response)) = flight.answer.take() else { return Answer::Lost };
+            if response.status != 200 {
+                return self.push_refused(&flight, response).await;
+            }
+            let mut next = None;
+            let answer = self.settle(&flight, &response, until, &mut next).await;
+            if !matches!(answer, Answer::Done { more: true }) {
+                return answer;
+            }
+            // Each request counts by itself, whoever holds the lock meanwhile.
+            self.schedule.borrow_mut().answered(self.host.now(), Request::Push, answer, flight.started, 0);
+            if next.is_none() && self.goes_on(until) {
+                next = self.stored_behind("").and_then(|row_key| self.take_off(&row_key));
+            }
+            flight = match next {
+                Some(flight) => flight,
+                None => return answer,
+            };
+        }
+    }
+
+    /// True while this step may send another batch: nobody said otherwise since it began, and it has not taken long.
+    fn goes_on(&self, until: UnixMillis) -> bool {
+        self.host.now() < until && self.next() == Next::Push && self.db.borrow().unreadable().is_empty()
+    }
+
+    /// The first stored batch behind this one.
+    fn stored_behind(&self, row_key: &str) -> Option<String> {
+        let db = self.db.borrow();
+        db.state.descriptors.keys().find(|key| key.as_str() > row_key).cloned()
+    }
+
+    /// Sends a stored batch. `None`: it is not there any more.
+    fn take_off(&self, row_key: &str) -> Option<Flight<'_>> {
+        let (sent, client_id) = {
+            let state = &self.db.borrow().state;
+            (state.descriptors.get(row_key)?.sending().to_vec(), state.client.client_id.clone())
         };
-        let client_id = self.db.borrow().state.client.client_id.clone();
         let body = self.push_body(&sent);
         self.push_change(Change::Progress { phase: "push", done: 0, total: sent.len() as u64 });
-        let response = match self.send("POST", "/push", Some(body)).await {
-            Ok(response) => response,
-            Err(NetworkError) => return Answer::Lost,
-        };
-        if response.status == 200 {
-            return self.settle(&client_id, &row_key, &sent, &response).await;
-        }
+        Some(Flight {
+            client_id,
+            row_key: row_key.to_owned(),
+            sent,
+            started: self.host.now(),
+            response: Box::pin(self.send("POST", "/push", Some(body))),
+            answer: None,
+        })
+    }
+
+    /// What an answer other than 200 means.
+    async fn push_refused(self: &Rc<Self>, flight: &Flight<'_>, response: HttpResponse) -> Answer {
         let error = error_of(&response);
         if response.status == 409 && error.code == ErrorCode::CLIENT_FORK {
-            return self.fork(&client_id).await;
+            return self.fork(&flight.client_id).await;
         }
         if response.status == 409 && error.code == ErrorCode::RESET_REQUIRED {
-            return self.reset(&client_id, error).await;
+            return self.reset(&flight.client_id, error).await;
         }
         if response.status == 413 {
             let now = self.host.now();
             let plan = |replica: &Self| {
                 let db = replica.db.borrow();
-                Some((plan_too_large(&db.state, &db.base, &row_key, now), Vec::new()))
+                Some((plan_too_large(&db.state, &db.base, &flight.row_key, now), Vec::new()))
             };
             return match self.commit(plan).await {
                 Ok(()) => Answer::Done { more: true },
@@ -121,13 +195,15 @@ impl<H: Host> Replica<H> {
         to_json(&request)
     }
 
-    pub(super) async fn settle(
-        &self,
-        client_id: &ClientId,
-        row_key: &str,
-        sent: &[InFlight],
+    /// Stores what the server said, and the batch that follows. One that is stored already travels meanwhile, as `ahead`.
+    async fn settle<'a>(
+        &'a self,
+        flight: &Flight<'_>,
         response: &HttpResponse,
+        until: UnixMillis,
+        ahead: &mut Option<Flight<'a>>,
     ) -> Answer {
+        let Flight { client_id, row_key, sent, .. } = flight;
         let Some(answer) = from_json::<PushResponse>(&response.body) else { return self.malformed("push") };
         let results: Option<Vec<Outcome>> = answer.results.iter().map(|text| from_json(text.text())).collect();
         let Some(results) = results else { return self.malformed("push") };
@@ -143,7 +219,11 @@ impl<H: Host> Replica<H> {
                     // Decided by a server that a backup has replaced meanwhile: its successor must be asked.
                     return Answer::Stale;
                 }
-                plan_settle(&db.state, &db.base, row_key, sent, &results, &answer.epoch, self.host.now())
+                // What can't be read may have ended what would go next; after a fork a pull goes before it; on a full device
+                // outcomes have the room for themselves.
+                let goes_on = !db.state.client.pull_first && db.unreadable().is_empty() && !db.is_tight;
+                let next = goes_on.then_some(&self.config);
+                plan_settle(&db.state, &db.base, row_key, sent, &results, &answer.epoch, next, self.host.now())
             };
             match self.missed().await {
                 Ok(true) => continue,
@@ -163,7 +243,21 @@ impl<H: Host> Replica<H> {
                 // Another context settled it.
                 return Answer::Done { more: self.has_work() };
             }
-            match commit_outbox(&self.host, &self.db, txn).await {
+            // The first answer says who this client is to the server; nothing goes before that is known.
+            let is_known = !self.db.borrow().state.client.first_push;
+            let ends = txn.descriptors.get(row_key).is_some_and(Option::is_none) && !txn.client.pull_first;
+            if ahead.is_none() && is_known && ends && self.goes_on(until) {
+                *ahead = self.stored_behind(row_key).and_then(|row_key| self.take_off(&row_key));
+            }
+            let mut commit = pin!(commit_outbox(&self.host, &self.db, txn));
+            let committed = poll_fn(|context| {
+                if let Some(flight) = ahead {
+                    // Taken note of; the settle decides when to look at it.
+                    let _ = flight.poll(context);
+                }
+                commit.as_mut().poll(context)
+            });
+            match committed.await {
                 Committing::Done(touched) => {
                     self.changed(touched);
                     self.events(events);

@@ -1,0 +1,175 @@
+//! A long outbox on its way: what is on disk when a request goes, and how many transactions it takes.
+
+#![allow(clippy::unwrap_used)] // A test that cannot go on says so by panicking.
+
+mod lab;
+
+use lab::{Lab, Opened, at_once, op, write};
+use landfall_protocol::codec::from_json;
+use landfall_protocol::{Mutation, Object, PushRequest, Seq};
+use landfall_replica::{HttpResponse, Token};
+use landfall_storage::faulty::{Call, Fault};
+use landfall_storage::{RowOp, StorageFault, StoreName};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+/// Every push with what the disk held when it came.
+#[derive(Clone, Default)]
+struct Heard {
+    pushes: Rc<RefCell<Vec<PushRequest>>>,
+    /// So many are answered.
+    answers: Rc<Cell<usize>>,
+}
+
+impl Heard {
+    fn seqs(&self) -> Vec<Vec<u64>> {
+        let pushes = self.pushes.borrow();
+        pushes.iter().map(|push| mutations(push).iter().map(|mutation| mutation.seq.get()).collect()).collect()
+    }
+}
+
+fn mutations(push: &PushRequest) -> Vec<Mutation<Object>> {
+    push.mutations.iter().map(|text| from_json(text.text()).unwrap()).collect()
+}
+
+fn meta(lab: &Lab, prefix: &str) -> String {
+    let disk = lab.disk.snapshot();
+    let rows = disk.rows(StoreName::Meta).filter(|(key, _)| key.to_string().starts_with(prefix));
+    rows.map(|(_, row)| row.to_owned()).collect()
+}
+
+fn applied(push: &PushRequest) -> Option<HttpResponse> {
+    let results = mutations(push)
+        .into_iter()
+        .map(|mutation| format!(r#"{{"seq":{0},"status":"applied","version":1,"position":{0}}}"#, mutation.seq));
+    let results = results.collect::<Vec<_>>().join(",");
+    Lab::answer(format!(r#"{{"server_time":1,"epoch":"e1","head":{{}},"results":[{results}]}}"#))
+}
+
+/// A server that takes every push, and on each looks at the disk of the one who sent it.
+fn listen(lab: &Lab) -> Heard {
+    let heard = Heard::default();
+    heard.answers.set(usize::MAX);
+    let (heard_then, lab_then) = (heard.clone(), lab.clone());
+    lab.serve(move |request| {
+        if request.path != "/push" {
+            return None;
+        }
+        let push: PushRequest = from_json(request.body.as_ref().unwrap()).unwrap();
+        let (stored, settled) = (meta(&lab_then, "desc/"), meta(&lab_then, "acked/"));
+        for text in &push.mutations {
+            assert!(stored.contains(text.text()), "persist before send: {}", text.text());
+        }
+        if push.acked_through > Seq::ZERO {
+            let last = format!(r#""outcome":{{"seq":{},"#, push.acked_through);
+            assert!(settled.contains(&last), "settled before it is acknowledged: {last}");
+        }
+        let answer = applied(&push);
+        heard_then.pushes.borrow_mut().push(push);
+        let left = heard_then.answers.get();
+        heard_then.answers.set(left.saturating_sub(1));
+        answer.filter(|_| left > 0)
+    });
+    heard
+}
+
+fn open(lab: &Lab) -> Opened {
+    let replica = lab.open().unwrap();
+    at_once(replica.set_token(Some(Token { token: "t".to_owned(), expires_at: None }))).unwrap();
+    replica
+}
+
+/// Seven records in one log row, sent by twos.
+fn seven(lab: &Lab) -> Opened {
+    lab.batch_count.set(2);
+    let replica = open(lab);
+    write(&replica, ["a", "b", "c", "d", "e", "f", "g"].map(|id| op(id, r#"{"x":1}"#)).to_vec(), false).unwrap();
+    replica
+}
+
+#[test]
+fn s1_a_batch_that_goes_while_the_one_before_is_settled_was_stored_before() {
+    let lab = Lab::new();
+    let heard = listen(&lab);
+    let replica = seven(&lab);
+    let names: Rc<RefCell<Vec<&'static str>>> = Rc::default();
+    let names_then = Rc::clone(&names);
+    lab.plan.decide_by(move |_, call| {
+        if let Call::Commit(txn) = call {
+            names_then.borrow_mut().push(txn.name);
+        }
+        Fault::None
+    });
+    at_once(replica.step());
+    assert_eq!(heard.seqs(), [vec![1, 2], vec![3, 4], vec![5, 6], vec![7]], "one step, each batch once");
+    assert_eq!(*names.borrow(), ["descriptor", "settle", "settle", "settle", "settle"]);
+    // The third one went before the second one's outcomes were stored.
+    let acked: Vec<u64> = heard.pushes.borrow().iter().map(|push| push.acked_through.get()).collect();
+    assert_eq!(acked, [0, 2, 2, 6]);
+    assert_eq!((replica.status().pending, meta(&lab, "desc/").as_str()), (0, ""));
+}
+
+#[test]
+fn s1_a_settle_that_fails_leaves_the_answered_and_the_travelling_batch_to_be_sent_again_as_they_were() {
+    let lab = Lab::new();
+    let heard = listen(&lab);
+    let replica = seven(&lab);
+    let settles = Cell::new(0);
+    lab.plan.decide_by(move |_, call| {
+        let Call::Commit(txn) = call else { return Fault::None };
+        settles.set(settles.get() + u32::from(txn.name == "settle"));
+        if txn.name == "settle" && settles.get() == 2 { Fault::AbortBefore(StorageFault::Other) } else { Fault::None }
+    });
+    at_once(replica.step());
+    assert_eq!(heard.seqs(), [[1, 2], [3, 4], [5, 6]], "nothing more goes while nothing can be stored");
+    assert_eq!(replica.status().pending, 5);
+    for _ in 0..100 {
+        lab.now.set(lab.now.get() + 1_000);
+        at_once(replica.step());
+    }
+    let texts = |index: usize| heard.pushes.borrow()[index].mutations.clone();
+    assert_eq!(heard.seqs()[3..5], [[3, 4], [5, 6]]);
+    assert_eq!((texts(3), texts(4)), (texts(1), texts(2)), "byte for byte");
+    assert_eq!((replica.status().pending, replica.status().parked), (0, 0));
+}
+
+#[test]
+fn s7_an_answer_that_is_lost_stops_what_would_go_behind_it() {
+    let lab = Lab::new();
+    let heard = listen(&lab);
+    heard.answers.set(2);
+    let replica = seven(&lab);
+    at_once(replica.step());
+    assert_eq!(heard.seqs(), [[1, 2], [3, 4], [5, 6]]);
+    assert_eq!(replica.status().pending, 3, "what was answered is settled");
+    heard.answers.set(usize::MAX);
+    for _ in 0..100 {
+        lab.now.set(lab.now.get() + 1_000);
+        at_once(replica.step());
+    }
+    assert_eq!(heard.seqs()[3..], [vec![5, 6], vec![7]]);
+}
+
+#[test]
+fn l4_a_settle_and_the_batch_it_stores_are_one_transaction_that_expects_the_client_row() {
+    let lab = Lab::new();
+    let _heard = listen(&lab);
+    let replica = seven(&lab);
+    let seen = Rc::new(Cell::new(0));
+    let seen_then = Rc::clone(&seen);
+    lab.plan.decide_by(move |_, call| {
+        if let Call::Commit(txn) = call
+            && txn.name == "settle"
+        {
+            let puts = |prefix: &str| {
+                txn.ops.iter().any(|op| matches!(op, RowOp::Put { key, .. } if key.to_string().starts_with(prefix)))
+            };
+            assert!(puts("acked/"));
+            assert!(txn.expects.iter().any(|expect| expect.key.to_string() == "client" && expect.row.is_some()));
+            seen_then.set(seen_then.get() + u32::from(puts("desc/")));
+        }
+        Fault::None
+    });
+    at_once(replica.step());
+    assert_eq!(seen.get(), 2, "two of the four batches were stored by the settle of another one");
+}

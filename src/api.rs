@@ -202,8 +202,8 @@ impl Replica {
     /// then nothing new is begun.
     pub fn wake(&self, reason: &str) {
         match reason {
-            "pagehide" | "freeze" => self.driver.set_visible(false),
-            _ => self.driver.replica.trigger(Trigger::Foreground),
+            "pagehide" | "freeze" => self.driver.leave(),
+            _ => self.driver.come_back(),
         }
     }
 

@@ -12,55 +12,73 @@ use web_sys::{BroadcastChannel, MessageEvent};
 const GATHER_MS: u64 = 5;
 
 pub(crate) struct Channel {
-    channel: Option<BroadcastChannel>,
-    gathered: Rc<RefCell<Option<Notice>>>,
-    _listener: Option<Handler>,
+    name: String,
+    /// `None` while nobody listens.
+    channel: RefCell<Option<BroadcastChannel>>,
+    gathered: RefCell<Option<Notice>>,
+    listener: Handler,
 }
 
 impl Channel {
-    /// Without BroadcastChannel there is no channel: the contexts then meet in the rows only.
-    pub(crate) fn open(name: &str, mut heard: impl FnMut(Notice) + 'static) -> Self {
-        let Ok(channel) = BroadcastChannel::new(name) else {
-            return Self { channel: None, gathered: Rc::default(), _listener: None };
-        };
+    pub(crate) fn open(name: &str, mut heard: impl FnMut(Notice) + 'static) -> Rc<Self> {
         let listener = handler(move |event| {
             let event: &MessageEvent = event.unchecked_ref();
             if let Some(notice) = event.data().as_string().and_then(|text| Notice::parse(&text)) {
                 heard(notice);
             }
         });
-        channel.set_onmessage(Some(listener.as_ref().unchecked_ref()));
-        Self { channel: Some(channel), gathered: Rc::default(), _listener: Some(listener) }
+        let (channel, gathered) = Default::default();
+        let this = Rc::new(Self { name: name.to_owned(), channel, gathered, listener });
+        this.listen();
+        this
     }
 
-    pub(crate) fn say(&self, notice: &Notice) {
-        let Some(channel) = &self.channel else { return };
+    /// Hears notices from now on. Without BroadcastChannel nobody does: the contexts then meet in the rows only.
+    pub(crate) fn listen(&self) {
+        if self.channel.borrow().is_none()
+            && let Ok(channel) = BroadcastChannel::new(&self.name)
+        {
+            channel.set_onmessage(Some(self.listener.as_ref().unchecked_ref()));
+            self.channel.replace(Some(channel));
+        }
+    }
+
+    /// Hears none any more. A page in the back/forward cache to which a message comes is thrown out of it.
+    pub(crate) fn close(&self) {
+        if let Some(channel) = self.channel.take() {
+            channel.set_onmessage(None);
+            channel.close();
+        }
+    }
+
+    pub(crate) fn say(self: &Rc<Self>, notice: &Notice) {
         if !matches!(notice, Notice::Log { .. }) {
-            post(channel, notice);
+            self.post(notice);
             return;
         }
         let waits = self.gathered.borrow_mut().replace(notice.clone()).is_some();
         if !waits {
-            let (channel, gathered) = (channel.clone(), Rc::clone(&self.gathered));
+            let this = Rc::clone(self);
             spawn(async move {
                 timer::pause(GATHER_MS).await;
-                let notice = gathered.borrow_mut().take();
+                let notice = this.gathered.take();
                 if let Some(notice) = notice {
-                    post(&channel, &notice);
+                    this.post(&notice);
                 }
             });
         }
     }
 
-    pub(crate) fn close(&self) {
-        if let Some(channel) = &self.channel {
-            channel.set_onmessage(None);
-            channel.close();
+    /// Who has stopped listening, because its page is about to leave, still says what it did.
+    fn post(&self, notice: &Notice) {
+        let open = self.channel.borrow().clone();
+        let is_open = open.is_some();
+        if let Some(channel) = open.or_else(|| BroadcastChannel::new(&self.name).ok()) {
+            // Nobody to tell is fine.
+            let _ = channel.post_message(&JsValue::from_str(&notice.to_text()));
+            if !is_open {
+                channel.close();
+            }
         }
     }
-}
-
-fn post(channel: &BroadcastChannel, notice: &Notice) {
-    // A closed channel has nobody to tell.
-    let _ = channel.post_message(&JsValue::from_str(&notice.to_text()));
 }

@@ -5,7 +5,7 @@ use crate::convert;
 use crate::host::{BrowserHost, Hooks};
 use crate::idb::{IdbRowStore, OPEN_TIMEOUT_MS};
 use crate::live::Live;
-use crate::lock::Locks;
+use crate::lock::{self, Locks};
 use crate::net::Net;
 use crate::options::Options;
 use crate::task::spawn;
@@ -185,6 +185,23 @@ impl Driver {
                 self.live();
             }
         }
+    }
+
+    /// The page may stand still from now on: it holds nobody up, and nothing throws it out of the back/forward cache.
+    pub(crate) fn leave(self: &Rc<Self>) {
+        self.set_visible(false);
+        lock::release_all();
+        if let Some(channel) = &*self.replica.host.channel.borrow() {
+            channel.close();
+        }
+    }
+
+    /// The page goes on, or somebody looks at it. What was not heard meanwhile is in the rows.
+    pub(crate) fn come_back(&self) {
+        if let Some(channel) = &*self.replica.host.channel.borrow() {
+            channel.listen();
+        }
+        self.replica.trigger(Trigger::Foreground);
     }
 
     fn shut(&self) {

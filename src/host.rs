@@ -48,7 +48,7 @@ pub(crate) struct BrowserHost {
     pub(crate) net: Net,
     pub(crate) hooks: Rc<Hooks>,
     pub(crate) locks: Locks,
-    pub(crate) channel: RefCell<Option<Channel>>,
+    pub(crate) channel: RefCell<Option<Rc<Channel>>>,
     pub(crate) signal: Rc<Signal>,
     pub(crate) on_changed: RefCell<Option<Rc<dyn Fn()>>>,
 }

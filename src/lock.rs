@@ -21,7 +21,8 @@ thread_local! {
     static HELD: RefCell<Vec<Function>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Releases every lock of this instance, which is about to be replaced after a trap.
+/// Releases every lock of this instance, which is about to be replaced after a trap, or to stand still in a frozen page.
+/// A step that is under way goes on without, or when the page wakes: the rows keep the order.
 pub(crate) fn release_all() {
     let held = HELD.with(|held| held.try_borrow().map(|held| held.clone()).unwrap_or_default());
     for release in held {

@@ -1,4 +1,4 @@
-// What happens to a profile or to the server's data behind the engine's back: copies, backups, full disks, frozen tabs, logouts.
+// What happens to a profile or to the server's data behind the engine's back: copies, backups, full disks, logouts.
 
 import { conflicts, outbox, password, put, putAll, ready, reload, status, syncNow, update, view } from './support/device.mjs';
 import { canonical, eventually, expect, expectOnceAndInOrder, fieldsById, test } from './support/test.mjs';
@@ -97,21 +97,6 @@ test('profile: l3: a full disk refuses the write with a code, loses nothing that
   await eventually(() => atRest(page)).toEqual(resting);
   expect(await titles(server)).toEqual({ before: 'before', after: 'after' });
   expect((await server.records('user:ada', 'movies')).map(({ id }) => id)).not.toContain(refused);
-});
-
-test('profile: l5: a tab that was frozen shows, when it wakes, what another tab wrote meanwhile', async ({ server, newDevice }) => {
-  const device = await newDevice(server.origin);
-  const frozen = await device.lab('ada');
-  const awake = await device.lab('ada', { login: false });
-  await frozen.evaluate(() => lab.db.collection('notes').subscribe((rows) => (window.shown = rows.map(({ id }) => id))));
-  const session = await device.context.newCDPSession(frozen);
-  await session.send('Page.setWebLifecycleState', { state: 'frozen' });
-  await put(awake, 'notes', { id: 'meanwhile', title: 'x' });
-  await eventually(() => atRest(awake)).toEqual(resting);
-  await session.send('Page.setWebLifecycleState', { state: 'active' });
-  await eventually(() => frozen.evaluate(() => window.shown), 5000).toEqual(['meanwhile']);
-  await put(frozen, 'notes', { id: 'after', title: 'x' });
-  await eventually(() => shownTitles(awake)).toEqual({ meanwhile: 'x', after: 'x' });
 });
 
 test('profile: s1 r1: sync.now() in two tabs at once sends everything once, ends in both and calls nothing an error', async ({ server, newDevice }) => {

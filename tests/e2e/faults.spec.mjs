@@ -159,6 +159,23 @@ test('faults: r2 i3: a step of compaction that fails leaves every record there o
   expect(await again.evaluate(() => lab.db.inspect().then(({ quarantined }) => quarantined))).toEqual([]);
 });
 
+test('faults: l1: a database is made although its first transactions fail', async ({ server, newDevice }) => {
+  const device = await faultyDevice(newDevice, server);
+  for (const [i, how] of ways.entries()) {
+    if (how === 'quota') continue;
+    const page = await device.context.newPage();
+    await page.addInitScript((how) => ['open', 'options', 'read'].forEach((name) => faults.next(name, how)), how);
+    await page.goto(`/lab.html?user=ada&name=lab${i}`);
+    expect(await page.evaluate(() => lab.ready.then(() => 'open', (error) => error.code)), how).toBe('open');
+    expect((await hits(page)).slice(0, 2).sort(), how).toEqual([`open ${how}`, `read ${how}`]);
+    await put(page, 'notes', { id: 'n', title: 'x' });
+    await page.reload();
+    await page.evaluate(() => lab.ready);
+    expect(await ids(page), how).toEqual(['n']);
+    await page.close();
+  }
+});
+
 test('faults: l4 s1: a worker’s transactions may fail in any way while no page is open; everything arrives once', async ({ server, newDevice }) => {
   const device = await newDevice(server.origin);
   const page = await device.lab('ada');

@@ -36,13 +36,14 @@ pub(crate) fn give_up<'a, H: Host>(host: &'a H, db: &'a RefCell<Db>, error: &Com
 type Trying<'a> = Pin<Box<dyn Future<Output = bool> + 'a>>;
 
 impl<H: Host> Replica<H> {
-    /// Commits what must be stored also on a full device.
+    /// Commits what must be stored also on a full device, and may be written twice: of unknown fate it is written again.
     pub async fn commit_small(&self, txn: Txn) -> Result<(), CommitError> {
-        let mut tries = 2;
+        let mut tries = 3;
         loop {
             let Err(error) = self.host.rows().commit(txn.clone()).await else { return Ok(()) };
             tries -= 1;
-            if tries == 0 || !give_up(&self.host, &self.db, &error).await {
+            let is_unknown = matches!(error, CommitError::Unknown { .. });
+            if tries == 0 || !(is_unknown || give_up(&self.host, &self.db, &error).await) {
                 return Err(error);
             }
         }

@@ -6,7 +6,7 @@ mod lab;
 
 use lab::{Lab, at_once, put};
 use landfall_replica::Token;
-use landfall_storage::faulty::Call;
+use landfall_storage::faulty::{Call, Fault};
 use landfall_storage::{Key, RowStore, StoreName};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -63,4 +63,16 @@ fn an_outbox_longer_than_one_read_opens_whole() {
     let again = lab.open().unwrap();
     assert_eq!(again.db.borrow().state.entries.len(), 2_100);
     assert_eq!(calls.borrow().len(), 3, "the rest, and whether anything changed meanwhile");
+}
+
+/// What stands by itself may be written twice: of unknown fate it is.
+#[test]
+fn a_sign_in_whose_commit_is_of_unknown_fate_is_stored() {
+    for fault in [Fault::UnknownButCommitted, Fault::UnknownNotCommitted] {
+        let lab = Lab::new();
+        let replica = lab.open().unwrap();
+        lab.plan.on_txn("token", fault);
+        at_once(replica.set_token(Some(Token { token: "t".to_owned(), expires_at: None }))).unwrap();
+        assert_eq!(lab.open().unwrap().live_token().as_deref(), Some("t"));
+    }
 }

@@ -43,6 +43,11 @@ export class Device {
     return this.context.close();
   }
 
+  /** What a browser does that is short of room: all databases of the closed device go, what is kept elsewhere stays. */
+  async evict() {
+    await rm(join(this.#profile, 'Default', 'IndexedDB'), { recursive: true });
+  }
+
   async remove() {
     await this.context?.close();
     if (this.#profile) await rm(this.#profile, { recursive: true, force: true, maxRetries: 5 });

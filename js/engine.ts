@@ -117,7 +117,8 @@ export class Engine {
     for (const fail of [...this.#inFlight]) fail(cut);
     if (failed && mayFail) {
       this.#end = undefined;
-      await this.open().catch(() => undefined);
+      // Not waited for: while the browser keeps the order to delete, opening takes its time too.
+      void this.open().catch(() => undefined);
     } else {
       this.#watches.clear();
       this.#forget();

@@ -523,6 +523,20 @@ test('a logout that fails has ended nothing and can be repeated', async () => {
   await rejectsWith(db.collection('notes').put({}), 'closed');
 });
 
+test('a logout that fails says so at once, also where the database opens late', async () => {
+  const { db } = await opened();
+  last().logout = async () => {
+    throw { code: 'blocked', message: 'm', retryable: true };
+  };
+  const { open } = globalThis.engine;
+  let letGo;
+  globalThis.engine.open = (...given) => new Promise((done) => (letGo = () => done(open(...given))));
+  await rejectsWith(db.logout({ unsynced: 'wipe' }), 'blocked');
+  const written = db.collection('notes').put({});
+  letGo();
+  assert.equal((await written).status, 'stored');
+});
+
 test('logout with nothing unsent wipes', async () => {
   const { db } = await opened();
   await db.logout();

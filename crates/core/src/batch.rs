@@ -5,7 +5,7 @@ use crate::plan::OutboxTxn;
 use crate::plant::{Plant, planted};
 use crate::rows::{Descriptor, InFlight, LocalEnd};
 use crate::state::{Base, Config, State};
-use landfall_protocol::map::sorted;
+use landfall_protocol::map::sort;
 use landfall_protocol::{
     EntryId, GroupId, Json, Map, Mutation, Object, Op, RecordKey, Seq, Set, UnixMillis, Version, limits,
 };
@@ -209,7 +209,7 @@ fn free_units(state: &State, config: &Config, mut taken: Set<EntryId>) -> Vec<Un
     let mut places: Vec<(EntryId, EntryId)> = Vec::new();
     if state.placed > 0 {
         places.extend(state.entries.iter().map(|(id, entry)| (entry.place.unwrap_or(*id), *id)));
-        places = sorted(places, &|a, b| a.cmp(b));
+        sort(&mut places, &|a, b| a.cmp(b));
     }
     let mut placed = places.into_iter().map(|(_, id)| id);
     let mut logged = state.entries.keys().copied();
@@ -265,7 +265,8 @@ fn free_units(state: &State, config: &Config, mut taken: Set<EntryId>) -> Vec<Un
             lane_priority.insert(member.key.clone(), unit.priority);
         }
     }
-    sorted(units, &|a, b| b.priority.cmp(&a.priority))
+    sort(&mut units, &|a, b| b.priority.cmp(&a.priority));
+    units
 }
 
 /// Lanes that wait for a person: their unit used up its attempts (`failed`), or a create of theirs is parked.

@@ -129,7 +129,7 @@ pub fn plan_discard(
         for (other_key, other) in &state.parked {
             let follows = other.reason.code == RejectCode::BLOCKED
                 && other.changes.iter().any(|change| change.entry.key() == key);
-            if other_key != row_key && follows && txn.parked.insert(other_key.clone(), None).is_none() {
+            if other_key != row_key && follows && txn.parked.insert(other_key.clone(), None) {
                 count += other.changes.len() as u64;
                 queue.extend(creates(&other.changes));
             }
@@ -137,7 +137,7 @@ pub fn plan_discard(
         for id in state.lanes.get(&key).into_iter().flatten() {
             let Some(entry) = state.entries.get(id).filter(|_| !state.sent.contains_key(id)) else { continue };
             for (member, entry) in members(state, *id, entry) {
-                if ends.insert(member, entry.key()).is_none() {
+                if ends.insert(member, entry.key()) {
                     count += 1;
                     queue.extend((entry.op == Op::Create && !is_there(&entry.key())).then(|| entry.key()));
                 }

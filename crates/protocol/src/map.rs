@@ -314,7 +314,12 @@ impl<K: Ord, V> Map<K, V> {
     {
         self.find(key).1.is_some()
     }
-    pub fn insert(&mut self, key: K, value: V) -> Option<V> {
+    /// Whether the key is new. Nobody moves the old value out, to drop it.
+    pub fn insert(&mut self, key: K, value: V) -> bool {
+        self.set(Box::new(Pair { key, value })).is_none()
+    }
+    /// As [`Self::insert`], and gives back the old value.
+    pub fn replace(&mut self, key: K, value: V) -> Option<V> {
         self.set(Box::new(Pair { key, value })).map(|old| old.value)
     }
     /// Puts an entry where its key belongs. Returns the one that was there.
@@ -553,15 +558,20 @@ impl<'de, K: Ord + Deserialize<'de>, V: Deserialize<'de>> Deserialize<'de> for M
 /// Sorts by the code that keeps maps in order; equal items stay as they were.
 ///
 /// The standard library's sorts are faster, and 4 KB of wasm for every type and comparison.
-pub fn sorted<T>(items: Vec<T>, compare: &dyn Fn(&T, &T) -> Ordering) -> Vec<T> {
-    let mut slots: Vec<Option<T>> = items.into_iter().map(Some).collect();
+pub fn sort<T>(items: &mut [T], compare: &dyn Fn(&T, &T) -> Ordering) {
+    let order = order_of(items.len(), &|one, other| match (items.get(one), items.get(other)) {
+        (Some(one), Some(other)) => compare(one, other),
+        _ => Ordering::Equal,
+    });
+    arrange(order, &mut |one, other| items.swap(one, other));
+}
+
+/// The numbers up to `count` in the order of what they stand for.
+fn order_of(count: usize, compare: &dyn Fn(usize, usize) -> Ordering) -> Vec<u32> {
     let mut order = Order::default();
-    for new in 0..slots.len() {
-        let before = |slot: u32| match (slots.get(slot as usize), slots.get(new)) {
-            // The one that came first is the lesser of two equals.
-            (Some(Some(old)), Some(Some(new))) => compare(old, new).then(Ordering::Less),
-            _ => Ordering::Less,
-        };
+    for new in 0..count {
+        // The one that came first is the lesser of two equals.
+        let before = |slot: u32| compare(slot as usize, new).then(Ordering::Less);
         // What is in order already, as most of it is, needs no search.
         let last = order.chunks.last().and_then(|slots| slots.last());
         let place = if last.is_none_or(|last| before(*last).is_lt()) {
@@ -575,8 +585,22 @@ pub fn sorted<T>(items: Vec<T>, compare: &dyn Fn(&T, &T) -> Ordering) -> Vec<T> 
         };
         order.insert(place, new as u32);
     }
-    let mut walk = Walk::all(&order);
-    std::iter::from_fn(|| slots.get_mut(walk.next(&order)? as usize)?.take()).collect()
+    order.chunks.concat()
+}
+
+/// Puts at each place what `order` names for it, by swaps along the circles in which things move.
+fn arrange(mut order: Vec<u32>, swap: &mut dyn FnMut(usize, usize)) {
+    for start in 0..order.len() {
+        let mut at = start;
+        while let Some(slot) = order.get_mut(at) {
+            let from = std::mem::replace(slot, at as u32) as usize;
+            if from == start {
+                break;
+            }
+            swap(at, from);
+            at = from;
+        }
+    }
 }
 
 /// An ordered set.
@@ -614,7 +638,7 @@ impl<K: Ord> Set<K> {
         self.map.retain(|key, ()| keep(key));
     }
     pub fn insert(&mut self, key: K) -> bool {
-        self.map.insert(key, ()).is_none()
+        self.map.insert(key, ())
     }
     pub fn contains<Q: Ord + ?Sized>(&self, key: &Q) -> bool
     where
@@ -768,7 +792,8 @@ mod tests {
                 let key = next(&mut seed) % keys;
                 let value = next(&mut seed);
                 match next(&mut seed) % 12 {
-                    0..5 => assert_eq!(map.insert(key, value), model.insert(key, value)),
+                    0..3 => assert_eq!(map.replace(key, value), model.insert(key, value)),
+                    3..5 => assert_eq!(map.insert(key, value), model.insert(key, value).is_none()),
                     5..7 => assert_eq!(map.remove(&key), model.remove(&key)),
                     7 => {
                         *map.entry(key).or_insert(7) += 1;
@@ -801,7 +826,7 @@ mod tests {
             let (mut map, mut model) = (Map::new(), BTreeMap::new());
             for index in 0..20_000 {
                 let key = index * step % 20_011;
-                assert_eq!(map.insert(key, index), model.insert(key, index));
+                assert_eq!(map.replace(key, index), model.insert(key, index));
             }
             same(&map, &model, 10_000);
             for _ in 0..15_000 {
@@ -835,10 +860,13 @@ mod tests {
     #[test]
     fn sorting_is_stable() {
         let mut seed = 3;
-        let items: Vec<(u64, u64)> = (0..5_000).map(|index| (next(&mut seed) % 300, index)).collect();
-        let mut model = items.clone();
-        model.sort_by_key(|(key, _)| *key);
-        assert_eq!(sorted(items, &|a, b| a.0.cmp(&b.0)), model);
+        for count in [0, 1, 2, 300, 5_000] {
+            let mut items: Vec<(u64, u64)> = (0..count).map(|index| (next(&mut seed) % 300, index)).collect();
+            let mut model = items.clone();
+            model.sort_by_key(|(key, _)| *key);
+            sort(&mut items, &|a, b| a.0.cmp(&b.0));
+            assert_eq!(items, model);
+        }
     }
 
     #[test]

@@ -256,7 +256,7 @@ impl Db {
             "conflict" => {
                 match row!(RowKind::Conflict, ConflictRow) {
                     Some(row) => self.conflicts.insert(key.to_owned(), row),
-                    None => self.conflicts.remove(key),
+                    None => self.conflicts.remove(key).is_some(),
                 };
                 Vec::new()
             }
@@ -554,7 +554,7 @@ pub async fn commit_outbox<H: Host>(host: &H, db: &RefCell<Db>, mut plan: Outbox
         for (key, row) in conflicts {
             match row {
                 Some(row) => db.conflicts.insert(key, row),
-                None => db.conflicts.remove(&key),
+                None => db.conflicts.remove(&key).is_some(),
             };
         }
         for key in delete_log {

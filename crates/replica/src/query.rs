@@ -10,7 +10,7 @@ use crate::host::Host;
 use crate::sync::Running;
 use landfall_core::view::{self, RecordState};
 use landfall_protocol::codec::{ToJson, write_string};
-use landfall_protocol::map::sorted;
+use landfall_protocol::map::sort;
 use landfall_protocol::{CollectionName, Object, Pair, RecordId, RecordKey, Scope, Set, Version};
 use landfall_storage::PairRow;
 use landfall_storage::query::explain::explain;
@@ -311,7 +311,7 @@ fn complete(
         }
     }
     if !changed.is_empty() {
-        found = sorted(found, &|a, b| a.0.place.compare(&b.0.place, &query.order));
+        sort(&mut found, &|a, b| a.0.place.compare(&b.0.place, &query.order));
     }
     let end = query.limit.map_or(usize::MAX, |limit| query.offset.saturating_add(limit));
     let is_full = found.len() >= end;

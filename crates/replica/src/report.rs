@@ -10,7 +10,7 @@ use landfall_core::rows::{ConflictRow, ParkedRow, Reason};
 use landfall_core::schedule::{Auth, Connectivity, Trigger};
 use landfall_core::settle::{Event, local_values};
 use landfall_core::view;
-use landfall_protocol::map::sorted;
+use landfall_protocol::map::sort;
 use landfall_protocol::{CollectionName, EntryId, Object, Op, RecordId, RecordKey, Scope, Seq, UnixMillis};
 use landfall_storage::compact;
 use landfall_storage::manifest::IndexRow;
@@ -519,7 +519,8 @@ impl<H: Host> Replica<H> {
         for row in db.state.parked.values() {
             items.extend(parked_items(&db, row));
         }
-        sorted(items, &|a, b| a.id.cmp(&b.id))
+        sort(&mut items, &|a, b| a.id.cmp(&b.id));
+        items
     }
 
     /// The parked unit kept under this row key, as its outbox lines.
@@ -539,8 +540,9 @@ impl<H: Host> Replica<H> {
     /// Values that lost and are kept, newest first.
     pub fn conflicts(&self) -> Vec<ConflictItem> {
         let db = self.db.borrow();
-        let items: Vec<ConflictItem> = db.conflicts.values().map(conflict_item).collect();
-        sorted(items, &|a, b| (b.at, b.seq).cmp(&(a.at, a.seq)))
+        let mut items: Vec<ConflictItem> = db.conflicts.values().map(conflict_item).collect();
+        sort(&mut items, &|a, b| (b.at, b.seq).cmp(&(a.at, a.seq)));
+        items
     }
     pub fn conflict(&self, row_key: &str) -> Option<ConflictItem> {
         self.db.borrow().conflicts.get(row_key).map(conflict_item)

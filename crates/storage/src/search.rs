@@ -11,7 +11,7 @@ use crate::query::{Access, Cursor, Filter, IndexInfo, Plan, Query, plan};
 use crate::records::{Missing, Records};
 use crate::run::{Run, RunRef};
 use landfall_protocol::Pair;
-use landfall_protocol::map::sorted;
+use landfall_protocol::map::sort;
 use std::cmp::Ordering;
 use std::rc::Rc;
 
@@ -139,7 +139,7 @@ impl Search {
     fn cut(&mut self, wanted: usize) {
         if !self.query.count {
             let order = &self.query.order;
-            self.found = sorted(std::mem::take(&mut self.found), &|a, b| a.place.compare(&b.place, order));
+            sort(&mut self.found, &|a, b| a.place.compare(&b.place, order));
             self.found.truncate(wanted);
         }
     }

@@ -56,7 +56,7 @@ struct Chains<'a> {
 impl<'a> Chains<'a> {
     fn add(&mut self, id: &'a RecordId) {
         let at = self.before.len();
-        self.before.push(self.last.insert(id, at));
+        self.before.push(self.last.replace(id, at));
     }
 
     /// Takes the entries from `count` on back.

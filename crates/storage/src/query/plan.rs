@@ -7,7 +7,7 @@
 use super::condition::{Condition, Query};
 use super::key::{Range, push_component, successor};
 use landfall_protocol::Value;
-use landfall_protocol::map::sorted;
+use landfall_protocol::map::sort;
 use std::cmp::Reverse;
 
 /// What is known of an index.
@@ -126,8 +126,8 @@ fn named(condition: &Condition) -> Option<&[Value]> {
 }
 
 /// Ascending, each once.
-fn in_order(texts: Vec<String>) -> Vec<String> {
-    let mut texts = sorted(texts, &String::cmp);
+fn in_order(mut texts: Vec<String>) -> Vec<String> {
+    sort(&mut texts, &String::cmp);
     texts.dedup();
     texts
 }

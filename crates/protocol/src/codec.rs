@@ -13,7 +13,7 @@ use std::borrow::Cow;
 /// Can be written as JSON.
 pub trait ToJson {
     fn write(&self, out: &mut String);
-    /// True for what a field of kind [`Kind::Skip`] leaves out.
+    /// True for what a field of kind `Skip` leaves out.
     fn is_blank(&self) -> bool {
         false
     }
@@ -47,19 +47,15 @@ fn fill_all(value: &mut dyn FromJson, text: &str) -> bool {
     value.fill(&mut reader) && reader.is_done()
 }
 
-/// How a field is read and written.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Must be there.
-    Need,
-    /// May be missing, is always written.
-    Keep,
-    /// May be missing, is left out when blank.
-    Skip,
+/// The next field of a list as [`wire!`](crate::wire!) makes it, `seq!base?unset~`: its name, the mark behind it, and
+/// the list from the next one on.
+///
+/// A mark says how the field is read and written: `!` must be there; `?` may be missing, is always written; `~` may be
+/// missing, is left out when blank. One text for all: a table of names is three numbers for each.
+fn field(list: &str) -> Option<(&str, u8, &str)> {
+    let end = list.bytes().position(|byte| !byte.is_ascii_alphabetic() && byte != b'_')?;
+    Some((list.get(..end)?, *list.as_bytes().get(end)?, list.get(end + 1..)?))
 }
-
-/// Name and kind of a field.
-pub type Field = (&'static str, Kind);
 
 /// Walks a JSON text.
 pub struct Reader<'a> {
@@ -345,27 +341,42 @@ pub fn whole(text: &str) -> Option<u64> {
 }
 
 /// Reads an object into the parts that `fields` names, in the same order.
-pub fn fill_object(from: &mut Reader<'_>, fields: &[Field], parts: &mut [&mut dyn FromJson]) -> bool {
+pub fn fill_object(from: &mut Reader<'_>, fields: &str, parts: &mut [&mut dyn FromJson]) -> bool {
     let mut seen = 0_u32;
+    let (mut rest, mut at) = (fields, 0);
     let read = from.object(&mut |key, from| {
-        let known = fields.iter().position(|(name, _)| *name == key);
-        match known.and_then(|at| Some((1 << at, parts.get_mut(at)?))) {
-            Some((bit, part)) => {
-                let first = seen & bit == 0;
-                seen |= bit;
-                first && part.fill(from)
+        // As a rule they come in this order: each is looked for from the last one on, then from the first on.
+        for _ in 0..2 {
+            while let Some((name, _, next)) = field(rest) {
+                (rest, at) = (next, at + 1);
+                if name == key {
+                    let first = seen & (1 << at) == 0;
+                    seen |= 1 << at;
+                    return first && parts.get_mut(at - 1).is_some_and(|part| part.fill(from));
+                }
             }
-            None => from.skip(),
+            (rest, at) = (fields, 0);
         }
+        from.skip()
     });
-    read && fields.iter().enumerate().all(|(at, (_, kind))| *kind != Kind::Need || seen & (1 << at) != 0)
+    (rest, at) = (fields, 0);
+    while let Some((_, mark, next)) = field(rest) {
+        (rest, at) = (next, at + 1);
+        if mark == b'!' && seen & (1 << at) == 0 {
+            return false;
+        }
+    }
+    read
 }
 
 /// Writes an object of the parts that `fields` names, in the same order.
-pub fn write_object(out: &mut String, fields: &[Field], parts: &[&dyn ToJson]) {
+pub fn write_object(out: &mut String, fields: &str, parts: &[&dyn ToJson]) {
     let mut mark = '{';
-    for ((name, kind), part) in fields.iter().zip(parts) {
-        if *kind != Kind::Skip || !part.is_blank() {
+    let mut rest = fields;
+    for part in parts {
+        let Some((name, kind, next)) = field(rest) else { break };
+        rest = next;
+        if kind != b'~' || !part.is_blank() {
             out.push(mark);
             mark = ',';
             write_string(out, name);
@@ -459,6 +470,7 @@ pub fn padded(number: u64, width: usize) -> String {
 
 /// Lists the fields of a struct for both ways: `wire!(Token { token: Need, expires_at: Keep });`
 ///
+/// `Need`: must be there. `Keep`: may be missing, is always written. `Skip`: may be missing, is left out when blank.
 /// A name in front is the name in JSON: `"type" kind: Need`.
 #[macro_export]
 macro_rules! wire {
@@ -477,8 +489,7 @@ macro_rules! wire_in {
                 Self { $($field: $crate::codec::FromJson::blank()),* }
             }
             fn fill(&mut self, from: &mut $crate::codec::Reader<'_>) -> bool {
-                const FIELDS: &[$crate::codec::Field] =
-                    &[$(($crate::wire_name!($($name)? $field), $crate::codec::Kind::$kind)),*];
+                const FIELDS: &str = concat!($($crate::wire_name!($($name)? $field), $crate::wire_mark!($kind)),*);
                 $crate::codec::fill_object(from, FIELDS, &mut [$(&mut self.$field),*])
             }
         }
@@ -491,8 +502,7 @@ macro_rules! wire_out {
     ($type:ty { $($($name:literal)? $field:ident: $kind:ident),* $(,)? }) => {
         impl $crate::codec::ToJson for $type {
             fn write(&self, out: &mut String) {
-                const FIELDS: &[$crate::codec::Field] =
-                    &[$(($crate::wire_name!($($name)? $field), $crate::codec::Kind::$kind)),*];
+                const FIELDS: &str = concat!($($crate::wire_name!($($name)? $field), $crate::wire_mark!($kind)),*);
                 $crate::codec::write_object(out, FIELDS, &[$(&self.$field),*]);
             }
         }
@@ -508,6 +518,21 @@ macro_rules! wire_name {
     };
     ($field:ident) => {
         stringify!($field)
+    };
+}
+
+/// How a field is read and written, as [`fill_object`] has it.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! wire_mark {
+    (Need) => {
+        "!"
+    };
+    (Keep) => {
+        "?"
+    };
+    (Skip) => {
+        "~"
     };
 }
 

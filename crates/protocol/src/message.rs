@@ -1,6 +1,6 @@
 //! The messages: push, pull, status and the live channel (docs/protocol.md).
 
-use crate::codec::{Kind, ToJson, from_json, write_object};
+use crate::codec::{ToJson, from_json, write_object};
 use crate::{
     ClientId, CollectionName, EntryId, Epoch, Fields, GroupId, Json, Map, Object, Pair, Position, RecordId, RecordKey,
     RecordSum, Scope, Seq, Stamp, UnixMillis, Version, limits,
@@ -472,8 +472,7 @@ pub enum ClientLiveMessage {
 impl ToJson for ClientLiveMessage {
     fn write(&self, out: &mut String) {
         let Self::Auth { token, user } = self;
-        let fields = [("type", Kind::Need), ("token", Kind::Need), ("user", Kind::Need)];
-        write_object(out, &fields, &[&"auth", token, user]);
+        write_object(out, "type!token!user!", &[&"auth", token, user]);
     }
 }
 

@@ -15,7 +15,7 @@ use futures_channel::oneshot;
 use landfall_core::plant::{Plant, planted};
 use landfall_core::rows::LogRow;
 use landfall_core::schedule::Trigger;
-use landfall_protocol::codec::{Kind, ToJson, write_object};
+use landfall_protocol::codec::{ToJson, write_object};
 use landfall_protocol::{CollectionName, EntryId, GroupId, Json, RecordId, Scope};
 use std::rc::Rc;
 
@@ -66,7 +66,7 @@ impl ToJson for WriteAnswer {
     fn write(&self, out: &mut String) {
         match self {
             Self::Done(written) => written.write(out),
-            Self::Refused { error } => write_object(out, &[("error", Kind::Need)], &[error]),
+            Self::Refused { error } => write_object(out, "error!", &[error]),
         }
     }
 }

@@ -9,6 +9,7 @@
 
 pub mod authority;
 pub mod batch;
+pub mod by_record;
 pub mod fixup;
 pub mod lanes;
 pub mod plan;

@@ -1,5 +1,6 @@
 //! The outbox as this context knows it: rebuilt from rows, changed only by rows.
 
+use crate::by_record::Lanes;
 use crate::rows::{ClientRow, Descriptor, Entry, ParkedRow, SettledMutation, SettledRow};
 use landfall_protocol::codec::Reader;
 use landfall_protocol::{
@@ -102,7 +103,7 @@ pub struct State {
     /// Undecided entries, by log position.
     pub entries: Map<EntryId, Entry>,
     /// Undecided entries of each record, in lane order.
-    pub lanes: Map<RecordKey, Vec<EntryId>>,
+    pub lanes: Lanes,
     /// In-flight batches by row key.
     pub descriptors: Map<String, Descriptor>,
     /// Which seq an undecided entry travels under.
@@ -121,6 +122,14 @@ pub struct State {
     pub hlc: Hlc,
     /// Undecided entries whose place in their lane is not their place in the log.
     pub placed: usize,
+    pub over: Over,
+}
+
+/// How often a record came to have something of this client's over its base, and how often the last of it went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Over {
+    pub came: u64,
+    pub left: u64,
 }
 
 impl State {
@@ -128,7 +137,7 @@ impl State {
         Self {
             client,
             entries: Map::new(),
-            lanes: Map::new(),
+            lanes: Lanes::default(),
             descriptors: Map::new(),
             sent: Map::new(),
             settled: Map::new(),
@@ -139,6 +148,7 @@ impl State {
             log_rows: Map::new(),
             hlc: Hlc::default(),
             placed: 0,
+            over: Over::default(),
         }
     }
 
@@ -159,29 +169,37 @@ impl State {
         }
     }
 
-    /// Takes a log row into account. Returns the records whose view may have changed.
-    pub fn add_log_row(&mut self, log_key: u64, commit_id: &str, entries: Vec<Entry>) -> Vec<RecordKey> {
+    /// Takes a log row into account. Tells `touched` the records whose view may have changed.
+    pub fn add_log_row(
+        &mut self,
+        log_key: u64,
+        commit_id: &str,
+        entries: Vec<Entry>,
+        touched: &mut dyn FnMut(&RecordKey),
+    ) {
         self.log_rows.insert(log_key, (commit_id.to_owned(), entries.len()));
-        let mut touched = Vec::new();
         for (index, entry) in entries.into_iter().enumerate() {
             let id = EntryId::at(log_key, index);
             self.hlc.observe(&entry.stamp);
-            if self.decided.contains(&id) || self.entries.contains_key(&id) {
+            // Nearly always it is newer than all that is known.
+            let is_last = self.entries.last_key_value().is_none_or(|(last, _)| *last < id);
+            if self.decided.contains(&id) || (!is_last && self.entries.contains_key(&id)) {
                 continue;
             }
             let key = entry.key();
+            touched(&key);
             let place = entry.place.unwrap_or(id);
-            let lane = self.lanes.entry(key.clone()).or_default();
+            let settled = !self.settled_by_key.is_empty() && self.settled_by_key.contains_key(&key);
+            let (lane, is_new) = self.lanes.begin(key);
             let at = lane
                 .iter()
                 .position(|other| self.entries.get(other).and_then(|other| other.place).unwrap_or(*other) > place)
                 .unwrap_or(lane.len());
             lane.insert(at, id);
+            self.over.came += u64::from(is_new && !settled);
             self.placed += usize::from(entry.place.is_some());
             self.entries.insert(id, entry);
-            touched.push(key);
         }
-        touched
     }
 
     /// Forgets a log row that was deleted.
@@ -199,11 +217,8 @@ impl State {
     }
 
     fn leave_lane(&mut self, key: &RecordKey, id: EntryId) {
-        if let Some(lane) = self.lanes.get_mut(key) {
-            lane.retain(|other| *other != id);
-            if lane.is_empty() {
-                self.lanes.remove(key);
-            }
+        if self.lanes.leave(key, id) && !self.settled_by_key.contains_key(key) {
+            self.over.left += 1;
         }
     }
 
@@ -245,6 +260,7 @@ impl State {
                     rows.retain(|(row, _)| row != row_key);
                     if rows.is_empty() {
                         self.settled_by_key.remove(&mutation.key);
+                        self.over.left += u64::from(!self.lanes.contains_key(&mutation.key));
                     }
                 }
                 touched.push(mutation.key.clone());
@@ -252,12 +268,13 @@ impl State {
         }
         if let Some(new) = row {
             for (index, mutation) in new.mutations.iter().enumerate() {
+                let rows = self.settled_by_key.entry(mutation.key.clone()).or_default();
+                self.over.came += u64::from(rows.is_empty() && !self.lanes.contains_key(&mutation.key));
+                let at = rows.partition_point(|(row, at)| (row.as_str(), *at) < (row_key, index));
+                rows.insert(at, (row_key.to_owned(), index));
                 for id in &mutation.entries {
                     self.decide(*id);
                 }
-                let rows = self.settled_by_key.entry(mutation.key.clone()).or_default();
-                let at = rows.partition_point(|(row, at)| (row.as_str(), *at) < (row_key, index));
-                rows.insert(at, (row_key.to_owned(), index));
                 touched.push(mutation.key.clone());
             }
             for (key, commit_id) in &new.gone {
@@ -295,6 +312,20 @@ impl State {
             self.parked.insert(row_key.to_owned(), new);
         }
         touched
+    }
+
+    /// The scopes of all records with something of this client's over their base.
+    pub fn scopes(&self) -> Set<&Scope> {
+        let mut scopes: Set<&Scope> = self.lanes.scopes().collect();
+        // From one scope's first record to the next one's.
+        let mut next = self.settled_by_key.first_key_value().map(|(key, _)| key);
+        while let Some(key) = next {
+            scopes.insert(&key.scope);
+            let mut behind = key.scope.0.clone();
+            behind.push('\0');
+            next = self.settled_by_key.range(RecordKey::new(behind, "", "")..).next().map(|(key, _)| key);
+        }
+        scopes
     }
 
     /// The settled mutations of a record, oldest first.

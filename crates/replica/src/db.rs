@@ -76,6 +76,12 @@ impl Touched {
             }
         }
     }
+    pub fn key(&mut self, key: &RecordKey) {
+        // One of a collection that is named as a whole says nothing new.
+        if !self.whole.contains(&key.collection) {
+            self.keys([key.clone()]);
+        }
+    }
     pub fn pair(&mut self, pair: &Pair) {
         self.collections.insert(pair.1.clone());
         self.whole.insert(pair.1.clone());
@@ -160,8 +166,7 @@ impl Db {
             touched.outbox = true;
             match decode::<LogRow>(RowKind::Log, &text) {
                 Ok(row) => {
-                    let keys = self.state.add_log_row(key, &row.commit_id, row.entries);
-                    touched.keys(keys);
+                    self.state.add_log_row(key, &row.commit_id, row.entries, &mut |key| touched.key(key));
                 }
                 Err(error) => self.quarantine(StoreName::Log, &key.to_string(), error),
             }

@@ -126,15 +126,11 @@ pub(crate) fn asks(query: &Query, key: &RecordKey) -> bool {
     key.collection == query.collection && query.scope.as_ref().is_none_or(|asked| *asked == key.scope)
 }
 
-/// The records that a query asks for and that have something over their base.
-fn changed<'a>(db: &'a Db, query: &Query) -> Set<&'a RecordKey> {
-    let mut changed = Set::new();
-    for key in db.state.lanes.keys().chain(db.state.settled_by_key.keys()) {
-        if asks(query, key) {
-            changed.insert(key);
-        }
-    }
-    changed
+/// The records that a query asks for and that have something over their base, in no order.
+fn changed<'a>(db: &'a Db, query: &Query) -> Vec<&'a RecordKey> {
+    let state = &db.state;
+    let settled = state.settled_by_key.keys().filter(|key| !state.lanes.contains_key(key));
+    state.lanes.keys().chain(settled).filter(|key| asks(query, key)).collect()
 }
 
 impl<H: Host> Replica<H> {
@@ -144,8 +140,12 @@ impl<H: Host> Replica<H> {
         scopes.extend(self.config.scope_of(collection, &Object::new()));
         let pairs = db.base.manifest.pairs.iter().map(|row| &row.pair);
         scopes.extend(pairs.filter(|pair| pair.1 == *collection).map(|pair| pair.0.clone()));
-        let own = db.state.lanes.keys().chain(db.state.settled_by_key.keys());
-        scopes.extend(own.filter(|key| key.collection == *collection && key.id == *id).map(|key| key.scope.clone()));
+        for scope in db.state.scopes() {
+            let key = RecordKey { scope: scope.clone(), collection: collection.clone(), id: id.clone() };
+            if is_over(db, &key) {
+                scopes.insert(key.scope);
+            }
+        }
         scopes
     }
 
@@ -240,32 +240,27 @@ impl<H: Host> Replica<H> {
         let _reading = Running::begin(&self.reading);
         let schema = &self.settings.schema;
         let mut search = Search::new(query.clone(), &self.db.borrow().base, schema);
-        // Records that had something over them at any step so far. All of them are looked at in the end: between two
-        // steps a write comes in, and what the base gave of its record before is not what is seen.
-        let mut known: Option<Set<RecordKey>> = None;
+        let mut known = self.db.borrow().state.over;
         loop {
             self.check_open()?;
             let count = {
                 let db = self.db.borrow();
-                let mut changed = changed(&db, query);
-                if let Some(known) = &known {
-                    changed.extend(known);
-                    if query.count && changed.len() > known.len() {
-                        // It may have been counted.
-                        search = Search::new(query.clone(), &db.base, schema);
-                    }
+                let state = &db.state;
+                // Between two steps a write came in, and its record was counted as the base has it; or the last of one
+                // went, and its record was passed over.
+                if known.left != state.over.left || (query.count && known != state.over) {
+                    search = Search::new(query.clone(), &db.base, schema);
                 }
-                let ids: Set<&str> = changed.iter().map(|key| key.id.as_str()).collect();
+                known = state.over;
                 let over = |pair: &Pair, id: &str| {
-                    // Its id alone says most of the time that nothing is over it.
-                    let key =
-                        || RecordKey { scope: pair.0.clone(), collection: pair.1.clone(), id: RecordId::from(id) };
-                    ids.contains(&id) && changed.contains(&&key())
+                    let is_settled = || {
+                        let (scope, collection) = (pair.0.clone(), pair.1.clone());
+                        state.settled_by_key.contains_key(&RecordKey { scope, collection, id: RecordId::from(id) })
+                    };
+                    state.lanes.has(&pair.0, &pair.1, id) || (!state.settled_by_key.is_empty() && is_settled())
                 };
                 let is_found = search.step(&db.base, schema, &over).is_ok();
-                let count = if is_found { complete(&db, query, &search, &changed, &over, rows) } else { 0 };
-                known = db.base.is_missing().then(|| changed.into_iter().cloned().collect());
-                count
+                if is_found { complete(&db, query, &search, &over, rows) } else { 0 }
             };
             if !self.fetch_missed().await? {
                 self.last_read.set(self.host.now().get());
@@ -276,18 +271,12 @@ impl<H: Host> Replica<H> {
 }
 
 /// Puts the base's records and those with something over it together, and makes their texts. Rows may be missed.
-fn complete(
-    db: &Db,
-    query: &Query,
-    search: &Search,
-    changed: &Set<&RecordKey>,
-    over: Over<'_>,
-    rows: &mut Rows,
-) -> u64 {
+fn complete(db: &Db, query: &Query, search: &Search, over: Over<'_>, rows: &mut Rows) -> u64 {
+    let changed = changed(db, query);
     let mut filter = Filter::new(&query.conditions);
     let mut count = search.count;
     let mut found: Vec<(Hit, Option<Row>)> = Vec::new();
-    for key in changed.iter() {
+    for key in &changed {
         let Some((version, text)) = seen_text(db, key) else { continue };
         if !filter.matches(key.id.as_str(), &text) {
             continue;

@@ -101,6 +101,48 @@ fn l5_a_write_between_two_reads_of_a_query_shows_its_record_once() {
     }
 }
 
+#[test]
+fn c3_a_change_that_goes_between_two_reads_of_a_query_shows_its_record_as_it_was() {
+    let disk = filled();
+    let queries = [
+        r#"{"collection":"notes"}"#,
+        r#"{"collection":"notes","where":{"n":{"gte":0}},"orderBy":[["n","desc"]]}"#,
+        r#"{"collection":"notes","where":{"id":{"in":["n000","n003"]}}}"#,
+    ];
+    for (text, turns) in queries.into_iter().flat_map(|text| (0..12).map(move |turns| (text, turns))) {
+        let alone = Alone::open(Slow(MemoryRowStore::with_disk(disk.snapshot())));
+        let query = Query::parse(text).expect("a query");
+        let change = note(WriteKind::Update, "n000", Some(r#"{"mine":true}"#));
+        alone.run(alone.replica.write(vec![change], false)).expect("stored");
+        let log_key = alone.replica.db.borrow().log_key;
+        let mut asking = pin!(alone.replica.query(&query));
+        let mut counting = pin!(alone.replica.count(&query));
+        let mut context = Context::from_waker(Waker::noop());
+        let (mut found, mut count) = (None, None);
+        for _ in 0..turns {
+            if found.is_none()
+                && let Poll::Ready(rows) = asking.as_mut().poll(&mut context)
+            {
+                found = Some(rows.expect("an answer"));
+            }
+            if count.is_none()
+                && let Poll::Ready(number) = counting.as_mut().poll(&mut context)
+            {
+                count = Some(number.expect("an answer"));
+            }
+        }
+        let is_early = found.is_none();
+        alone.replica.db.borrow_mut().state.drop_log_row(log_key);
+        let found = found.unwrap_or_else(|| alone.run(asking).expect("an answer"));
+        let count = count.unwrap_or_else(|| alone.run(counting).expect("an answer"));
+        let shown: Vec<&str> =
+            found.rows.iter().filter(|row| row.place.id == "n000").map(|row| row.text.as_ref()).collect();
+        assert_eq!(shown.len(), 1, "{text} after {turns} reads: {shown:?}");
+        assert_eq!(shown[0].contains("mine"), !is_early, "{text} after {turns} reads");
+        assert_eq!(count as usize, found.rows.len(), "{text} after {turns} reads counts otherwise");
+    }
+}
+
 fn manifest(rows: &MemoryRowStore, change: impl FnOnce(&mut Manifest)) {
     let key = Key::text("manifest");
     let mut manifest: Manifest =

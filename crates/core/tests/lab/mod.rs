@@ -100,7 +100,7 @@ impl Lab {
         let log_key = self.next_log_key;
         self.next_log_key += 1;
         let ids = (0..entries.len()).map(|index| EntryId::at(log_key, index)).collect();
-        self.state.add_log_row(log_key, &format!("commit{log_key}"), entries);
+        self.state.add_log_row(log_key, &format!("commit{log_key}"), entries, &mut |_| {});
         ids
     }
     pub fn write(&mut self, op: Op, id: &str, set: &str) -> EntryId {

@@ -121,7 +121,7 @@ impl<H: Host> Replica<H> {
         let mut db = self.db.borrow_mut();
         for (row, key) in rows.into_iter().zip(&log_keys) {
             if *key > db.log_key {
-                touched.keys(db.state.add_log_row(*key, &row.commit_id, row.entries));
+                db.state.add_log_row(*key, &row.commit_id, row.entries, &mut |key| touched.key(key));
                 // Over a gap that could not be read the mark does not jump, or others' rows in it were never seen.
                 if *key == db.log_key + 1 {
                     db.log_key = *key;

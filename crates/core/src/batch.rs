@@ -48,7 +48,9 @@ pub(crate) fn add_batches(
     let mut taken: Set<EntryId> = Set::new();
     while counts.len() < open_max {
         let in_flight: usize = counts.iter().sum();
-        let Some(batch) = next_batch(txn.client.next_seq, state, base, config, bytes_max, in_flight, &taken) else { break };
+        let Some(batch) = next_batch(txn.client.next_seq, state, base, config, bytes_max, in_flight, &taken) else {
+            break;
+        };
         if !counts.is_empty() && !batch.is_full {
             break;
         }

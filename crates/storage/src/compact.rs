@@ -13,8 +13,7 @@ use crate::records::{Missing, Records, RowId, page_key, run_key};
 use crate::rowstore::{Key, StoreName};
 use crate::run::{RUN_PAGES_MAX, RUN_ROWS_MAX, Run, RunRef};
 use crate::segment::Held;
-use landfall_protocol::map::sorted;
-use landfall_protocol::{UnixMillis, limits};
+use landfall_protocol::{UnixMillis, limits, map};
 
 /// Runs of one level before they become one of the next.
 pub const FAN_IN: usize = 8;
@@ -301,7 +300,7 @@ fn merge_slice(
     if missing {
         return Err(Missing);
     }
-    found = sorted(found, &|a, b| a.key.cmp(&b.key).then_with(|| a.id.cmp(&b.id)));
+    map::sort(&mut found, &|a, b| a.key.cmp(&b.key).then_with(|| a.id.cmp(&b.id)));
     let is_over = bound.is_none();
     if let Some((key, id)) = bound {
         found.truncate(found.partition_point(|entry| (&entry.key, &entry.id) <= (&key, &id)));

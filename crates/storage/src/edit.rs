@@ -8,8 +8,7 @@ use crate::row::{RowKind, encode};
 use crate::rowstore::{Key, StoreName};
 use crate::run::{Dead, Fence, RUN_ROWS_MAX, Run, RunRef};
 use crate::segment::{Held, SEGMENT_BYTES_MAX, SEGMENT_COUNT_MAX, encode_segment};
-use landfall_protocol::map::sorted;
-use landfall_protocol::{Map, Pair, RecordId, RecordKey, RecordSum, UnixMillis, Version};
+use landfall_protocol::{Map, Pair, RecordId, RecordKey, RecordSum, UnixMillis, Version, map};
 
 /// One transaction of the base. It commits only if the manifest row is still at `manifest.rev − 1`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -271,7 +270,7 @@ impl<'a> Editor<'a> {
     pub fn add_entries(&mut self, pair: usize, staged: bool, index: usize, mut entries: Vec<Line<'_>>) {
         let is_before = |a: &Line<'_>, b: &Line<'_>| (a.key, a.id) <= (b.key, b.id);
         if !entries.is_sorted_by(is_before) {
-            entries = sorted(entries, &|a, b| (a.key, a.id).cmp(&(b.key, b.id)));
+            map::sort(&mut entries, &|a, b| (a.key, a.id).cmp(&(b.key, b.id)));
         }
         let Some(first) = entries.first() else { return };
         let name = self.txn.manifest.pairs[pair].indexes[index].name.clone();
@@ -392,8 +391,9 @@ pub(crate) fn sorted_by<'a>(records: &'a [Held], sort: &str) -> Vec<(String, &'a
 }
 
 /// Records in the order of their keys, those with equal ones in the order of their ids.
-pub(crate) fn in_order(keyed: Vec<(String, &Held)>) -> Vec<(String, &Held)> {
-    sorted(keyed, &|a, b| a.0.cmp(&b.0).then_with(|| a.1.id.cmp(&b.1.id)))
+pub(crate) fn in_order(mut keyed: Vec<(String, &Held)>) -> Vec<(String, &Held)> {
+    map::sort(&mut keyed, &|a, b| a.0.cmp(&b.0).then_with(|| a.1.id.cmp(&b.1.id)));
+    keyed
 }
 
 /// The keys of records in an index that they don't lie along; nothing of a tombstone, whose key nobody asks for.

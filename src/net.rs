@@ -85,9 +85,7 @@ impl Net {
         init.set_headers(&headers.into_raw());
         let sent = web_sys::Request::new_with_str_and_init(&url, &init).map_err(|_| NetworkError)?;
         let response = Request::from(sent).send().await.map_err(|_| NetworkError)?;
-        // As bytes: text would be made a string of the browser's first. What is no UTF-8 is no answer of ours.
-        let bytes = response.binary().await.map_err(|_| NetworkError)?;
-        let body = String::from_utf8(bytes).unwrap_or_default();
+        let body = response.text().await.map_err(|_| NetworkError)?;
         // Seconds; the date form is not used by this protocol's servers.
         let retry_after = response.headers().get("retry-after").and_then(|text| text.trim_ascii().parse::<u64>().ok());
         Ok(HttpResponse { status: response.status(), retry_after_ms: retry_after.map(|seconds| seconds * 1000), body })

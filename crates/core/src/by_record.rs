@@ -3,17 +3,17 @@
 //! An outbox of 100,000 entries is asked for lanes all the time, mostly of records that have none. Its order says nothing:
 //! whoever shows records puts them in order.
 
-use landfall_protocol::{CollectionName, EntryId, Map, RecordKey, Scope};
+use landfall_protocol::{CollectionName, EntryId, RecordKey, Scope};
 
 /// The undecided entries of each record, in lane order.
 #[derive(Clone, Debug, Default)]
 pub struct Lanes {
     lanes: Vec<(RecordKey, Vec<EntryId>)>,
-    /// Hash and number of a lane, counted from 1, at the place that the hash gives or the next free one; at most half of
-    /// the places are taken.
-    cells: Vec<(u32, u32)>,
+    /// Hash (the upper half) and number of a lane, counted from 1, at the place that the hash gives or the next free one;
+    /// at most half of the places are taken.
+    cells: Vec<u64>,
     /// Lanes of each scope.
-    scopes: Map<Scope, usize>,
+    scopes: Vec<(Scope, usize)>,
 }
 
 impl Lanes {
@@ -28,7 +28,7 @@ impl Lanes {
     }
     /// The scopes with a lane.
     pub fn scopes(&self) -> impl Iterator<Item = &Scope> {
-        self.scopes.keys()
+        self.scopes.iter().map(|(scope, _)| scope)
     }
 
     pub fn get(&self, key: &RecordKey) -> Option<&Vec<EntryId>> {
@@ -51,14 +51,14 @@ impl Lanes {
         let (at, is_new) = match self.find(&key.scope, &key.collection, key.id.as_str()) {
             Ok(at) => (at, false),
             Err(cell) => {
-                match self.scopes.get_mut(&key.scope) {
-                    Some(count) => *count += 1,
-                    None => _ = self.scopes.insert(key.scope.clone(), 1),
+                match self.scopes.iter_mut().find(|(scope, _)| *scope == key.scope) {
+                    Some((_, count)) => *count += 1,
+                    None => self.scopes.push((key.scope.clone(), 1)),
                 }
                 let hash = hash(&key.scope, &key.collection, key.id.as_str());
                 // Most lanes have one entry.
                 self.lanes.push((key, Vec::with_capacity(1)));
-                self.cells[cell] = (hash, self.lanes.len() as u32);
+                self.cells[cell] = hash | self.lanes.len() as u64;
                 (self.lanes.len() - 1, true)
             }
         };
@@ -78,11 +78,13 @@ impl Lanes {
         if let Some((moved, _)) = self.lanes.get(at) {
             // The last one has this number now.
             let cell = self.cell_of(moved, self.lanes.len());
-            self.cells[cell].1 = at as u32 + 1;
+            self.cells[cell] = (self.cells[cell] & HASH) | (at as u64 + 1);
         }
-        match self.scopes.get_mut(&key.scope) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => _ = self.scopes.remove(&key.scope),
+        if let Some(of) = self.scopes.iter().position(|(scope, _)| *scope == key.scope) {
+            self.scopes[of].1 -= 1;
+            if self.scopes[of].1 == 0 {
+                self.scopes.swap_remove(of);
+            }
         }
         true
     }
@@ -94,7 +96,7 @@ impl Lanes {
             let key = &self.lanes[at].0;
             key.id.as_str() == id && key.scope == *scope && key.collection == *collection
         })
-        .map(|cell| self.cells[cell].1 as usize - 1)
+        .map(|cell| number(self.cells[cell]))
     }
 
     /// The cell of the lane with this number.
@@ -104,23 +106,29 @@ impl Lanes {
     }
 
     /// The cell with this hash whose lane is the one, or the free one where the search ends.
-    fn probe(&self, hash: u32, is_it: &dyn Fn(usize) -> bool) -> Result<usize, usize> {
-        let mask = self.cells.len().wrapping_sub(1);
-        let mut at = hash as usize & mask;
+    fn probe(&self, hash: u64, is_it: &dyn Fn(usize) -> bool) -> Result<usize, usize> {
+        let mut at = self.home(hash);
         loop {
             match self.cells.get(at) {
-                None | Some((_, 0)) => return Err(at),
-                Some((found, number)) if *found == hash && is_it(*number as usize - 1) => return Ok(at),
-                Some(_) => at = (at + 1) & mask,
+                None | Some(0) => return Err(at),
+                Some(cell) if cell & HASH == hash && is_it(number(*cell)) => return Ok(at),
+                Some(_) => at = (at + 1) & self.mask(),
             }
         }
     }
 
+    fn mask(&self) -> usize {
+        self.cells.len().wrapping_sub(1)
+    }
+    fn home(&self, hash: u64) -> usize {
+        (hash >> 32) as usize & self.mask()
+    }
+
     fn grow(&mut self) {
         let size = (self.cells.len() * 2).max(16);
-        for cell in std::mem::replace(&mut self.cells, vec![(0, 0); size]) {
-            if cell.1 > 0 {
-                let at = self.probe(cell.0, &|_| false).unwrap_or_else(|free| free);
+        for cell in std::mem::replace(&mut self.cells, vec![0; size]) {
+            if cell > 0 {
+                let at = self.probe(cell & HASH, &|_| false).unwrap_or_else(|free| free);
                 self.cells[at] = cell;
             }
         }
@@ -128,46 +136,48 @@ impl Lanes {
 
     /// Empties a cell; those behind it that it kept from their places move up.
     fn free(&mut self, mut hole: usize) {
-        let mask = self.cells.len() - 1;
         let mut at = hole;
         loop {
-            at = (at + 1) & mask;
-            let (hash, number) = self.cells[at];
-            if number == 0 {
+            at = (at + 1) & self.mask();
+            let cell = self.cells[at];
+            if cell == 0 {
                 break;
             }
-            let from_home = at.wrapping_sub(hash as usize) & mask;
-            if from_home >= at.wrapping_sub(hole) & mask {
-                self.cells[hole] = (hash, number);
+            let from_home = at.wrapping_sub(self.home(cell)) & self.mask();
+            if from_home >= at.wrapping_sub(hole) & self.mask() {
+                self.cells[hole] = cell;
                 hole = at;
             }
         }
-        self.cells[hole] = (0, 0);
+        self.cells[hole] = 0;
     }
+}
+
+/// The hash in a cell.
+const HASH: u64 = !0 << 32;
+
+/// The number of the lane that a cell names.
+fn number(cell: u64) -> usize {
+    cell as u32 as usize - 1
 }
 
 /// Eight bytes a step, as the Rust compiler hashes its own tables. The keys are this client's own.
-fn hash(scope: &Scope, collection: &CollectionName, id: &str) -> u32 {
+fn hash(scope: &Scope, collection: &CollectionName, id: &str) -> u64 {
     let mut hash = 0_u64;
     for text in [id, collection.as_str(), scope.as_str()] {
-        let mut bytes = text.as_bytes();
-        while let Some((eight, rest)) = bytes.split_first_chunk() {
-            hash = mixed(hash, u64::from_le_bytes(*eight));
-            bytes = rest;
+        for bytes in text.as_bytes().chunks(8) {
+            let word = bytes.iter().fold(1_u64, |word, byte| (word << 8) | u64::from(*byte));
+            hash = (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
         }
-        let rest = bytes.iter().fold(bytes.len() as u64, |word, byte| (word << 8) | u64::from(*byte));
-        hash = mixed(hash, rest);
+        hash = hash.rotate_left(1);
     }
-    (hash >> 32) as u32
-}
-
-fn mixed(hash: u64, word: u64) -> u64 {
-    (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95)
+    hash & HASH
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use landfall_protocol::{Map, Set};
 
     /// SplitMix64.
     fn next(seed: &mut u64) -> u64 {
@@ -209,8 +219,8 @@ mod tests {
         let mut keys: Vec<RecordKey> = lanes.keys().cloned().collect();
         keys.sort();
         assert_eq!(keys, model.keys().cloned().collect::<Vec<_>>());
-        let mut scopes: Vec<Scope> = keys.iter().map(|key| key.scope.clone()).collect();
-        scopes.dedup();
-        assert_eq!(lanes.scopes().cloned().collect::<Vec<_>>(), scopes);
+        let scopes: Set<Scope> = keys.into_iter().map(|key| key.scope).collect();
+        assert_eq!(lanes.scopes().cloned().collect::<Set<_>>(), scopes);
+        assert_eq!(lanes.scopes().count(), scopes.len());
     }
 }

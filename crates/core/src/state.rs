@@ -314,18 +314,17 @@ impl State {
         touched
     }
 
-    /// The scopes of all records with something of this client's over their base.
-    pub fn scopes(&self) -> Set<&Scope> {
-        let mut scopes: Set<&Scope> = self.lanes.scopes().collect();
+    /// The scopes of all records with something of this client's over their base; one may come twice.
+    pub fn each_scope(&self, each: &mut dyn FnMut(&Scope)) {
+        self.lanes.scopes().for_each(&mut *each);
         // From one scope's first record to the next one's.
-        let mut next = self.settled_by_key.first_key_value().map(|(key, _)| key);
-        while let Some(key) = next {
-            scopes.insert(&key.scope);
+        let mut next = self.settled_by_key.first_key_value();
+        while let Some((key, _)) = next {
+            each(&key.scope);
             let mut behind = key.scope.0.clone();
             behind.push('\0');
-            next = self.settled_by_key.range(RecordKey::new(behind, "", "")..).next().map(|(key, _)| key);
+            next = self.settled_by_key.range(RecordKey::new(behind, "", "")..).next();
         }
-        scopes
     }
 
     /// The settled mutations of a record, oldest first.

@@ -89,18 +89,38 @@ struct Search<'a> {
     /// The slot that was asked about; the found one in the end.
     slot: u32,
     is_found: bool,
+    /// The last slot of all, until it has been asked about: what comes in order belongs behind it.
+    last: Option<u32>,
+    is_behind: bool,
 }
 
 impl<'a> Search<'a> {
     fn new(order: &'a Order) -> Self {
         let chunks = &order.chunks;
-        Self { chunks, slots: None, chunk: 0, low: 0, high: chunks.len(), middle: 0, slot: 0, is_found: false }
+        let last = chunks.last().and_then(|slots| slots.last()).copied();
+        let high = chunks.len();
+        Self {
+            chunks,
+            slots: None,
+            chunk: 0,
+            low: 0,
+            high,
+            middle: 0,
+            slot: 0,
+            is_found: false,
+            last,
+            is_behind: last.is_some(),
+        }
     }
 
     /// The slot whose key is to be compared next.
     fn next(&mut self) -> Option<u32> {
         if self.is_found {
             return None;
+        }
+        if let Some(last) = self.last.take() {
+            self.slot = last;
+            return Some(last);
         }
         if self.low == self.high && self.slots.is_none() {
             // It belongs in the last chunk that does not start behind it.
@@ -119,6 +139,16 @@ impl<'a> Search<'a> {
 
     /// How the key in that slot stands to the wanted one.
     fn told(&mut self, key: Ordering) {
+        if std::mem::take(&mut self.is_behind) {
+            if key.is_le() {
+                let slots = self.chunks.last().map_or(&[][..], Vec::as_slice);
+                self.is_found = key.is_eq();
+                self.chunk = self.chunks.len() - 1;
+                (self.slots, self.low) = (Some(slots), slots.len() - usize::from(self.is_found));
+                self.high = self.low;
+            }
+            return;
+        }
         match key {
             Ordering::Less => self.low = self.middle + 1,
             Ordering::Greater => self.high = self.middle,

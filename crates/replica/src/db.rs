@@ -66,20 +66,21 @@ const NAMED_MAX: usize = 1_000;
 impl Touched {
     pub fn keys(&mut self, keys: impl IntoIterator<Item = RecordKey>) {
         for key in keys {
-            if !self.collections.contains(&key.collection) {
-                self.collections.insert(key.collection.clone());
-            }
-            if self.records.len() < NAMED_MAX {
-                self.records.insert(key);
-            } else {
-                self.whole.insert(key.collection);
-            }
+            self.key(&key);
         }
     }
     pub fn key(&mut self, key: &RecordKey) {
         // One of a collection that is named as a whole says nothing new.
-        if !self.whole.contains(&key.collection) {
-            self.keys([key.clone()]);
+        if self.whole.contains(&key.collection) {
+            return;
+        }
+        if !self.collections.contains(&key.collection) {
+            self.collections.insert(key.collection.clone());
+        }
+        if self.records.len() < NAMED_MAX {
+            self.records.insert(key.clone());
+        } else {
+            self.whole.insert(key.collection.clone());
         }
     }
     pub fn pair(&mut self, pair: &Pair) {

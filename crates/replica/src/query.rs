@@ -140,12 +140,12 @@ impl<H: Host> Replica<H> {
         scopes.extend(self.config.scope_of(collection, &Object::new()));
         let pairs = db.base.manifest.pairs.iter().map(|row| &row.pair);
         scopes.extend(pairs.filter(|pair| pair.1 == *collection).map(|pair| pair.0.clone()));
-        for scope in db.state.scopes() {
+        db.state.each_scope(&mut |scope| {
             let key = RecordKey { scope: scope.clone(), collection: collection.clone(), id: id.clone() };
             if is_over(db, &key) {
                 scopes.insert(key.scope);
             }
-        }
+        });
         scopes
     }
 

@@ -207,26 +207,19 @@ impl State {
         if let Some((_, count)) = self.log_rows.remove(&log_key) {
             for index in 0..count {
                 let id = EntryId::at(log_key, index);
-                if let Some(entry) = self.entries.remove(&id) {
-                    self.placed -= usize::from(entry.place.is_some());
-                    self.leave_lane(&entry.key(), id);
-                }
+                self.forget(id);
                 self.decided.remove(&id);
             }
         }
     }
 
-    fn leave_lane(&mut self, key: &RecordKey, id: EntryId) {
-        if self.lanes.leave(key, id) && !self.settled_by_key.contains_key(key) {
+    /// An entry leaves memory and its lane.
+    fn forget(&mut self, id: EntryId) {
+        let Some(entry) = self.entries.remove(&id) else { return };
+        self.placed -= usize::from(entry.place.is_some());
+        let key = RecordKey { scope: entry.scope, collection: entry.collection, id: entry.id };
+        if self.lanes.leave(&key, id) && !self.settled_by_key.contains_key(&key) {
             self.over.left += 1;
-        }
-    }
-
-    fn decide(&mut self, id: EntryId) {
-        self.decided.insert(id);
-        if let Some(entry) = self.entries.remove(&id) {
-            self.placed -= usize::from(entry.place.is_some());
-            self.leave_lane(&entry.key(), id);
         }
     }
 
@@ -273,7 +266,8 @@ impl State {
                 let at = rows.partition_point(|(row, at)| (row.as_str(), *at) < (row_key, index));
                 rows.insert(at, (row_key.to_owned(), index));
                 for id in &mutation.entries {
-                    self.decide(*id);
+                    self.decided.insert(*id);
+                    self.forget(*id);
                 }
                 touched.push(mutation.key.clone());
             }

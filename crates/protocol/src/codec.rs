@@ -31,7 +31,8 @@ pub trait FromJson {
 
 /// The JSON text of a value.
 pub fn to_json<T: ToJson + ?Sized>(value: &T) -> String {
-    let mut out = String::new();
+    // Room for a small record, so that most texts need not grow.
+    let mut out = String::with_capacity(256);
     value.write(&mut out);
     out
 }

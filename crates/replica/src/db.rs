@@ -88,6 +88,10 @@ impl Touched {
         self.whole.insert(pair.1.clone());
     }
     pub fn merge(&mut self, other: Self) {
+        if self.is_empty() {
+            *self = other;
+            return;
+        }
         self.collections.extend(other.collections);
         self.whole.extend(other.whole);
         self.keys(other.records);
@@ -548,11 +552,12 @@ pub async fn commit_outbox<H: Host>(host: &H, db: &RefCell<Db>, mut plan: Outbox
     if db.borrow().client_text == before {
         let mut db = db.borrow_mut();
         let OutboxTxn { client, descriptors, settled, parked, conflicts, delete_log, set_aside, .. } = plan;
-        for (key, row) in descriptors {
-            touched.keys(db.state.set_descriptor(&key, row));
-        }
+        // As rows are read: what has ended is named once, not for the batch that it leaves too.
         for (key, row) in settled {
             touched.keys(db.state.set_settled(&key, row));
+        }
+        for (key, row) in descriptors {
+            touched.keys(db.state.set_descriptor(&key, row));
         }
         for (key, row) in parked {
             touched.keys(db.state.set_parked(&key, row));

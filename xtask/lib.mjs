@@ -249,6 +249,14 @@ function checkToolVersion() {
 
 const findBrowser = () => ({ browser: which('chromium', 'google-chrome', 'google-chrome-stable', 'chromium-browser'), driver: which('chromedriver') });
 
+/** Other browsers and their drivers: used where they are on PATH, never installed. WebKitGTK needs a display, and gets xvfb's. */
+export const otherBrowsers = () => ({
+  firefox: which('firefox', 'firefox-esr'),
+  geckodriver: which('geckodriver'),
+  WebKitWebDriver: which('WebKitWebDriver'),
+  'xvfb-run': which('xvfb-run'),
+});
+
 /** Chromium and its driver: those on PATH, or Debian's where we may install them. */
 export async function ensureBrowser() {
   let found = findBrowser();

@@ -6,12 +6,15 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { build } from './build.mjs';
-import { Failure, checkPrerequisites, ensureBrowser, ensureNpm, ensureRust, ensureTools, filesBelow, log, main, root, run, seconds } from './lib.mjs';
+import { Failure, checkPrerequisites, ensureBrowser, ensureNpm, ensureRust, ensureTools, filesBelow, log, main, otherBrowsers, root, run, seconds } from './lib.mjs';
 import { checkLockFiles } from './locks.mjs';
 import { buildServer } from './start.mjs';
 
 const logDirectory = join(root, 'target', 'xtask', 'logs');
 const browserTestTimeoutSeconds = 180;
+
+const others = otherBrowsers();
+const missing = (...names) => (names.every((name) => others[name]) ? undefined : `needs ${names.join(' and ')} on PATH`);
 
 const setUp = {
   rust: () => ensureRust(),
@@ -22,7 +25,7 @@ const setUp = {
 
 /**
  * The stages in order. `needs`: the set-up it waits for. `count`: how many cases its output
- * reports, where none means failure. `build: true`: without it nothing later can say anything.
+ * reports, where none means failure. `build: true`: without it nothing later can say anything. `skip`: why it cannot run here.
  */
 const stages = [
   { name: 'lock-files', work: checkLockFiles },
@@ -37,12 +40,16 @@ const stages = [
   { name: 'native', count: cargoCount, work: () => command('cargo', ['test', '--workspace', '--no-fail-fast']) },
   { name: 'fuzz', count: cargoCount, work: () => command('node', ['xtask/fuzz.mjs', '--seconds', '3']) },
   { name: 'wasm', needs: ['tools', 'browser'], count: cargoCount, work: wasmTests },
+  { name: 'wasm-firefox', needs: ['tools'], skip: missing('firefox', 'geckodriver'), count: cargoCount, work: () => wasmTestsIn(['--firefox', '--geckodriver', others.geckodriver]) },
+  // WebKitGTK's driver speaks as Safari's does.
+  { name: 'wasm-webkit', needs: ['tools'], skip: missing('WebKitWebDriver', 'xvfb-run'), count: cargoCount, work: () => wasmTestsIn(['--safari', '--safaridriver', others.WebKitWebDriver], ['xvfb-run', '-a']) },
   { name: 'javascript', needs: ['npm'], count: nodeCount, work: () => nodeTests('tests/js') },
   { name: 'packaging', needs: ['npm'], count: nodeCount, work: () => nodeTests('tests/packaging') },
   { name: 'simulator', work: () => simulator('--histories', '10000') },
   { name: 'simulator-plants', work: () => simulator('--plants') },
   { name: 'simulator-wasm', work: () => simulator('--wasm-equality') },
   { name: 'end-to-end', needs: ['npm', 'browser'], count: playwrightCount, work: endToEnd },
+  { name: 'end-to-end-firefox', needs: ['npm'], skip: missing('firefox'), count: playwrightCount, work: endToEndInFirefox },
   { name: 'bench-ratios', needs: ['npm', 'browser'], work: benchRatios },
   { name: 'size', needs: ['npm'], work: () => command('node', ['xtask/size.mjs']) },
 ];
@@ -61,9 +68,13 @@ async function buildAll() {
   return { ok: true, output: '' };
 }
 
-async function wasmTests({ driver }) {
-  const args = ['test', '--headless', '--chrome', '--chromedriver', driver, '--mode', 'no-install'];
-  return command('wasm-pack', args, { WASM_BINDGEN_TEST_TIMEOUT: String(browserTestTimeoutSeconds) });
+function wasmTests({ driver }) {
+  return wasmTestsIn(['--chrome', '--chromedriver', driver]);
+}
+
+function wasmTestsIn(browser, before = []) {
+  const [program, ...args] = [...before, 'wasm-pack', 'test', '--headless', ...browser, '--mode', 'no-install'];
+  return command(program, args, { WASM_BINDGEN_TEST_TIMEOUT: String(browserTestTimeoutSeconds) });
 }
 
 function nodeTests(directory) {
@@ -75,8 +86,19 @@ function nodeTests(directory) {
 async function endToEnd({ browser }) {
   // After the build stage this finds nothing to do; run alone, the stage tests what is there now.
   await buildAll();
-  const env = { CI: '1', LANDFALL_CHROMIUM: browser, LANDFALL_SERVER: join(root, 'target/debug/landfall-server') };
-  return command('playwright', ['test', '-c', 'tests/e2e/playwright.config.ts', '--reporter=list'], env);
+  return playwright({ LANDFALL_CHROMIUM: browser });
+}
+
+/** What needs neither Chromium's debugger nor an offline worker: in Firefox the switch for offline leaves workers online. */
+async function endToEndInFirefox() {
+  await buildAll();
+  const core = ['bad-input', 'd-two-tabs', 'faults', 'i-transaction'].map((name) => `tests/e2e/${name}.spec.mjs`);
+  return playwright({ LANDFALL_FIREFOX: others.firefox }, ...core, '--grep-invert', '@chromium');
+}
+
+function playwright(browser, ...args) {
+  const env = { CI: '1', LANDFALL_SERVER: join(root, 'target/debug/landfall-server'), ...browser };
+  return command('playwright', ['test', '-c', 'tests/e2e/playwright.config.ts', '--reporter=list', ...args], env);
 }
 
 /** Landfall and hand-written IndexedDB in one run; nobody else, so the peers' packages are not asked for. */
@@ -102,7 +124,7 @@ function playwrightCount(output) {
 
 /** Starts the set-up that the chosen stages need; it goes on beside the static checks, which time nothing. */
 function beginSetUp(chosen) {
-  const needed = new Set(chosen.flatMap((stage) => stage.needs ?? []));
+  const needed = new Set(chosen.flatMap((stage) => (stage.skip ? [] : (stage.needs ?? []))));
   const begun = {};
   begun.rust = setUp.rust();
   for (const name of needed) begun[name] = name === 'tools' ? begun.rust.then(setUp.tools) : setUp[name]();
@@ -112,6 +134,10 @@ function beginSetUp(chosen) {
 
 async function runStage(stage, begun) {
   const began = Date.now();
+  if (stage.skip) {
+    log(`${stage.name}: skipped, ${stage.skip}`);
+    return stage;
+  }
   log(`${stage.name} …`);
   let result;
   try {
@@ -148,10 +174,13 @@ async function test() {
   }
 
   console.log('');
-  for (const { name, ok, detail, took } of done) console.log(`  ${ok ? 'ok    ' : 'FAILED'}  ${name.padEnd(18)}${took.padStart(9)}${detail}`);
+  for (const { name, ok, detail, took, skip } of done) {
+    console.log(skip ? `  skipped ${name.padEnd(18)} ${skip}` : `  ${ok ? 'ok    ' : 'FAILED'}  ${name.padEnd(18)}${took.padStart(9)}${detail}`);
+  }
   for (const stage of chosen.slice(done.length)) console.log(`  not run ${stage.name.padEnd(18)} the build failed`);
-  const failed = done.filter((stage) => !stage.ok).length;
-  console.log(`\n${done.length - failed} passed, ${failed} failed`);
+  const ran = done.filter((stage) => !stage.skip);
+  const failed = ran.filter((stage) => !stage.ok).length;
+  console.log(`\n${ran.length - failed} passed, ${failed} failed`);
   if (failed > 0) process.exitCode = 1;
 }
 

@@ -176,7 +176,7 @@ test('faults: l1: a database is made although its first transactions fail', asyn
   }
 });
 
-test('faults: l4 s1: a worker’s transactions may fail in any way while no page is open; everything arrives once', async ({ server, newDevice }) => {
+test('faults: l4 s1: a worker’s transactions may fail in any way while no page is open; everything arrives once', { tag: '@chromium' }, async ({ server, newDevice }) => {
   const device = await newDevice(server.origin);
   const page = await device.lab('ada');
   const [worker] = device.context.serviceWorkers();

@@ -24,14 +24,14 @@ async fn indexeddb_keeps_the_contract() {
 }
 
 #[wasm_bindgen_test]
-async fn l1_strict_and_relaxed_durability_reach_the_browser_and_every_write_is_committed_explicitly() {
+async fn l1_name_and_durability_reach_the_browser_and_every_write_is_committed_explicitly() {
     let store = open("durability").await;
     let spy = Patch::new(
         "const { transaction } = IDBDatabase.prototype, { commit } = IDBTransaction.prototype;
          globalThis.seen = [];
          IDBDatabase.prototype.transaction = function (...args) {
            const begun = transaction.apply(this, args);
-           seen.push([begun.mode, begun.durability, ...begun.objectStoreNames].join(' '));
+           seen.push([args[2]?.name ?? 'read', begun.mode, begun.durability, ...begun.objectStoreNames].join(' '));
            return begun;
          };
          IDBTransaction.prototype.commit = function () { seen.push('commit'); return commit.call(this); };
@@ -52,12 +52,12 @@ async fn l1_strict_and_relaxed_durability_reach_the_browser_and_every_write_is_c
     assert_eq!(
         seen,
         [
-            "readwrite strict log",
+            "append readwrite strict log",
             "commit",
-            "readwrite relaxed log",
+            "append readwrite relaxed log",
             "commit",
-            "readonly default log",
-            "readwrite strict meta seg",
+            "read readonly default log",
+            "settle readwrite strict meta seg",
             "commit"
         ]
     );

@@ -1,12 +1,19 @@
 // A device: a browser with a profile of its own, which survives the browser.
 
-import { chromium } from '@playwright/test';
+import { chromium, firefox } from '@playwright/test';
 import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 export const executablePath = process.env.LANDFALL_CHROMIUM ?? '/usr/bin/chromium';
 export const args = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
+
+/** Firefox, where LANDFALL_FIREFOX names one, else Chromium. */
+const launch = (profile, options) => {
+  const path = process.env.LANDFALL_FIREFOX;
+  if (path) return firefox.launchPersistentContext(profile, { channel: 'moz-firefox', executablePath: path, ...options });
+  return chromium.launchPersistentContext(profile, { executablePath, args, ...options });
+};
 
 export const password = 'landfall';
 
@@ -27,8 +34,11 @@ export class Device {
 
   async start() {
     this.#profile ??= await this.#newProfile();
-    this.context = await chromium.launchPersistentContext(this.#profile, { executablePath, headless: true, args, baseURL: this.origin, ...this.#options });
-    this.context.on('weberror', (error) => this.errors.push(error.error()));
+    this.context = await launch(this.#profile, { headless: true, baseURL: this.origin, ...this.#options });
+    this.context.on('weberror', (error) => {
+      // Firefox counts a socket that was not opened among the errors of the page.
+      if (!/^Firefox can’t establish a connection|^The connection to ws:/.test(error.error().message)) this.errors.push(error.error());
+    });
     return this;
   }
 

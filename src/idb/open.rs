@@ -30,6 +30,10 @@ extern "C" {
     #[wasm_bindgen(js_name = clearTimeout)]
     fn clear_timeout(timer: &JsValue);
 
+    /// Only Chromium has it.
+    #[wasm_bindgen(thread_local_v2, js_namespace = navigator, js_name = userAgentData)]
+    static USER_AGENT_DATA: JsValue;
+
     /// web-sys has the durability option only behind an unstable flag.
     #[wasm_bindgen(js_name = IDBDatabase)]
     type DurableDatabase;
@@ -187,6 +191,8 @@ pub(super) struct Connection {
     running: RefCell<Vec<Rc<Run>>>,
     strict: Object,
     relaxed: Object,
+    /// `commit()` may be called while writes are under way.
+    pub(super) commits_early: bool,
     handler: Handler,
 }
 
@@ -206,6 +212,7 @@ impl Connection {
                 running: RefCell::default(),
                 strict: durability("strict"),
                 relaxed: durability("relaxed"),
+                commits_early: commits_early(),
                 handler,
             }
         });
@@ -276,6 +283,12 @@ impl Connection {
     pub(super) fn ended(&self, run: &Run) {
         self.running.borrow_mut().retain(|other| !std::ptr::eq(Rc::as_ptr(other), run));
     }
+}
+
+/// True in Chromium, which is known to abort when a write fails after `commit()`. Firefox (153) then leaves out that write
+/// and commits the others, which tears a transaction on a full device; there it ends by itself when all have succeeded.
+fn commits_early() -> bool {
+    USER_AGENT_DATA.with(JsValue::is_object)
 }
 
 fn durability(durability: &str) -> Object {

@@ -37,7 +37,7 @@ enum End {
 enum Phase {
     /// Nothing is written yet.
     Reading,
-    /// Writes are issued and `commit()` is called.
+    /// Writes are issued, and maybe `commit()` is called.
     Writing,
     /// This expectation was wrong; `abort()` is called.
     Stale(usize),
@@ -214,7 +214,7 @@ impl Run {
         }
     }
 
-    /// Issues every write and asks for the commit, all in one turn.
+    /// Issues every write and asks for the commit where that is safe, all in one turn.
     fn write(&self, txn: &Txn) {
         let mut stores = Stores::of(&self.transaction);
         for op in &txn.ops {
@@ -224,7 +224,9 @@ impl Run {
         }
         self.phase.set(Phase::Writing);
         // Without `commit()` (or after an abort that is on its way) the transaction ends by itself.
-        let _ = self.transaction.unchecked_ref::<CommittingTransaction>().commit();
+        if self.connection.commits_early {
+            let _ = self.transaction.unchecked_ref::<CommittingTransaction>().commit();
+        }
     }
 
     fn issue_write(&self, stores: &mut Stores<'_>, op: &RowOp) -> Result<(), JsValue> {

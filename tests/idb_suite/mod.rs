@@ -24,7 +24,7 @@ async fn indexeddb_keeps_the_contract() {
 }
 
 #[wasm_bindgen_test]
-async fn l1_name_and_durability_reach_the_browser_and_every_write_is_committed_explicitly() {
+async fn l1_name_and_durability_reach_the_browser_and_writes_are_committed_explicitly_where_that_is_safe() {
     let store = open("durability").await;
     let spy = Patch::new(
         "const { transaction } = IDBDatabase.prototype, { commit } = IDBTransaction.prototype;
@@ -49,18 +49,20 @@ async fn l1_name_and_durability_reach_the_browser_and_every_write_is_committed_e
     store.commit(settle).await.unwrap();
     drop(spy);
     let seen: Vec<String> = Array::from(&js("return seen")).iter().filter_map(|entry| entry.as_string()).collect();
-    assert_eq!(
-        seen,
-        [
-            "append readwrite strict log",
-            "commit",
-            "append readwrite relaxed log",
-            "commit",
-            "read readonly default log",
-            "settle readwrite strict meta seg",
-            "commit"
-        ]
-    );
+    let mut expected = vec![
+        "append readwrite strict log",
+        "commit",
+        "append readwrite relaxed log",
+        "commit",
+        "read readonly default log",
+        "settle readwrite strict meta seg",
+        "commit",
+    ];
+    if js("return !navigator.userAgentData").is_truthy() {
+        // Firefox would commit a part: see the test of a request that fails.
+        expected.retain(|entry| *entry != "commit");
+    }
+    assert_eq!(seen, expected);
 }
 
 #[wasm_bindgen_test]
@@ -122,9 +124,14 @@ async fn l1_a_connection_lost_after_commit_was_asked_for_is_an_unknown_fate_and_
     append(&store, Durability::Strict, "first").await.unwrap();
     // An abort with neither a cause nor our wish is what a forced close looks like.
     let lost = Patch::new(
-        "const { commit } = IDBTransaction.prototype;
+        "const { commit } = IDBTransaction.prototype, { add } = IDBObjectStore.prototype;
          IDBTransaction.prototype.commit = function () { this.abort(); };
-         return () => { IDBTransaction.prototype.commit = commit; };",
+         // When all writes are issued, where no commit is asked for.
+         if (!navigator.userAgentData) IDBObjectStore.prototype.add = function (row) {
+           queueMicrotask(() => this.transaction.abort());
+           return add.call(this, row);
+         };
+         return () => { IDBTransaction.prototype.commit = commit; IDBObjectStore.prototype.add = add; };",
     );
     let result = store.commit(two_puts_and_an_append()).await;
     drop(lost);

@@ -232,7 +232,7 @@ fn rewritten(kind: RowKind, text: &str) -> Option<String> {
             let lines: Vec<_> = entries.iter().map(Entry::line).collect();
             Some(encode_page(&index, &lines))
         }
-        // Nobody writes these.
+        // Nobody writes the first and the last; a filler holds nothing.
         RowKind::Cursor | RowKind::Filler | RowKind::Quarantine => None,
     }
 }

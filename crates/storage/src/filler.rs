@@ -7,22 +7,22 @@
 use landfall_protocol::codec::write_hex;
 use xxhash_rust::xxh64::xxh64;
 
-use crate::row::{RowKind, encode_text};
+use crate::row::{RowKind, begin, end};
 use crate::rowstore::{Durability, Key, StoreName, Txn};
 
 const KEY: &str = "filler";
 
 /// Writes the row where there is none. Stale: it is there.
 pub fn keep(bytes: usize, random: u64) -> Txn {
-    let mut body = String::with_capacity(bytes + 2);
-    body.push('"');
+    let mut row = begin(RowKind::Filler, bytes + 2);
+    row.push('"');
     for part in 0..bytes as u64 / 16 {
-        write_hex(&mut body, xxh64(&random.to_le_bytes(), part), 16);
+        write_hex(&mut row, xxh64(&random.to_le_bytes(), part), 16);
     }
-    body.push('"');
+    row.push('"');
     let mut txn = Txn::new("filler", Durability::Relaxed);
     txn.expect(StoreName::Meta, Key::text(KEY), None);
-    txn.put(StoreName::Meta, Key::text(KEY), encode_text(RowKind::Filler, &body));
+    txn.put(StoreName::Meta, Key::text(KEY), end(row));
     txn
 }
 

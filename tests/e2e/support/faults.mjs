@@ -24,6 +24,12 @@ export function installFaults() {
   const commit = IDBTransaction.prototype.commit;
   /** What happens instead of the commit of a transaction. */
   const instead = new WeakMap();
+  const fail = (transaction) => {
+    const act = instead.get(transaction);
+    instead.delete(transaction);
+    act?.();
+    return act !== undefined;
+  };
 
   const lose = (db) => {
     db.close();
@@ -81,10 +87,16 @@ export function installFaults() {
     return transaction;
   };
   IDBTransaction.prototype.commit = function () {
-    const act = instead.get(this);
-    if (act) act();
-    else commit.call(this);
+    if (!fail(this)) commit.call(this);
   };
+  // Where the engine asks for no commit: when it has issued all writes.
+  for (const name of ['add', 'put', 'delete']) {
+    const write = IDBObjectStore.prototype[name];
+    IDBObjectStore.prototype[name] = function (...parameters) {
+      if (instead.has(this.transaction)) queueMicrotask(() => fail(this.transaction));
+      return write.apply(this, parameters);
+    };
+  }
 }
 
 /** All that can go wrong with a transaction that writes. */

@@ -86,7 +86,8 @@ async function shrink(glue) {
   // Debug names fall away because -g is not given: a third of the file. Functions with one caller stay on their own
   // unless tiny (-ocimfs): large ones need long numbers for their locals, and gzip finds less to share; 7 % of the file.
   // How a load or store is aligned is a hint that browsers' processors do not need, and one byte more to tell code apart.
-  await run('wasm-opt', ['-Oz', '-ocimfs', '20', '--dealign', '--strip-producers', '--strip-target-features', module, '-o', module]);
+  // A value that is computed twice in the same words is shorter to gzip than one that is kept in a local (--skip-pass).
+  await run('wasm-opt', ['-Oz', '-ocimfs', '20', '--skip-pass=local-cse', '--dealign', '--strip-producers', '--strip-target-features', module, '-o', module]);
   writeFileSync(module, renumberLocals(orderFunctions(readFileSync(module))));
 }
 

@@ -10,10 +10,10 @@ import { newIndices, readModule, writeBody, writeModule } from './wasm.mjs';
 
 /** What two functions share is counted in runs of these many bytes; shorter ones are everywhere. A run that few have says more. */
 const runLengths = [4, 6, 8];
-const weightOf = (havers) => 1 / Math.sqrt(havers);
+const weightOf = (havers) => havers ** -0.3;
 
 /** A run that more functions have is the way the compiler begins or ends things, and says nothing about likeness. */
-const runFunctionsMax = 400;
+const runFunctionsMax = 1_000;
 
 /** How far back likeness counts: gzip reaches 32 KB, and near repetitions cost fewer bits than far ones. */
 const windowBytes = 16_000;

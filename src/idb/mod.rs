@@ -8,7 +8,7 @@ mod fault;
 mod heal;
 mod open;
 mod txn;
-mod wait;
+pub(crate) mod wait;
 
 use std::future::Future;
 use std::pin::Pin;

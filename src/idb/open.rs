@@ -19,17 +19,13 @@ use super::fault::Failure;
 use super::txn::Run;
 use super::wait::Wait;
 use crate::task::{Handler, handler, spawn};
+use crate::timer::Timer;
 
 /// The database's own version: which tables there are. Rows carry versions of their own.
 pub const SCHEMA_VERSION: u32 = 1;
 
 #[wasm_bindgen]
 extern "C" {
-    #[wasm_bindgen(js_name = setTimeout)]
-    fn set_timeout(callback: &JsValue, delay_ms: u32) -> JsValue;
-    #[wasm_bindgen(js_name = clearTimeout)]
-    fn clear_timeout(timer: &JsValue);
-
     /// Only Chromium has it.
     #[wasm_bindgen(thread_local_v2, js_namespace = navigator, js_name = userAgentData)]
     static USER_AGENT_DATA: JsValue;
@@ -146,25 +142,6 @@ pub(super) async fn delete(name: &str, timeout_ms: u32) -> Result<(), OpenError>
         answer.deliver(result);
     });
     wait.await
-}
-
-/// Runs a callback once, later, unless it is dropped first.
-struct Timer {
-    timer: JsValue,
-    _callback: Closure<dyn FnMut()>,
-}
-
-impl Timer {
-    fn start(delay_ms: u32, callback: impl FnOnce() + 'static) -> Self {
-        let callback = Closure::once(callback);
-        Self { timer: set_timeout(callback.as_ref(), delay_ms), _callback: callback }
-    }
-}
-
-impl Drop for Timer {
-    fn drop(&mut self) {
-        clear_timeout(&self.timer);
-    }
 }
 
 thread_local! {

@@ -12,7 +12,7 @@ struct Slot<T> {
 }
 
 /// Clones wait for the same value. Dropping one while it waits harms nobody.
-pub(super) struct Wait<T> {
+pub(crate) struct Wait<T> {
     slot: Rc<RefCell<Slot<T>>>,
 }
 
@@ -23,12 +23,12 @@ impl<T> Clone for Wait<T> {
 }
 
 impl<T: Clone> Wait<T> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { slot: Rc::new(RefCell::new(Slot { value: None, wakers: Vec::new() })) }
     }
 
     /// The first value wins; a later one is dropped.
-    pub(super) fn deliver(&self, value: T) {
+    pub(crate) fn deliver(&self, value: T) {
         let mut slot = self.slot.borrow_mut();
         if slot.value.is_some() {
             drop(slot); // The value goes after the borrow: dropping a connection runs code.

@@ -4,7 +4,6 @@
 //! ([`Schedule::begin`]), do that, tell it the answer. Time and randomness come in with every call.
 
 use landfall_protocol::{UnixMillis, limits};
-use std::collections::VecDeque;
 
 /// Something that makes a sync worth while, or impossible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,7 +137,7 @@ pub struct Schedule {
     last_push: UnixMillis,
     last_pull: UnixMillis,
     /// Of the last requests: time taken and whether an answer came.
-    recent: VecDeque<(u64, bool)>,
+    recent: Vec<(u64, bool)>,
     /// A faulty answer waits for the probe that makes it count.
     suspect: bool,
     /// Stopped by an answer that a person must look at.
@@ -160,7 +159,7 @@ impl Schedule {
             last_request: now,
             last_push: now,
             last_pull: now,
-            recent: VecDeque::new(),
+            recent: Vec::new(),
             suspect: false,
             refused: false,
         }
@@ -315,9 +314,9 @@ impl Schedule {
     }
 
     fn note(&mut self, took_ms: u64, answered: bool) {
-        self.recent.push_back((took_ms, answered));
+        self.recent.push((took_ms, answered));
         if self.recent.len() > RECENT {
-            self.recent.pop_front();
+            self.recent.remove(0);
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::by_record::Lanes;
 use crate::rows::{ClientRow, Descriptor, Entry, ParkedRow, SettledMutation, SettledRow};
 use landfall_protocol::codec::Reader;
+use landfall_protocol::text::cut;
 use landfall_protocol::{
     ClientId, CollectionName, EntryId, Epoch, Hlc, Map, Object, Pair, Position, RecordKey, Scope, Seq, Set, Version,
 };
@@ -70,9 +71,9 @@ impl Config {
         let template = self.collections.get(collection).map_or("user:{user}", |config| config.scope.as_str());
         let mut scope = String::new();
         let mut rest = template;
-        while let Some((before, after)) = rest.split_once('{') {
+        while let Some((before, after)) = cut(rest, b'{') {
             scope.push_str(before);
-            let (name, tail) = after.split_once('}')?;
+            let (name, tail) = cut(after, b'}')?;
             if name == "user" {
                 scope.push_str(&self.user);
             } else {

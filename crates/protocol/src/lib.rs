@@ -17,6 +17,7 @@ mod message;
 mod number;
 mod object;
 mod stamp;
+pub mod text;
 
 pub use envelope::{ErrorBody, ErrorCode, ErrorEnvelope, Ledger, LedgerEntry};
 pub use hash::{RecordSum, hash_text, record_hash};

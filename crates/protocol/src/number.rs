@@ -3,6 +3,8 @@
 //! The standard library's parser is exact and fast, with 14 KB of code and tables. This one is exact too, and small:
 //! short numbers are one division, long ones are worked out digit by digit.
 
+use crate::text::cut;
+
 /// Digits that are looked at; of those behind only whether one of them is not 0.
 const DIGITS_MAX: usize = 60;
 
@@ -12,7 +14,7 @@ pub fn number(text: &str) -> f64 {
         Some(rest) => (rest, true),
         None => (text, false),
     };
-    let (digits, power) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (digits, power) = cut(text, b'e').or_else(|| cut(text, b'E')).unwrap_or((text, "0"));
     let mut scale = exponent(power);
     let mut kept: Vec<u32> = Vec::new();
     let mut more = false;

@@ -10,6 +10,7 @@ use landfall_core::plant::{Plant, planted};
 use landfall_core::rows::{ClientRow, ConflictRow, Descriptor, LogRow, ParkedRow, SettledRow};
 use landfall_core::settle::Event;
 use landfall_protocol::codec::ToJson;
+use landfall_protocol::text::cut;
 use landfall_protocol::{ClientId, CollectionName, EntryId, Map, Outcome, Pair, RecordKey, Set, UnixMillis};
 use landfall_storage::{
     BaseTxn, CommitError, Durability, Key, KeyedRows, Manifest, Read, ReadError, RowError, RowId, RowKind, RowOp,
@@ -203,7 +204,7 @@ impl Db {
     fn hear(&self, key: &str, text: Option<&str>, applied: &mut Vec<EntryId>, events: &mut Vec<Event>) {
         let Some(text) = text else { return };
         let row = key.to_owned();
-        match key.split('/').next().unwrap_or_default() {
+        match cut(key, b'/').map_or(key, |(kind, _)| kind) {
             "acked" => {
                 let Ok(settled) = decode::<SettledRow>(RowKind::Acked, text) else { return };
                 let mutations = settled.mutations.iter();
@@ -250,7 +251,7 @@ impl Db {
                 }
             };
         }
-        match key.split('/').next().unwrap_or_default() {
+        match cut(key, b'/').map_or(key, |(kind, _)| kind) {
             "desc" => {
                 let row = row!(RowKind::Descriptor, Descriptor);
                 self.state.set_descriptor(key, row)

@@ -32,7 +32,6 @@ use landfall_protocol::codec::write_hex;
 use landfall_protocol::{ClientId, UnixMillis};
 use landfall_storage::{RowId, Schema};
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 
 /// What the app chose beside [`Config`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,7 +75,7 @@ pub struct Replica<H: Host> {
     pub(crate) phase: Cell<report::Phase>,
     pub(crate) last_error: RefCell<Option<(String, String)>>,
     pub(crate) storage: RefCell<report::StorageHealth>,
-    changes: RefCell<VecDeque<Change>>,
+    changes: RefCell<Vec<Change>>,
     pub(crate) touched: RefCell<Touched>,
     closed: Cell<bool>,
     /// Failed units are to be tried once more.
@@ -184,8 +183,8 @@ impl<H: Host> Replica<H> {
 
     pub(crate) fn push_change(&self, change: Change) {
         let mut changes = self.changes.borrow_mut();
-        if changes.back() != Some(&change) {
-            changes.push_back(change);
+        if changes.last() != Some(&change) {
+            changes.push(change);
         }
         drop(changes);
         self.host.changed();
@@ -198,7 +197,7 @@ impl<H: Host> Replica<H> {
 
     /// What listeners should hear of, and which collections changed, since the last call.
     pub fn take_changes(&self) -> (Vec<Change>, Touched) {
-        (self.changes.borrow_mut().drain(..).collect(), std::mem::take(&mut *self.touched.borrow_mut()))
+        (self.changes.take(), std::mem::take(&mut *self.touched.borrow_mut()))
     }
 
     /// Ends this context's use of the database. Queued writes are still committed.

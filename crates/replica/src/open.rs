@@ -18,7 +18,6 @@ use landfall_storage::{
     decode, encode, row,
 };
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::rc::Rc;
 
 /// Prefix of rows that could not be used and were moved here, word for word.
@@ -75,7 +74,7 @@ impl<H: Host> Replica<H> {
             phase: Cell::new(report::Phase::Idle),
             last_error: RefCell::new(None),
             storage: RefCell::new(report::StorageHealth::default()),
-            changes: RefCell::new(VecDeque::new()),
+            changes: RefCell::default(),
             touched: RefCell::default(),
             closed: Cell::new(false),
             rearm: Cell::new(true),

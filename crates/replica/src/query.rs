@@ -85,7 +85,7 @@ fn with_id(id: &str, fields: &str) -> Rc<str> {
     let mut json = String::with_capacity(fields.len() + id.len() + 10);
     json.push_str("{\"id\":");
     write_string(&mut json, id);
-    let rest = fields.trim_start().strip_prefix('{').unwrap_or("}").trim_start();
+    let rest = fields.trim_ascii_start().strip_prefix('{').unwrap_or("}").trim_ascii_start();
     if !rest.starts_with('}') {
         json.push(',');
     }

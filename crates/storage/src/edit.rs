@@ -8,6 +8,7 @@ use crate::row::{RowKind, encode};
 use crate::rowstore::{Key, StoreName};
 use crate::run::{Dead, Fence, RUN_ROWS_MAX, Run, RunRef};
 use crate::segment::{Held, SEGMENT_BYTES_MAX, SEGMENT_COUNT_MAX, encode_segment};
+use landfall_protocol::text::split;
 use landfall_protocol::{Map, Pair, RecordId, RecordKey, RecordSum, UnixMillis, Version, map};
 
 /// One transaction of the base. It commits only if the manifest row is still at `manifest.rev − 1`.
@@ -422,7 +423,7 @@ pub(crate) fn entry_of(index: &str, fields: &[String], record: &Held, at: Locati
 
 /// The fields of an index.
 pub(crate) fn names(joined: &str) -> Vec<String> {
-    joined.split(',').map(str::to_owned).collect()
+    split(joined, b',').map(str::to_owned).collect()
 }
 
 /// A record by its parts.

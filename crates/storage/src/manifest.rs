@@ -4,6 +4,7 @@
 //! and rewrites it; that orders pulls, flips and compaction of all contexts.
 
 use crate::run::RunRef;
+use landfall_protocol::text::split;
 use landfall_protocol::{CollectionName, Epoch, Map, Pair, Position, RecordSum, UnixMillis};
 
 /// What an app declares of a collection's storage.
@@ -65,7 +66,7 @@ impl IndexRow {
         self.built >= self.since
     }
     pub fn fields(&self) -> impl Iterator<Item = &str> {
-        self.name.split(',')
+        split(&self.name, b',')
     }
 }
 

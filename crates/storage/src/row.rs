@@ -5,6 +5,7 @@
 //! quarantined by the reader (I3): kept, reported, never applied, never deleted, never read as "not there".
 
 use landfall_protocol::codec::{FromJson, ToJson, from_json, to_json, write_hex, write_number};
+use landfall_protocol::text::cut;
 use xxhash_rust::xxh64::xxh64;
 
 /// What a row holds. The letter is part of the format.
@@ -129,8 +130,8 @@ pub fn end(mut row: String) -> String {
 
 /// Takes a row apart and checks it.
 pub fn open(kind: RowKind, row: &str) -> Result<Row<'_>, RowError> {
-    let (header, rest) = row.split_once(' ').ok_or(RowError::Header)?;
-    let (sum, body) = rest.split_once(' ').ok_or(RowError::Header)?;
+    let (header, rest) = cut(row, b' ').ok_or(RowError::Header)?;
+    let (sum, body) = cut(rest, b' ').ok_or(RowError::Header)?;
     let mut letters = header.chars();
     let letter = letters.next().ok_or(RowError::Header)?;
     let version: u32 = letters.as_str().parse().map_err(|_| RowError::Header)?;

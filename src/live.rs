@@ -35,7 +35,7 @@ impl Live {
     pub(crate) fn new(sync_url: &str, user: &str) -> Option<Self> {
         let rest = sync_url.strip_prefix("http")?;
         Some(Self {
-            url: format!("ws{rest}/live"),
+            url: ["ws", rest, "/live"].concat(),
             user: user.to_owned(),
             socket: RefCell::new(None),
             retry_ms: Cell::new(RETRY_MS_MIN),

@@ -61,7 +61,7 @@ impl Net {
     async fn exchange(&self, request: HttpRequest, abort: &AbortController) -> Result<HttpResponse, NetworkError> {
         // An address of its own is the refresh endpoint, which lives on a cookie.
         let own = !request.path.starts_with('/');
-        let url = if own { request.path.clone() } else { format!("{}{}", self.url, request.path) };
+        let url = if own { request.path.clone() } else { [self.url.as_str(), &request.path].concat() };
         // gloo's builder parses the address to add a query to it, and knows all methods; both are code that nobody needs.
         let (init, headers) = (RequestInit::new(), Headers::new());
         init.set_method(request.method);
@@ -70,7 +70,7 @@ impl Net {
             init.set_credentials(RequestCredentials::Include);
         }
         if let Some(token) = &request.token {
-            headers.set("authorization", &format!("Bearer {token}"));
+            headers.set("authorization", &["Bearer ", token].concat());
         }
         if let Some(text) = request.body {
             headers.set("content-type", "application/json");

@@ -100,7 +100,7 @@ landfall_protocol::wire_in!(Options {
 impl Options {
     pub(crate) fn database(&self) -> String {
         let part = |text: &str| String::from(js_sys::encode_uri_component(text));
-        format!("landfall:{}:{}", part(&self.name), part(&self.user))
+        ["landfall:", &part(&self.name), ":", &part(&self.user)].concat()
     }
 
     pub(crate) fn config(&self) -> Config {

@@ -2,7 +2,7 @@
 
 use crate::by_record::Lanes;
 use crate::rows::{ClientRow, Descriptor, Entry, ParkedRow, SettledMutation, SettledRow};
-use landfall_protocol::codec::Reader;
+use landfall_protocol::codec::{Reader, padded};
 use landfall_protocol::text::cut;
 use landfall_protocol::{
     ClientId, CollectionName, EntryId, Epoch, Hlc, Map, Object, Pair, Position, RecordKey, Scope, Seq, Set, Version,
@@ -354,15 +354,15 @@ impl State {
 
     /// Row keys in `meta`.
     pub fn descriptor_key(first: Seq) -> String {
-        format!("desc/{:016}", first.get())
+        ["desc/", &padded(first.get(), 16)].concat()
     }
     pub fn settled_key(rev: u64) -> String {
-        format!("acked/{rev:016}")
+        ["acked/", &padded(rev, 16)].concat()
     }
     pub fn parked_key(id: EntryId) -> String {
-        format!("parked/{:016}", id.get())
+        ["parked/", &padded(id.get(), 16)].concat()
     }
     pub fn conflict_key(client: &ClientId, seq: Seq) -> String {
-        format!("conflict/{:016}/{}", seq.get(), client)
+        ["conflict/", &padded(seq.get(), 16), "/", &client.0].concat()
     }
 }

@@ -464,9 +464,19 @@ pub fn write_hex(out: &mut String, number: u64, width: u32) {
 pub fn padded(number: u64, width: usize) -> String {
     let mut digits = String::new();
     write_number(&mut digits, number);
-    let mut text = "0".repeat(width.saturating_sub(digits.len()));
+    let mut text = String::new();
+    for _ in digits.len()..width {
+        text.push('0');
+    }
     text.push_str(&digits);
     text
+}
+
+/// The number in 16 hex digits.
+pub fn hex(number: u64) -> String {
+    let mut digits = String::new();
+    write_hex(&mut digits, number, 16);
+    digits
 }
 
 /// Lists the fields of a struct for both ways: `wire!(Token { token: Need, expires_at: Keep });`

@@ -1,6 +1,6 @@
 //! The messages: push, pull, status and the live channel (docs/protocol.md).
 
-use crate::codec::{ToJson, from_json, write_object};
+use crate::codec::{ToJson, from_json, to_json, write_object};
 use crate::{
     ClientId, CollectionName, EntryId, Epoch, Fields, GroupId, Json, Map, Object, Pair, Position, RecordId, RecordKey,
     RecordSum, Scope, Seq, Stamp, UnixMillis, Version, limits,
@@ -88,7 +88,7 @@ pub enum PushMutation {
 
 impl PushMutation {
     pub fn void_text(seq: Seq) -> String {
-        format!("{{\"seq\":{seq},\"void\":true}}")
+        ["{\"seq\":", &to_json(&seq), ",\"void\":true}"].concat()
     }
     /// Reads one element of `mutations`. Errors say what is wrong with it, for a person.
     pub fn parse(text: &str) -> Result<Self, String> {

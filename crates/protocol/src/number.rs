@@ -99,7 +99,9 @@ fn nearest(digits: &[u32], scale: i64, more: bool) -> f64 {
     if scale < 0 {
         let limbs = scale.unsigned_abs() as usize / 8 + 3;
         digits.iter().for_each(|digit| times_ten(&mut big, *digit));
-        big.splice(0..0, std::iter::repeat_n(0, limbs));
+        let mut shifted = vec![0; limbs];
+        shifted.append(&mut big);
+        big = shifted;
         shift = limbs as i64 * 32;
         for _ in scale..0 {
             more |= over_ten(&mut big);

@@ -9,7 +9,7 @@ use landfall_core::plan::{OutboxTxn, SetAside};
 use landfall_core::plant::{Plant, planted};
 use landfall_core::rows::{ClientRow, ConflictRow, Descriptor, LogRow, ParkedRow, SettledRow};
 use landfall_core::settle::Event;
-use landfall_protocol::codec::ToJson;
+use landfall_protocol::codec::{ToJson, hex, to_json};
 use landfall_protocol::text::cut;
 use landfall_protocol::{ClientId, CollectionName, EntryId, Map, Outcome, Pair, RecordKey, Set, UnixMillis};
 use landfall_storage::{
@@ -174,7 +174,7 @@ impl Db {
                 Ok(row) => {
                     self.state.add_log_row(key, &row.commit_id, row.entries, &mut |key| touched.key(key));
                 }
-                Err(error) => self.quarantine(StoreName::Log, &key.to_string(), error),
+                Err(error) => self.quarantine(StoreName::Log, &to_json(&key), error),
             }
         }
         if let Some(text) = news.manifest {
@@ -324,7 +324,7 @@ impl Db {
         }
         for (store, key) in &plan.delete {
             // What can't be read is kept for whoever mends it.
-            if !self.quarantined.contains_key(&(*store, key.to_string())) {
+            if !self.quarantined.contains_key(&(*store, key.name())) {
                 txn.delete(*store, key.clone());
             }
         }
@@ -345,7 +345,7 @@ pub async fn refresh<H: Host>(host: &H, db: &RefCell<Db>) -> Result<Touched, Rea
 
 /// Where a row that can't be used is moved to, word for word. `random`: a row of this name may have been moved before.
 pub(crate) fn set_aside_key(key: &str, random: u64) -> String {
-    format!("{QUARANTINE}{key}/{random:016x}")
+    [QUARANTINE, key, "/", &hex(random)].concat()
 }
 
 /// What was known when the rows were read: an answer is adopted only if it still is.
@@ -540,7 +540,7 @@ pub enum Committing {
 pub async fn commit_outbox<H: Host>(host: &H, db: &RefCell<Db>, mut plan: OutboxTxn) -> Committing {
     plan.trim_conflicts(&db.borrow().conflicts);
     let appended = !plan.append.is_empty();
-    let commit_ids: Vec<String> = plan.append.iter().map(|_| format!("{:016x}", host.random())).collect();
+    let commit_ids: Vec<String> = plan.append.iter().map(|_| hex(host.random())).collect();
     let (txn, text) = db.borrow().outbox_rows(&plan, &commit_ids, host.now());
     let before = db.borrow().client_text.clone();
     match commit_ordered(host, db, txn, CLIENT, &text, true).await {
@@ -634,7 +634,7 @@ pub async fn fetch<H: Host>(host: &H, db: &RefCell<Db>, missing: Vec<RowId>) -> 
             Ok(false) => absent.push(id),
             Err(error) => {
                 let (store, key) = id.place();
-                db.borrow_mut().quarantine(store, &key.to_string(), error);
+                db.borrow_mut().quarantine(store, &key.name(), error);
                 fetched.damaged.push(id);
             }
         }
@@ -648,7 +648,7 @@ pub async fn fetch<H: Host>(host: &H, db: &RefCell<Db>, missing: Vec<RowId>) -> 
                 db.borrow().base.mark_broken(id);
                 if is_lost {
                     let (store, key) = id.place();
-                    db.borrow_mut().quarantine(store, &key.to_string(), RowError::Header);
+                    db.borrow_mut().quarantine(store, &key.name(), RowError::Header);
                     fetched.damaged.push(id);
                 }
             }

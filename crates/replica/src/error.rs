@@ -1,6 +1,7 @@
 //! Errors that reach the app: a code, words, and whether trying again can help.
 
 use landfall_protocol::Map;
+use landfall_protocol::codec::to_json;
 use landfall_storage::query::QueryError;
 use landfall_storage::{CommitError, OpenError, ReadError, StorageFault};
 use serde::Serialize;
@@ -68,7 +69,7 @@ impl SyncError {
                 Self::new("closed", "A newer version of this app has opened the database. Reload the page.")
             }
             StorageFault::ConnectionLost | StorageFault::Other => {
-                Self::new("storage_failed", format!("The browser's storage did not answer: {message}")).retryable()
+                Self::new("storage_failed", ["The browser's storage did not answer: ", message].concat()).retryable()
             }
         }
     }
@@ -94,7 +95,7 @@ impl From<CommitError> for SyncError {
 
 impl From<QueryError> for SyncError {
     fn from(error: QueryError) -> Self {
-        Self::new("invalid_options", error.to_string())
+        Self::new("invalid_options", error.message())
     }
 }
 
@@ -105,14 +106,14 @@ impl From<OpenError> for SyncError {
                 "newer_schema",
                 "The stored data was written by a newer version of this app. Reload to update; nothing was changed.",
             )
-            .with("found", found.to_string())
-            .with("known", known.to_string()),
+            .with("found", to_json(&found))
+            .with("known", to_json(&known)),
             OpenError::Blocked => {
                 Self::new("blocked", "Another tab holds an older version of the database open. Close it and try again.")
                     .retryable()
             }
             OpenError::Unavailable { message } => {
-                Self::new("unavailable", format!("This browser offers no IndexedDB here: {message}"))
+                Self::new("unavailable", ["This browser offers no IndexedDB here: ", &message].concat())
             }
             OpenError::Failed { fault, message } => Self::storage(fault, &message),
         }

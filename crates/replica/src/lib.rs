@@ -28,7 +28,7 @@ pub use write::{WriteAnswer, WriteKind, WriteOp, Written};
 use db::{Db, Touched, refresh};
 use landfall_core::Config;
 use landfall_core::schedule::{Schedule, Trigger};
-use landfall_protocol::codec::write_hex;
+use landfall_protocol::codec::{hex, write_hex};
 use landfall_protocol::{ClientId, UnixMillis};
 use landfall_storage::{RowId, Schema};
 use std::cell::{Cell, RefCell};
@@ -218,8 +218,16 @@ impl<H: Host> Replica<H> {
         uuid_v7(self.host.now(), self.host.random(), self.host.random())
     }
     pub(crate) fn new_client_id(&self) -> ClientId {
-        ClientId(format!("c{:016x}", self.host.random()))
+        client_id(&self.host)
     }
+    /// The lock that one kind of work takes.
+    pub(crate) fn lock_name(&self, work: &str) -> String {
+        [&self.settings.database, ":", work].concat()
+    }
+}
+
+pub(crate) fn client_id<H: Host>(host: &H) -> ClientId {
+    ClientId(["c", &hex(host.random())].concat())
 }
 
 /// A UUIDv7 as text.

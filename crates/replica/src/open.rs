@@ -8,11 +8,10 @@ use crate::error::SyncError;
 use crate::host::{Host, LockWait};
 use crate::room::FIRST_LOOK_MS;
 use crate::sync::TOKEN;
-use crate::{Replica, Settings, report};
+use crate::{Replica, Settings, client_id, report};
 use landfall_core::rows::{ClientRow, Descriptor};
 use landfall_core::schedule::{Intervals, Schedule};
 use landfall_core::{Config, State};
-use landfall_protocol::ClientId;
 use landfall_storage::{
     CommitError, Durability, Key, KeyedRows, Manifest, OpenError, Read, RowError, RowKind, RowStore, StoreName, Txn,
     decode, encode, row,
@@ -50,7 +49,7 @@ impl<H: Host> Replica<H> {
         also: &[&str],
     ) -> Result<(Rc<Self>, Vec<Option<String>>), SyncError> {
         let now = host.now();
-        let first = State::first_client(ClientId(format!("c{:016x}", host.random())), &config.user);
+        let first = State::first_client(client_id(&host), &config.user);
         let mut db = Db::new(first.clone());
         if settings.memory_bytes > 0 {
             db.base.budget = settings.memory_bytes;
@@ -123,7 +122,7 @@ impl<H: Host> Replica<H> {
             if let Some(touched) = take_in(rows, &self.db, known, reads, found).await? {
                 self.changed(touched);
                 // Also what an earlier life of this context set aside: nobody may have heard of it then.
-                let set_aside = beside.first().into_iter().flatten().map(|(key, _)| key.to_string());
+                let set_aside = beside.first().into_iter().flatten().map(|(key, _)| key.name());
                 self.storage.borrow_mut().set_aside = set_aside.collect();
                 self.adopt_token(one(&beside, 1).as_deref());
                 return Ok((2..beside.len()).map(|index| one(&beside, index)).collect());
@@ -131,7 +130,7 @@ impl<H: Host> Replica<H> {
             looks += 1;
             if looks == FREE_LOOKS {
                 for work in ["push", "pull"] {
-                    let name = format!("{}:{work}", self.settings.database);
+                    let name = self.lock_name(work);
                     held.extend(self.host.lock(&name, LockWait::Millis(LOAD_LOCK_MS)).await);
                 }
             }
@@ -155,7 +154,7 @@ impl<H: Host> Replica<H> {
             first.rev = found[ACKED_AT].iter().filter_map(|(key, _)| rev_of(key)).max().unwrap_or(0) + 1;
             for (key, text) in &found[DESCRIPTORS_AT] {
                 if decode::<Descriptor>(RowKind::Descriptor, text).is_err() {
-                    let aside = set_aside_key(&key.to_string(), self.host.random());
+                    let aside = set_aside_key(&key.name(), self.host.random());
                     txn.put(StoreName::Meta, Key::Text(aside), text.clone());
                 }
                 txn.delete(StoreName::Meta, key.clone());

@@ -401,7 +401,7 @@ fn build_slice(
     if missing {
         return Err(Missing);
     }
-    waiting.sort_unstable();
+    map::sort(&mut waiting, &Ord::cmp);
     let is_last = waiting.len() <= BUILD_ROWS;
     waiting.truncate(BUILD_ROWS);
     let fields = names(&found.name);

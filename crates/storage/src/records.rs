@@ -12,6 +12,7 @@ use crate::rowstore::{Key, StoreName};
 use crate::run::{Run, RunRef};
 use crate::segment::Block;
 use landfall_protocol::Map;
+use landfall_protocol::map::sort;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -249,7 +250,7 @@ impl Records {
                 by_age.push((cached.used.get() + bonus, *id));
             }
         }
-        by_age.sort_unstable();
+        sort(&mut by_age, &Ord::cmp);
         for (_, id) in by_age {
             if self.bytes.get() <= self.budget / 8 * 7 {
                 break;

@@ -119,13 +119,13 @@ pub fn begin(kind: RowKind, bytes: usize) -> String {
 }
 
 /// Puts the checksum of the body into a row that [`begin`] began.
-pub fn end(mut row: String) -> String {
+pub fn end(row: String) -> String {
     let at = row.bytes().position(|byte| byte == b' ').map_or(0, |at| at + 1);
-    let sum = xxh64(&row.as_bytes()[at + 17..], 0);
-    let mut digits = String::with_capacity(16);
-    write_hex(&mut digits, sum, 16);
-    row.replace_range(at..at + 16, &digits);
-    row
+    let mut whole = String::with_capacity(row.len());
+    whole.push_str(&row[..at]);
+    write_hex(&mut whole, xxh64(&row.as_bytes()[at + 17..], 0), 16);
+    whole.push_str(&row[at + 16..]);
+    whole
 }
 
 /// Takes a row apart and checks it.

@@ -1,5 +1,6 @@
 //! The disk as the engine sees it: four tables of text rows, and transactions that may refuse.
 
+use landfall_protocol::codec::to_json;
 use std::fmt;
 
 /// The four tables, in the order in which a back end creates them.
@@ -43,7 +44,14 @@ impl Key {
     }
     /// After every key with this prefix in code-unit order (keys are ASCII).
     pub fn after_prefix(prefix: &str) -> Self {
-        Self::Text(format!("{prefix}\u{ffff}"))
+        Self::Text([prefix, "\u{ffff}"].concat())
+    }
+    /// As a text, whatever it is.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Number(number) => to_json(number),
+            Self::Text(text) => text.clone(),
+        }
     }
 }
 

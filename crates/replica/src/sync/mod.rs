@@ -16,7 +16,7 @@ use landfall_core::fixup::failed_units;
 use landfall_core::plan::OutboxTxn;
 use landfall_core::schedule::{Answer, Facts, Next, Request, Trigger};
 use landfall_core::settle::Event;
-use landfall_protocol::codec::from_json;
+use landfall_protocol::codec::{from_json, padded};
 use landfall_protocol::{Epoch, ErrorBody, ErrorCode, ErrorEnvelope, Map, UnixMillis, limits};
 use std::cell::Cell;
 use std::pin::Pin;
@@ -173,7 +173,7 @@ impl<H: Host> Replica<H> {
             Request::Refresh => "refresh",
         };
         let wait = if self.settings.patient { LockWait::Millis(10_000) } else { LockWait::IfFree };
-        self.host.lock(&format!("{}:{work}", self.settings.database), wait).await
+        self.host.lock(&self.lock_name(work), wait).await
     }
 
     fn set_phase(&self, phase: Phase) {
@@ -277,7 +277,7 @@ impl<H: Host> Replica<H> {
     }
 
     fn malformed(&self, what: &str) -> Answer {
-        self.note_error("malformed_answer", &format!("The server's answer to {what} could not be read."));
+        self.note_error("malformed_answer", &["The server's answer to ", what, " could not be read."].concat());
         Answer::Faulty
     }
 
@@ -329,7 +329,7 @@ fn known_epoch(db: &Db) -> Option<&Epoch> {
 
 fn error_of(response: &HttpResponse) -> ErrorBody {
     from_json::<ErrorEnvelope>(&response.body).map(|envelope| envelope.error).unwrap_or_else(|| ErrorBody {
-        code: format!("http_{}", response.status),
+        code: ["http_", &padded(u64::from(response.status), 0)].concat(),
         message: "The server answered with an error.".to_owned(),
         fields: Map::new(),
         ..ErrorBody::default()

@@ -5,8 +5,7 @@ use crate::Replica;
 use crate::error::SyncError;
 use crate::host::{Host, HttpRequest, NetworkError, Notice, Token};
 use landfall_core::schedule::{Answer, Trigger};
-use landfall_protocol::Json;
-use landfall_protocol::codec::from_json;
+use landfall_protocol::codec::{from_json, to_json};
 use landfall_storage::{Key, RowKind, RowStore, StoreName, decode, encode};
 
 impl<H: Host> Replica<H> {
@@ -83,7 +82,7 @@ impl<H: Host> Replica<H> {
     }
 
     pub(super) async fn refresh_by_url(&self, path: String) -> Answer {
-        let body = format!("{{\"user\":{}}}", Json::string(&self.config.user).text());
+        let body = ["{\"user\":", &to_json(&self.config.user), "}"].concat();
         let request = HttpRequest { method: "POST", path, token: None, body: Some(body) };
         let response = match self.host.fetch(request).await {
             Ok(response) => response,

@@ -10,6 +10,7 @@ use crate::room::give_up;
 use landfall_core::plan::ROW_ENTRIES_MAX;
 use landfall_core::plant::{Plant, planted};
 use landfall_core::rows::{Entry, LogRow, SettledRow};
+use landfall_protocol::codec::hex;
 use landfall_protocol::{EntryId, Map, Op};
 use landfall_storage::{
     CommitError, Committed, Durability, Key, RowKind, RowOp, RowStore, StorageFault, StoreName, Txn, decode, encode,
@@ -28,7 +29,7 @@ impl<H: Host> Replica<H> {
             let fits =
                 rows.last().is_some_and(|row| row.entries.len() < ROW_ENTRIES_MAX && bytes + size <= ROW_BYTES_MAX);
             if !fits {
-                let commit_id = format!("{:016x}", self.host.random());
+                let commit_id = hex(self.host.random());
                 rows.push(LogRow { commit_id, at: self.host.now(), entries: Vec::new() });
                 bytes = 0;
             }

@@ -96,7 +96,7 @@ impl<H: Host> Replica<H> {
         if !self.config.collections.contains_key(&collection) {
             return Err(SyncError::new(
                 "unknown_collection",
-                format!("No collection {collection} was declared at open."),
+                ["No collection ", &collection.0, " was declared at open."].concat(),
             ));
         }
         let fields = match fields {

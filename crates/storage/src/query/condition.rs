@@ -89,13 +89,20 @@ pub struct Query {
 }
 
 /// Why a text is no query.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueryError {
-    #[error("This is no query: {{collection, scope, where, orderBy, limit, offset, after, count}}.")]
     Malformed,
     /// The text was not handed out by a page of this collection in this order.
-    #[error("`after` is no end of a page of this query.")]
     ForeignCursor,
+}
+
+impl QueryError {
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::Malformed => "This is no query: {collection, scope, where, orderBy, limit, offset, after, count}.",
+            Self::ForeignCursor => "`after` is no end of a page of this query.",
+        }
+    }
 }
 
 impl Query {

@@ -326,6 +326,18 @@ impl<'a> Reader<'a> {
 
     /// A whole number that is written as one.
     pub fn number(&mut self) -> Option<u64> {
+        self.peek();
+        let (start, mut number) = (self.at, 0_u64);
+        while self.byte().is_ascii_digit() {
+            number = number.wrapping_mul(10).wrapping_add(u64::from(self.byte() - b'0'));
+            self.at += 1;
+        }
+        let zeros = self.text.as_bytes().get(start) == Some(&b'0');
+        // So many digits fit for sure.
+        if matches!((self.at - start, zeros), (1, _) | (2..=19, false)) && !matches!(self.byte(), b'.' | b'e' | b'E') {
+            return Some(number);
+        }
+        self.at = start;
         whole(self.raw()?)
     }
 }

@@ -369,7 +369,12 @@ impl Records {
             let mut at = page.from(id);
             while at < page.len() && page.key(at) == id {
                 let place = page.at(at);
-                if self.is_live(runs, place)? {
+                let is_live = self.is_live(runs, place);
+                if is_live.is_err() {
+                    // It mostly is; then the segment is needed next.
+                    let _ = self.block(place.segment);
+                }
+                if is_live? {
                     return Ok(self.block(place.segment)?.map(|block| (place, block)));
                 }
                 at += 1;

@@ -307,6 +307,10 @@ impl Search {
     ) -> Result<bool, Missing> {
         let Some(index) = part.row.indexes.get(access.index) else { return Ok(true) };
         if heads.is_none() {
+            // Its entries are asked whether they live when they are there: those runs are read with the index's own.
+            for run in &part.row.live {
+                let _ = records.run(run);
+            }
             *heads = Some(start(records, &index.live, bounds, access.backwards)?);
         }
         let Some(heads) = heads else { return Ok(true) };

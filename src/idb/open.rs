@@ -166,6 +166,8 @@ pub(super) struct Connection {
     /// Closed because another context asked for it; final.
     version_change: Cell<bool>,
     running: RefCell<Vec<Rc<Run>>>,
+    /// A read that was answered and may take more requests, and how many it has carried.
+    pub(super) answered: RefCell<Option<(IdbTransaction, u32)>>,
     strict: Object,
     relaxed: Object,
     /// `commit()` may be called while writes are under way.
@@ -187,6 +189,7 @@ impl Connection {
                 lost: Cell::new(false),
                 version_change: Cell::new(false),
                 running: RefCell::default(),
+                answered: RefCell::default(),
                 strict: durability("strict"),
                 relaxed: durability("relaxed"),
                 commits_early: commits_early(),
@@ -209,9 +212,16 @@ impl Connection {
             // Running transactions still end by themselves; new ones are refused.
             self.version_change.set(true);
             self.db.close();
+        } else if event == "complete" {
+            self.answered.take();
         } else {
             self.lose();
         }
+    }
+
+    /// Hears when a transaction is over that has answered.
+    pub(super) fn ended_function(&self) -> &js_sys::Function {
+        self.handler.as_ref().unchecked_ref()
     }
 
     /// Marks the connection as unusable and ends what still waits for it.

@@ -3,6 +3,9 @@
 //! Invariants: handlers are attached before the first request and stay until the transaction has ended, whoever has
 //! stopped waiting; inside a transaction nothing is awaited but its own requests, and the whole of it runs in event
 //! callbacks, so it cannot fall asleep between its reads and its writes; a commit is reported on `complete` only.
+//!
+//! A read of the base goes on in the transaction of the read before it where that still takes requests: until the turn of
+//! its answer is over, microtasks included. What a computation missed step by step is then read in one transaction.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -43,10 +46,15 @@ enum Phase {
     Stale(usize),
 }
 
+/// So many reads are carried by one transaction at most: whoever wants to write waits for its end.
+const ROUNDS_MAX: u32 = 8;
+
 /// A running transaction. Its handler holds it until it has ended.
 pub(super) struct Run {
     connection: Rc<Connection>,
     transaction: IdbTransaction,
+    /// Reads that it has carried, this one included.
+    rounds: u32,
     phase: Cell<Phase>,
     reads: RefCell<Vec<IdbRequest>>,
     /// What to write once the reads are as expected; `None` for a read.
@@ -67,31 +75,54 @@ pub(super) async fn read(connection: &Rc<Connection>, reads: &[Read]) -> Result<
     for read in reads.iter().filter(|read| !read.is_empty()) {
         stores[read.store() as usize] = true;
     }
-    let transaction = connection.begin(&stores, None).map_err(|error| Failure::of(&error).read_error())?;
-    let run = Run::start(connection, transaction, None);
-    run.issue_reads(|stores| {
-        let mut requests = Vec::with_capacity(reads.len());
-        for read in reads.iter().filter(|read| !read.is_empty()) {
-            let store = stores.get(read.store())?;
-            match read {
-                Read::One { key, .. } => requests.push(store.get(&key_value(key))?),
-                Read::Range { from, to, limit, .. } => {
-                    let range = range_value(from, to)?;
-                    // To IndexedDB, 0 means "all": an empty read does not come here.
-                    let limit = u32::try_from(*limit).unwrap_or(u32::MAX);
-                    requests.push(store.get_all_keys_with_key_and_limit(&range, limit)?);
-                    requests.push(store.get_all_with_key_and_limit(&range, limit)?);
-                }
-            }
-        }
-        Ok(requests)
+    let is_base = !stores[StoreName::Log as usize] && !stores[StoreName::Meta as usize];
+    let answered = connection.answered.take().filter(|answered| is_base && answered.1 < ROUNDS_MAX);
+    let asked = answered.and_then(|(transaction, rounds)| {
+        let requests = ask(&mut Stores::of(&transaction), reads).ok()?;
+        Some((transaction, rounds + 1, requests))
     });
+    let run = match asked {
+        Some((transaction, rounds, requests)) => {
+            let run = Run::start(connection, transaction, None, rounds);
+            run.wait_for(requests);
+            run
+        }
+        None => {
+            // Whatever is asked for next may go on in it. Whoever writes these two writes `meta` too, so a transaction
+            // over that one waits for nobody else.
+            stores[StoreName::Idx as usize] = true;
+            stores[StoreName::Seg as usize] = true;
+            let transaction = connection.begin(&stores, None).map_err(|error| Failure::of(&error).read_error())?;
+            let run = Run::start(connection, transaction, None, 1);
+            run.issue_reads(|stores| ask(stores, reads));
+            run
+        }
+    };
     match run.end.clone().await {
         Ok(End::Read(values)) => Ok(answers(reads, &values)),
         Ok(End::Committed(_)) => Ok(answers(reads, &[])),
         Err(CommitError::Aborted { fault, message }) => Err(ReadError { fault, message }),
         Err(_) => Err(Failure::new("UnknownError", "the connection was lost").read_error()),
     }
+}
+
+/// Issues the requests of a read.
+fn ask(stores: &mut Stores<'_>, reads: &[Read]) -> Result<Vec<IdbRequest>, JsValue> {
+    let mut requests = Vec::with_capacity(reads.len());
+    for read in reads.iter().filter(|read| !read.is_empty()) {
+        let store = stores.get(read.store())?;
+        match read {
+            Read::One { key, .. } => requests.push(store.get(&key_value(key))?),
+            Read::Range { from, to, limit, .. } => {
+                let range = range_value(from, to)?;
+                // To IndexedDB, 0 means "all": an empty read does not come here.
+                let limit = u32::try_from(*limit).unwrap_or(u32::MAX);
+                requests.push(store.get_all_keys_with_key_and_limit(&range, limit)?);
+                requests.push(store.get_all_with_key_and_limit(&range, limit)?);
+            }
+        }
+    }
+    Ok(requests)
 }
 
 /// The results of the requests that [`read`] issues, as rows: one value of a `One`, keys and rows of a `Range`.
@@ -135,7 +166,7 @@ pub(super) async fn commit(connection: &Rc<Connection>, txn: &Rc<Txn>) -> Result
     }
     let durability = if txn.ops.is_empty() { None } else { Some((txn.durability, txn.name)) };
     let transaction = connection.begin(&stores, durability).map_err(|error| aborted(&Failure::of(&error)))?;
-    let run = Run::start(connection, transaction, Some(Rc::clone(txn)));
+    let run = Run::start(connection, transaction, Some(Rc::clone(txn)), 0);
     if txn.expects.is_empty() {
         run.write(txn);
     } else {
@@ -151,10 +182,11 @@ pub(super) async fn commit(connection: &Rc<Connection>, txn: &Rc<Txn>) -> Result
 }
 
 impl Run {
-    fn start(connection: &Rc<Connection>, transaction: IdbTransaction, txn: Option<Rc<Txn>>) -> Rc<Self> {
+    fn start(connection: &Rc<Connection>, transaction: IdbTransaction, txn: Option<Rc<Txn>>, rounds: u32) -> Rc<Self> {
         let run = Rc::new(Self {
             connection: Rc::clone(connection),
             transaction,
+            rounds,
             phase: Cell::new(Phase::Reading),
             reads: RefCell::default(),
             txn,
@@ -177,14 +209,16 @@ impl Run {
     /// Issues all reads at once. Requests answer in order, so the last one's success speaks for all.
     fn issue_reads(&self, issue: impl FnOnce(&mut Stores<'_>) -> Result<Vec<IdbRequest>, JsValue>) {
         match issue(&mut Stores::of(&self.transaction)) {
-            Ok(reads) => {
-                if let (Some(last), Some(handler)) = (reads.last(), &*self.handler.borrow()) {
-                    last.set_onsuccess(Some(handler.as_ref().unchecked_ref()));
-                }
-                self.reads.replace(reads);
-            }
+            Ok(reads) => self.wait_for(reads),
             Err(error) => self.abort(Failure::of(&error)),
         }
+    }
+
+    fn wait_for(&self, reads: Vec<IdbRequest>) {
+        if let (Some(last), Some(handler)) = (reads.last(), &*self.handler.borrow()) {
+            last.set_onsuccess(Some(handler.as_ref().unchecked_ref()));
+        }
+        self.reads.replace(reads);
     }
 
     fn handle(&self, event: &Event) {
@@ -202,7 +236,10 @@ impl Run {
             Ok(values) => values,
             Err(error) => return self.abort(Failure::of(&error)),
         };
-        let Some(txn) = &self.txn else { return self.finish(Ok(End::Read(values))) };
+        let Some(txn) = &self.txn else {
+            self.connection.answered.replace(Some((self.transaction.clone(), self.rounds)));
+            return self.finish(Ok(End::Read(values)));
+        };
         let stale = txn.expects.iter().zip(&values).position(|(expect, found)| row_text(found) != expect.row);
         match stale {
             Some(at) => {
@@ -317,7 +354,7 @@ impl Run {
     }
 
     fn finish(&self, end: Result<End, CommitError>) {
-        self.transaction.set_oncomplete(None);
+        self.transaction.set_oncomplete(Some(self.connection.ended_function()));
         self.transaction.set_onabort(None);
         self.transaction.set_onerror(None);
         if let Some(last) = self.reads.borrow().last() {

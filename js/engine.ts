@@ -56,7 +56,7 @@ export class Engine {
   }
 
   /** Uses the replica, in the order of the calls. */
-  async call<T>(use: (replica: Replica) => Promise<T>): Promise<T> {
+  async call<T>(use: (replica: Replica) => T | Promise<T>): Promise<T> {
     const replica = this.#replica ?? (await this.open());
     return this.#track(() => use(replica));
   }
@@ -146,9 +146,17 @@ export class Engine {
     }
   }
 
-  /** A promise of the engine that ends when the instance does. */
-  #track<T>(start: () => Promise<T>): Promise<T> {
+  /** What the engine answers: at once, or by a promise that ends when the instance does. */
+  #track<T>(start: () => T | Promise<T>): T | Promise<T> {
     const seen = liveGeneration();
+    let started: T | Promise<T>;
+    try {
+      started = start();
+    } catch (error) {
+      throw explain(error, seen);
+    }
+    if (!(started instanceof Promise)) return started;
+    const answer = started;
     return new Promise((resolve, reject) => {
       const fail = (error: unknown): void => {
         this.#inFlight.delete(fail);
@@ -159,11 +167,7 @@ export class Engine {
         this.#inFlight.delete(fail);
         resolve(value);
       };
-      try {
-        start().then(done, fail);
-      } catch (error) {
-        fail(error);
-      }
+      answer.then(done, fail);
     });
   }
 

@@ -33,8 +33,9 @@ export class Replica {
   static open(options_json: string, hooks: Hooks): Promise<Replica>;
   static open_stored(database: string, hooks: Hooks): Promise<Replica | undefined>;
   write(ops_json: string, atomic: boolean): Promise<string>;
-  get(collection: string, scope: string | undefined, id: string): Promise<string | undefined>;
-  query(query_json: string): Promise<string>;
+  /** Like `query`: the answer itself when nothing had to be read for it. */
+  get(collection: string, scope: string | undefined, id: string): string | undefined | Promise<string | undefined>;
+  query(query_json: string): string | Promise<string>;
   count(query_json: string): Promise<number>;
   explain(query_json: string): Promise<string>;
   watch(query_json: string, callback: (json: string) => void): number;

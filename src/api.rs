@@ -11,6 +11,7 @@ use landfall_protocol::{EntryId, Json, Object, UnixMillis};
 use landfall_replica::{Host, Notice, Query, SyncError, Token, WriteOp};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
 
@@ -55,8 +56,20 @@ fn promise(work: impl Future<Output = Answer> + 'static) -> Promise {
     start_work(Box::pin(work))
 }
 
-fn start_work(work: Pin<Box<dyn Future<Output = Answer>>>) -> Promise {
+fn start_work(work: Work) -> Promise {
     future_to_promise(async move { work.await.map_err(error::thrown) })
+}
+
+type Work = Pin<Box<dyn Future<Output = Answer>>>;
+
+/// The answer itself where nothing has to be waited for, else a promise. What is asked of the disk is on its way when this
+/// returns.
+fn at_once(mut work: Work) -> Result<JsValue, JsValue> {
+    // Nobody is woken by this look: the promise looks again.
+    match work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => answer.map_err(error::thrown),
+        Poll::Pending => Ok(start_work(work).into()),
+    }
 }
 
 /// One open database in this context.
@@ -96,14 +109,14 @@ impl Replica {
         })
     }
 
-    pub fn get(&self, collection: String, scope: Option<String>, id: String) -> Promise {
+    pub fn get(&self, collection: String, scope: Option<String>, id: String) -> Result<JsValue, JsValue> {
         let replica = Rc::clone(&self.driver.replica);
-        promise(async move { Ok(replica.get(&collection, scope.as_deref(), &id).await?.into()) })
+        at_once(Box::pin(async move { Ok(replica.get(&collection, scope.as_deref(), &id).await?.into()) }))
     }
 
-    pub fn query(&self, query_json: String) -> Promise {
+    pub fn query(&self, query_json: String) -> Result<JsValue, JsValue> {
         let replica = Rc::clone(&self.driver.replica);
-        promise(async move { Ok(replica.query(&parse_query(&query_json)?).await?.to_json().into()) })
+        at_once(Box::pin(async move { Ok(replica.query(&parse_query(&query_json)?).await?.to_json().into()) }))
     }
 
     pub fn count(&self, query_json: String) -> Promise {

@@ -20,7 +20,7 @@ use std::cell::RefCell;
 
 pub const CLIENT: &str = "client";
 pub const MANIFEST: &str = "manifest";
-const RANGE: usize = 2000;
+pub(crate) const RANGE: usize = 2000;
 
 /// A row that can't be used: kept where it is, reported, never applied.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -25,6 +25,10 @@ use wasm_bindgen::prelude::*;
 const OPTIONS: &str = "options";
 const FOREGROUND: &str = "foreground";
 
+/// How often, and for how long each time, the first sync waits while the page reads.
+const READ_FIRST_LOOKS: u32 = 5;
+const READ_FIRST_MS: u64 = 20;
+
 struct Watch {
     callback: Function,
     /// `None` while it is being brought up to date.
@@ -99,6 +103,7 @@ impl Driver {
             driver.replica.set_needs_foreground(noted);
             let running = Rc::clone(&driver);
             spawn(async move {
+                running.let_read().await;
                 running.replica.preload().await;
                 if noted {
                     running.foreground_row(false).await;
@@ -140,6 +145,19 @@ impl Driver {
             }
         });
         *self.replica.host.channel.borrow_mut() = Some(channel);
+    }
+
+    /// What the page asks for when it opens is answered before the first sync begins. A page without records waits for that.
+    async fn let_read(&self) {
+        for _ in 0..READ_FIRST_LOOKS {
+            if self.replica.db.borrow().base.manifest.is_cold() {
+                return;
+            }
+            self.replica.host.pause(READ_FIRST_MS).await;
+            if !self.replica.is_read() {
+                return;
+            }
+        }
     }
 
     /// The loop of a page: do what is due, then wait for a time or a wake.

@@ -94,6 +94,8 @@ pub struct Replica<H: Host> {
     pub(crate) last_read: Cell<u64>,
     /// When to look for the filler row.
     pub(crate) room_look: Cell<u64>,
+    /// When this context last tidied the base, or began.
+    pub(crate) tidied: Cell<u64>,
 }
 
 impl<H: Host> Replica<H> {

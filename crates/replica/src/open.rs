@@ -86,6 +86,7 @@ impl<H: Host> Replica<H> {
             reading: Cell::new(0),
             last_read: Cell::new(0),
             room_look: Cell::new(now.get() + FIRST_LOOK_MS),
+            tidied: Cell::new(now.get()),
         });
         let rows = replica.load(first, also).await?;
         Ok((replica, rows))

@@ -161,8 +161,8 @@ impl<H: Host> Replica<H> {
         Some(UnixMillis(self.host.now().get() + 1_000))
     }
 
-    /// True while somebody reads, who should not wait for tidying.
-    pub(crate) fn is_read(&self) -> bool {
+    /// True while somebody reads, who should wait for nothing that has time.
+    pub fn is_read(&self) -> bool {
         self.reading.get() > 0 || self.host.now().get().saturating_sub(self.last_read.get()) < TIDY_READ_MS
     }
 

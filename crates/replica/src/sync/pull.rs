@@ -34,6 +34,8 @@ const STORE_BYTES: usize = 4 * 1024 * 1024;
 const STEP_MS: u64 = 5_000;
 /// Steps of compaction in a row; between such rows other work has its turn.
 const COMPACT_STEPS: usize = 2;
+/// From one step to the next while somebody reads, and from opening to the first.
+const TIDY_WHILE_READ_MS: u64 = 1_000;
 
 impl<H: Host> Replica<H> {
     /// Pages until the head, or until something else is due. While some are stored, those behind them are asked for: what
@@ -331,10 +333,12 @@ impl<H: Host> Replica<H> {
         if !is_due {
             return false;
         }
-        if self.reading.get() > 0 {
-            // A search begins anew when its rows move.
+        let now = self.host.now().get();
+        // A search begins anew when its rows move. Whoever reads all the time lets a step through now and then.
+        if self.reading.get() > 0 || (self.is_read() && now.abs_diff(self.tidied.get()) < TIDY_WHILE_READ_MS) {
             return true;
         }
+        self.tidied.set(now);
         let mut name = self.settings.database.clone();
         name.push_str(":compact");
         let Some(_lock) = self.host.lock(&name, LockWait::IfFree).await else { return false };

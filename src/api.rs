@@ -116,7 +116,7 @@ impl Replica {
 
     pub fn query(&self, query_json: String) -> Result<JsValue, JsValue> {
         let replica = Rc::clone(&self.driver.replica);
-        at_once(Box::pin(async move { Ok(replica.query(&parse_query(&query_json)?).await?.to_json().into()) }))
+        at_once(Box::pin(async move { Ok(JsValue::from_str(&replica.query_text(&query_json).await?)) }))
     }
 
     pub fn count(&self, query_json: String) -> Promise {

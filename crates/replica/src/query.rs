@@ -80,6 +80,44 @@ pub(crate) fn write_rows(out: &mut String, rows: &[Row]) {
     out.push(']');
 }
 
+/// Answers by the text of their query, and the state that they are of: the texts of the two ordering rows, the end of the
+/// log, and how many rows can't be read.
+#[derive(Default)]
+pub(crate) struct Kept {
+    state: (Option<String>, Option<String>, u64, usize),
+    answers: Vec<(String, Rc<str>)>,
+}
+
+/// So many answers are kept, each of so many bytes at most.
+const KEPT_MAX: usize = 4;
+const KEPT_BYTES_MAX: usize = 128 * 1024;
+
+impl Kept {
+    fn is_of(&self, db: &Db) -> bool {
+        let (client, manifest, log_key, unreadable) = &self.state;
+        *log_key == db.log_key
+            && *unreadable == db.quarantined.len()
+            && *client == db.client_text
+            && *manifest == db.manifest_text
+    }
+
+    fn of(&self, db: &Db, text: &str) -> Option<Rc<str>> {
+        let (_, json) = self.answers.iter().find(|(known, _)| known == text)?;
+        self.is_of(db).then(|| Rc::clone(json))
+    }
+
+    fn keep(&mut self, db: &Db, text: &str, json: &Rc<str>) {
+        if !self.is_of(db) {
+            self.answers.clear();
+            self.state = (db.client_text.clone(), db.manifest_text.clone(), db.log_key, db.quarantined.len());
+        }
+        if json.len() <= KEPT_BYTES_MAX {
+            self.answers.truncate(KEPT_MAX - 1);
+            self.answers.insert(0, (text.to_owned(), Rc::clone(json)));
+        }
+    }
+}
+
 /// A record's JSON with its id in front: `{"id":"…",…}`.
 fn with_id(id: &str, fields: &str) -> Rc<str> {
     let mut json = String::with_capacity(fields.len() + id.len() + 10);
@@ -199,6 +237,21 @@ impl<H: Host> Replica<H> {
         row.write_meta(&mut out);
         out.push('}');
         Ok(Some(out))
+    }
+
+    /// The answer to a query's text, as [`Rows::to_json`] writes it. The last ones are kept as long as they are right: pages
+    /// ask the same things again and again.
+    pub async fn query_text(&self, text: &str) -> Result<Rc<str>, SyncError> {
+        self.check_open()?;
+        let known = self.kept.borrow().of(&self.db.borrow(), text);
+        if let Some(known) = known {
+            self.last_read.set(self.host.now().get());
+            return Ok(known);
+        }
+        // Between the search's last look at the rows and this return nothing is awaited.
+        let json: Rc<str> = self.query(&Query::parse(text)?).await?.to_json().into();
+        self.kept.borrow_mut().keep(&self.db.borrow(), text, &json);
+        Ok(json)
     }
 
     /// The records that fit, in order. Without an order: by scope and id.

@@ -143,6 +143,38 @@ fn c3_a_change_that_goes_between_two_reads_of_a_query_shows_its_record_as_it_was
     }
 }
 
+#[test]
+fn l5_an_answer_is_given_again_until_a_write_here_or_elsewhere_or_the_base_changes() {
+    let disk = filled();
+    let rows = MemoryRowStore::with_disk(disk.snapshot());
+    let alone = Alone::open(rows.clone());
+    let text = r#"{"collection":"notes","where":{"list":"home"},"orderBy":"title"}"#;
+    let answer = || alone.run(alone.replica.query_text(text)).expect("an answer");
+    let fresh = || {
+        let query = Query::parse(text).expect("a query");
+        alone.run(alone.replica.query(&query)).expect("an answer").to_json()
+    };
+    let first = answer();
+    assert!(Rc::ptr_eq(&first, &answer()), "nothing is computed for it");
+    for at in 0..10 {
+        let other = format!(r#"{{"collection":"notes","limit":{at}}}"#);
+        alone.run(alone.replica.query_text(&other)).expect("an answer");
+    }
+    assert!(!Rc::ptr_eq(&first, &answer()), "not all are kept");
+    let write = |id: &str| vec![note(WriteKind::Put, id, Some(r#"{"list":"home","title":"mine"}"#))];
+    alone.run(alone.replica.write(write("new"), false)).expect("stored");
+    let own = answer();
+    assert!(*own != *first && *own == *fresh(), "a write of this context");
+    let other = Alone::open(rows.clone());
+    other.run(other.replica.write(write("newer"), false)).expect("stored");
+    alone.run(alone.replica.refresh()).expect("read");
+    let both = answer();
+    assert!(*both != *own && *both == *fresh(), "a write of another one");
+    manifest(&rows, |_| {});
+    alone.run(alone.replica.refresh()).expect("read");
+    assert!(!Rc::ptr_eq(&both, &answer()), "rows of the base may have moved");
+}
+
 fn manifest(rows: &MemoryRowStore, change: impl FnOnce(&mut Manifest)) {
     let key = Key::text("manifest");
     let mut manifest: Manifest =

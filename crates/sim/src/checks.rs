@@ -180,8 +180,13 @@ fn views(world: &World, profile: usize, replica: &SimReplica) {
             continue;
         }
         let wanted = live.get(&collection).map_or(0, BTreeSet::len);
-        let rows =
-            at_once(replica.query(&Query::all(name))).and_then(Result::ok).map(|rows| rows.rows).unwrap_or_default();
+        let found = at_once(replica.query(&Query::all(name))).and_then(Result::ok).unwrap_or_default();
+        // What is kept of an earlier check holds, or is not given any more.
+        let kept = at_once(replica.query_text(&format!("{{\"collection\":\"{name}\"}}"))).and_then(Result::ok);
+        if kept.as_deref() != Some(&*found.to_json()) {
+            model.violate("C3", || format!("profile {profile} gives an old answer to what is in {name}: {kept:?}"));
+        }
+        let rows = found.rows;
         if rows.len() != wanted {
             model.violate("C3", || {
                 format!("profile {profile} should find {wanted} records in {name} and finds {rows:?}")

@@ -12,7 +12,7 @@ const fillerBytes = (page) => page.evaluate(async (database) => {
     request.onerror = () => reject(request.error);
   });
   const db = await result(indexedDB.open(database));
-  const row = await result(db.transaction('meta').objectStore('meta').get('filler'));
+  const row = await result(db.transaction('idx').objectStore('idx').get('filler'));
   db.close();
   return row?.length ?? 0;
 }, database);

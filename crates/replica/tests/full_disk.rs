@@ -9,8 +9,9 @@ use landfall_core::schedule::Trigger;
 use landfall_protocol::PushRequest;
 use landfall_protocol::codec::from_json;
 use landfall_replica::{Token, WriteKind, WriteOp};
-use landfall_storage::{Key, RowKind, StoreName, row};
-use std::cell::Cell;
+use landfall_storage::faulty::{Call, Fault};
+use landfall_storage::{Key, Read, RowKind, RowStore, StoreName, row};
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 const FILLER: usize = 128 * 1024;
@@ -42,7 +43,7 @@ fn take_all(lab: &Lab) -> Rc<Cell<usize>> {
 
 fn filler(lab: &Lab) -> Option<usize> {
     let disk = lab.disk.snapshot();
-    let text = disk.row(StoreName::Meta, &Key::text("filler"))?;
+    let text = disk.row(StoreName::Idx, &Key::text("filler"))?;
     Some(row::open(RowKind::Filler, text).unwrap().body.len())
 }
 
@@ -126,6 +127,26 @@ fn who_never_wrote_has_no_filler() {
     put(&replica, "a", r#"{"x":1}"#).unwrap();
     run(&lab, &replica, 6_000);
     assert_eq!(filler(&lab), Some(FILLER + 2));
+}
+
+#[test]
+fn opening_does_not_read_the_filler() {
+    let (lab, replica) = opened(FILLER);
+    put(&replica, "a", r#"{"x":1}"#).unwrap();
+    run(&lab, &replica, 6_000);
+    assert_eq!(filler(&lab), Some(FILLER + 2));
+    let asked: Rc<RefCell<Vec<Read>>> = Rc::default();
+    let seen = Rc::clone(&asked);
+    lab.plan.decide_by(move |_, call| {
+        if let Call::Read(reads) = call {
+            seen.borrow_mut().extend(reads.iter().cloned());
+        }
+        Fault::None
+    });
+    assert_eq!(lab.open().unwrap().status().pending, 1);
+    let answered = at_once(lab.disk.read(&asked.borrow())).unwrap();
+    let bytes: usize = answered.iter().flatten().map(|(_, row)| row.len()).sum();
+    assert!(bytes > 0 && bytes < FILLER, "{bytes}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use xxhash_rust::xxh64::xxh64;
 use crate::row::{RowKind, begin, end};
 use crate::rowstore::{Durability, Key, StoreName, Txn};
 
+/// In `idx`, whose rows are read one by one: a range of `meta` would read it at every open.
 const KEY: &str = "filler";
 
 /// Writes the row where there is none. Stale: it is there.
@@ -21,15 +22,15 @@ pub fn keep(bytes: usize, random: u64) -> Txn {
     }
     row.push('"');
     let mut txn = Txn::new("filler", Durability::Relaxed);
-    txn.expect(StoreName::Meta, Key::text(KEY), None);
-    txn.put(StoreName::Meta, Key::text(KEY), end(row));
+    txn.expect(StoreName::Idx, Key::text(KEY), None);
+    txn.put(StoreName::Idx, Key::text(KEY), end(row));
     txn
 }
 
 /// Deletes the row, and does nothing that would need room itself.
 pub fn give_up() -> Txn {
     let mut txn = Txn::new("give_up", Durability::Relaxed);
-    txn.delete(StoreName::Meta, Key::text(KEY));
+    txn.delete(StoreName::Idx, Key::text(KEY));
     txn
 }
 

@@ -325,6 +325,7 @@ impl Player {
         while left.is_some() && world.exec.now_ms() < until && !self.is_over() {
             self.go(if history.quiet { 5_000 } else { 500 });
             self.sign_in();
+            self.look_around();
             left = self.not_converged();
         }
         if let Some((profile, slot, text)) = left {
@@ -368,6 +369,18 @@ impl Player {
                         let _ = replica.set_token(Some(token)).await;
                     });
                 }
+            }
+        }
+    }
+
+    /// A damaged row is found by whoever reads it, and everything is read some day.
+    fn look_around(&self) {
+        let world = &self.world;
+        for profile in (0..world.profile_count()).filter(|profile| world.model.borrow().profiles[*profile].is_torn) {
+            for (slot, _) in world.replicas(profile) {
+                self.with(profile, slot, async |_, _, replica| {
+                    let _ = replica.warm().await;
+                });
             }
         }
     }

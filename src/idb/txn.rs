@@ -88,12 +88,15 @@ pub(super) async fn read(connection: &Rc<Connection>, reads: &[Read]) -> Result<
             run
         }
         None => {
-            // Whatever is asked for next may go on in it. Whoever writes these two writes `meta` too, so a transaction
-            // over that one waits for nobody else.
-            stores[StoreName::Idx as usize] = true;
-            stores[StoreName::Seg as usize] = true;
+            // What is missed next may go on in it. Whoever writes these two writes `meta` too, so with that one it waits
+            // for nobody else; a look at the log alone would.
+            let goes_on = is_base || stores[StoreName::Meta as usize];
+            if goes_on {
+                stores[StoreName::Idx as usize] = true;
+                stores[StoreName::Seg as usize] = true;
+            }
             let transaction = connection.begin(&stores, None).map_err(|error| Failure::of(&error).read_error())?;
-            let run = Run::start(connection, transaction, None, 1);
+            let run = Run::start(connection, transaction, None, if goes_on { 1 } else { ROUNDS_MAX });
             run.issue_reads(|stores| ask(stores, reads));
             run
         }

@@ -11,8 +11,8 @@ use std::task::{Context, Waker};
 use js_sys::{Array, Function, Promise};
 use landfall::idb::{IdbRowStore, OPEN_TIMEOUT_MS, SCHEMA_VERSION};
 use landfall_storage::{
-    CommitError, Committed, Durability, Key, OpenError, ReadError, RowKind, RowOp, RowStore, StorageFault, StoreName,
-    Txn, contract, decode,
+    CommitError, Committed, Durability, Key, OpenError, Read, ReadError, RowKind, RowOp, RowStore, StorageFault,
+    StoreName, Txn, contract, decode,
 };
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
@@ -63,6 +63,35 @@ async fn l1_name_and_durability_reach_the_browser_and_writes_are_committed_expli
         expected.retain(|entry| *entry != "commit");
     }
     assert_eq!(seen, expected);
+}
+
+#[wasm_bindgen_test]
+async fn what_is_read_of_the_base_in_the_turn_of_an_answer_is_read_in_its_transaction_eight_times_at_most() {
+    let store = open("rounds").await;
+    let spy = Patch::new(
+        "const { transaction } = IDBDatabase.prototype;
+         globalThis.seen = [];
+         IDBDatabase.prototype.transaction = function (...args) {
+           const begun = transaction.apply(this, args);
+           seen.push([...begun.objectStoreNames].join(' '));
+           return begun;
+         };
+         return () => IDBDatabase.prototype.transaction = transaction;",
+    );
+    let base = [Read::one(StoreName::Idx, Key::text("run/1")), Read::one(StoreName::Seg, Key::Number(1))];
+    store.get(StoreName::Meta, &Key::text("manifest")).await.unwrap();
+    for _ in 1..8 {
+        store.read(&base).await.unwrap();
+    }
+    store.read(&base).await.unwrap();
+    // The next turn: the transaction takes no more requests.
+    js_async("await new Promise(done => setTimeout(done))").await;
+    store.read(&base).await.unwrap();
+    // What orders others is always asked anew.
+    store.get(StoreName::Meta, &Key::text("manifest")).await.unwrap();
+    drop(spy);
+    let seen: Vec<String> = Array::from(&js("return seen")).iter().filter_map(|entry| entry.as_string()).collect();
+    assert_eq!(seen, ["idx meta seg", "idx seg", "idx seg", "idx meta seg"]);
 }
 
 #[wasm_bindgen_test]

@@ -109,7 +109,7 @@ impl<H: Host> Replica<H> {
             reads.push(Read::one(StoreName::Meta, Key::text(TOKEN)));
             reads.extend(also.iter().map(|name| Read::one(StoreName::Meta, Key::text(*name))));
             // What is asked of `meta` is nearly all that it holds: one range instead of twenty requests.
-            let whole = [Read::prefix(StoreName::Meta, "", RANGE), reads[LOG_AT].clone()];
+            let whole = [Read::prefix(StoreName::Meta, "", RANGE), known.reads().swap_remove(LOG_AT)];
             let mut found = rows.read(if is_small { &whole } else { &reads }).await?;
             if is_small {
                 let log = found.pop().unwrap_or_default();
@@ -193,7 +193,7 @@ impl<H: Host> Replica<H> {
 
 /// Sorts the rows of a table by the questions that they answer.
 fn spread(reads: &[Read], rows: KeyedRows) -> Vec<KeyedRows> {
-    let mut answers = vec![Vec::new(); reads.len()];
+    let mut answers: Vec<KeyedRows> = reads.iter().map(|_| Vec::new()).collect();
     for (key, row) in rows {
         for (read, answer) in reads.iter().zip(&mut answers) {
             let is_asked = match read {

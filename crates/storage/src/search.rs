@@ -408,7 +408,16 @@ impl Head {
                     break;
                 };
                 // What can't be read has nothing; the index is made anew.
-                let page = records.page(fence.row)?;
+                let page = records.page(fence.row);
+                if page.is_err() && !backwards {
+                    // A range that ends in the next page needs that one too.
+                    let rest = self.run.fences.iter().skip(self.fence + 1);
+                    let mut ahead = rest.take_while(|next| next.first < bounds.upper);
+                    if let (Some(next), None) = (ahead.next(), ahead.next()) {
+                        let _ = records.page(next.row);
+                    }
+                }
+                let page = page?;
                 let len = page.as_ref().map_or(0, |page| page.len());
                 let within = |key: &str| page.as_ref().map_or(0, |page| page.from(key));
                 self.at = match (self.at == usize::MAX, backwards) {

@@ -20,7 +20,6 @@ use landfall_replica::{Change, Host, LiveQuery, Query, Replica, SyncError};
 use landfall_storage::{CommitError, Durability, Key, RowKind, RowStore, StorageFault, StoreName, Txn, row};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use wasm_bindgen::prelude::*;
 
 const OPTIONS: &str = "options";
 const FOREGROUND: &str = "foreground";
@@ -285,8 +284,7 @@ impl Driver {
                 told.map(|text| (watch.callback.clone(), text))
             };
             if let Some((callback, text)) = told {
-                // A listener that throws has reported itself to its own page.
-                let _ = callback.call1(&JsValue::UNDEFINED, &JsValue::from_str(&text));
+                convert::tell(&callback, &text);
             }
             if result.is_err() {
                 return;
@@ -345,7 +343,7 @@ impl Driver {
                         [("type", &"progress"), ("phase", &phase), ("done", &done), ("total", &total)];
                     let text = convert::object(&fields);
                     for listener in self.progress.borrow().iter() {
-                        let _ = listener.call1(&JsValue::UNDEFINED, &JsValue::from_str(&text));
+                        convert::tell(listener, &text);
                     }
                     hooks.event(&text);
                 }

@@ -2,12 +2,13 @@
 
 use crate::channel::Channel;
 use crate::clock;
+use crate::convert::{property, tell};
 use crate::idb::IdbRowStore;
 use crate::lock::{Lock, Locks};
 use crate::net::Net;
 use crate::task::spawn_task;
 use crate::timer::{self, Signal};
-use js_sys::{Function, Promise, Reflect};
+use js_sys::{Function, Promise};
 use landfall_protocol::UnixMillis;
 use landfall_replica::{Host, HttpRequest, HttpResponse, LockWait, NetworkError, Notice, Task, Token};
 use std::cell::RefCell;
@@ -23,22 +24,21 @@ pub(crate) struct Hooks {
 
 impl Hooks {
     pub(crate) fn new(hooks: &JsValue) -> Self {
-        let function = |name: &str| Reflect::get(hooks, &name.into()).ok()?.dyn_into::<Function>().ok();
+        let function = |name: &str| property(hooks, name).dyn_into::<Function>().ok();
         Self { event: function("event"), token: function("token") }
     }
 
     pub(crate) fn event(&self, json: &str) {
         if let Some(event) = &self.event {
-            // A listener that throws has reported itself to its own page.
-            let _ = event.call1(&JsValue::UNDEFINED, &JsValue::from_str(json));
+            tell(event, json);
         }
     }
 
     async fn token(&self) -> Option<Token> {
         let asked = self.token.as_ref()?.call0(&JsValue::UNDEFINED).ok()?;
         let value = JsFuture::from(Promise::resolve(&asked)).await.ok()?;
-        let token = Reflect::get(&value, &"token".into()).ok()?.as_string()?;
-        let expires_at = Reflect::get(&value, &"expires_at".into()).ok()?.as_f64();
+        let token = property(&value, "token").as_string()?;
+        let expires_at = property(&value, "expires_at").as_f64();
         Some(Token { token, expires_at: expires_at.map(|ms| UnixMillis(ms.max(0.0) as u64)) })
     }
 }

@@ -3,6 +3,7 @@
 //! A lock is held for one bounded step. A waiter that was refused for a minute takes it from its holder, who may be
 //! frozen; that is harmless for the same reason.
 
+use crate::convert::property;
 use crate::task::spawn;
 use crate::{clock, timer};
 use js_sys::{Function, Object, Promise, Reflect};
@@ -62,13 +63,8 @@ pub(crate) struct Locks {
 impl Locks {
     /// Asks for a lock. Without Web Locks everybody gets it.
     pub(crate) async fn take(&self, name: &str, wait: LockWait) -> Option<Lock> {
-        let navigator = Reflect::get(&js_sys::global(), &"navigator".into()).ok()?;
-        let locks = Reflect::get(&navigator, &"locks".into()).unwrap_or(JsValue::UNDEFINED);
-        let Some(request) =
-            Reflect::get(&locks, &"request".into()).ok().and_then(|value| value.dyn_into::<Function>().ok())
-        else {
-            return Some(Lock(None));
-        };
+        let locks = property(&property(&js_sys::global(), "navigator"), "locks");
+        let Ok(request) = property(&locks, "request").dyn_into::<Function>() else { return Some(Lock(None)) };
         let until = match wait {
             LockWait::IfFree => 0,
             LockWait::Millis(ms) => clock::now().get() + ms,

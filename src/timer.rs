@@ -1,11 +1,11 @@
 //! Waiting: for a time, or until somebody says that there is something to do.
 
 use crate::idb::wait::Wait;
+use gloo_timers::callback::Timeout;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::{Poll, Waker};
-use wasm_bindgen::prelude::*;
 
 /// Longest single wait, ms: a device that slept must not oversleep its schedule by a day.
 const WAIT_MS_MAX: u64 = 60 * 60 * 1000;
@@ -13,35 +13,8 @@ const WAIT_MS_MAX: u64 = 60 * 60 * 1000;
 pub(crate) async fn pause(ms: u64) {
     let wait = Wait::new();
     let over = wait.clone();
-    let _timer = Timer::start(ms.min(WAIT_MS_MAX) as u32, move || over.deliver(()));
+    let _timer = Timeout::new(ms.min(WAIT_MS_MAX) as u32, move || over.deliver(()));
     wait.await;
-}
-
-#[wasm_bindgen]
-extern "C" {
-    #[wasm_bindgen(js_name = setTimeout)]
-    fn set_timeout(callback: &JsValue, delay_ms: u32) -> JsValue;
-    #[wasm_bindgen(js_name = clearTimeout)]
-    fn clear_timeout(timer: &JsValue);
-}
-
-/// Runs a callback once, later, unless it is dropped first.
-pub(crate) struct Timer {
-    timer: JsValue,
-    _callback: Closure<dyn FnMut()>,
-}
-
-impl Timer {
-    pub(crate) fn start(delay_ms: u32, callback: impl FnOnce() + 'static) -> Self {
-        let callback = Closure::once(callback);
-        Self { timer: set_timeout(callback.as_ref(), delay_ms), _callback: callback }
-    }
-}
-
-impl Drop for Timer {
-    fn drop(&mut self) {
-        clear_timeout(&self.timer);
-    }
 }
 
 /// Wakes one waiting loop. A wake while nobody waits is kept.

@@ -9,6 +9,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
+use gloo_timers::callback::Timeout;
 use js_sys::{Array, Object, Reflect};
 use landfall_storage::{Durability, OpenError, StoreName};
 use rexie::Rexie;
@@ -19,7 +20,6 @@ use super::fault::Failure;
 use super::txn::Run;
 use super::wait::Wait;
 use crate::task::{Handler, handler, spawn};
-use crate::timer::Timer;
 
 /// The database's own version: which tables there are. Rows carry versions of their own.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -49,7 +49,7 @@ pub(super) enum ConnectError {
 pub(super) async fn connect(name: &str, timeout_ms: u32, create: bool) -> Result<Rc<Connection>, ConnectError> {
     let wait = Wait::new();
     let late = wait.clone();
-    let _timer = Timer::start(timeout_ms, move || late.deliver(Err(ConnectError::Open(OpenError::Blocked))));
+    let _timer = Timeout::new(timeout_ms, move || late.deliver(Err(ConnectError::Open(OpenError::Blocked))));
     // The attempt runs to its end whoever waits: a request future that is dropped before its event throws in the
     // page, and a connection that nobody takes any more closes when it is dropped.
     let (answer, name) = (wait.clone(), name.to_owned());
@@ -128,7 +128,7 @@ fn create_tables(request: &IdbOpenDbRequest) -> Result<(), JsValue> {
 pub(super) async fn delete(name: &str, timeout_ms: u32) -> Result<(), OpenError> {
     let wait = Wait::new();
     let late = wait.clone();
-    let _timer = Timer::start(timeout_ms, move || late.deliver(Err(OpenError::Blocked)));
+    let _timer = Timeout::new(timeout_ms, move || late.deliver(Err(OpenError::Blocked)));
     let (answer, name) = (wait.clone(), name.to_owned());
     spawn(async move {
         let result = Rexie::delete(&name).await.map_err(|error| {

@@ -52,31 +52,32 @@ fn planted_bugs_are_found() {
 #[test]
 fn found_seeds_stay_mended() {
     let found = [
-        4,      // R2: of a put and a delete in one push the put won in the base
-        10,     // R1: a clock that runs ahead refreshed tokens for ever
-        19,     // C1: a follower of a change that lost overwrote what its author had not seen
-        21,     // C3: an update and a blind create were sent as an update
-        22,     // L5: a gap in the log that could not be read was never read
-        54,     // L5: a follower stood on what was there before an own change that had been accepted
-        77,     // R1: a clock that went back stretched Retry-After to an hour
-        129,    // R1: a poke during a pull was forgotten
-        133,    // R2: a page from an old cursor was stored over a newer one
-        185,    // S5: discarding a create tore the groups that stood on it
-        268,    // R6: a client that had never pulled lost what a restored backup had not
-        652,    // I3: a row set aside at an open that failed was not reported
-        676,    // R1: a pair taken away during a reset stayed
-        911,    // R1: an answer cut short stopped sync until a person looked
-        1_191,  // R1: a pair with a wrong checksum was asked for only with the next pull
-        1_195,  // S1: a stale read brought back an entry that had ended
-        2_898,  // R1: what a damaged segment lost was pulled only minutes later
-        4_031,  // S4: what a backup had lost went behind what was written after it
-        5_217,  // R1: of two pages stored at once the first brought back what the second took away
-        8_073,  // R1: a second damaged row within the hour was forgotten
-        15_382, // R1: a late word of a reset threw away the cold start of another context
-        21_364, // R1: a poke during a pull was forgotten when the clock went back
-        41_609, // R1: a damaged run was repaired only minutes later
-        50_013, // R1: a damaged run of an index was written over by the next pull
-        80_674, // L5: an answer about what another context had settled meanwhile made the client fork
+        4,         // R2: of a put and a delete in one push the put won in the base
+        10,        // R1: a clock that runs ahead refreshed tokens for ever
+        19,        // C1: a follower of a change that lost overwrote what its author had not seen
+        21,        // C3: an update and a blind create were sent as an update
+        22,        // L5: a gap in the log that could not be read was never read
+        54,        // L5: a follower stood on what was there before an own change that had been accepted
+        77,        // R1: a clock that went back stretched Retry-After to an hour
+        129,       // R1: a poke during a pull was forgotten
+        133,       // R2: a page from an old cursor was stored over a newer one
+        185,       // S5: discarding a create tore the groups that stood on it
+        268,       // R6: a client that had never pulled lost what a restored backup had not
+        652,       // I3: a row set aside at an open that failed was not reported
+        676,       // R1: a pair taken away during a reset stayed
+        911,       // R1: an answer cut short stopped sync until a person looked
+        1_191,     // R1: a pair with a wrong checksum was asked for only with the next pull
+        1_195,     // S1: a stale read brought back an entry that had ended
+        2_898,     // R1: what a damaged segment lost was pulled only minutes later
+        4_031,     // S4: what a backup had lost went behind what was written after it
+        5_217,     // R1: of two pages stored at once the first brought back what the second took away
+        8_073,     // R1: a second damaged row within the hour was forgotten
+        15_382,    // R1: a late word of a reset threw away the cold start of another context
+        21_364,    // R1: a poke during a pull was forgotten when the clock went back
+        41_609,    // R1: a damaged run was repaired only minutes later
+        50_013,    // R1: a damaged run of an index was written over by the next pull
+        80_674,    // L5: an answer about what another context had settled meanwhile made the client fork
+        1_005_774, // R1: the simulator never looked for a damaged run whose finder was killed
     ];
     play(found.into_iter());
 }

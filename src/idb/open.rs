@@ -166,7 +166,7 @@ pub(super) struct Connection {
     /// Closed because another context asked for it; final.
     version_change: Cell<bool>,
     running: RefCell<Vec<Rc<Run>>>,
-    /// A read that was answered and may take more requests, and how many it has carried.
+    /// The last read that was answered, which may take more requests, and how many it has carried.
     pub(super) answered: RefCell<Option<(IdbTransaction, u32)>>,
     strict: Object,
     relaxed: Object,
@@ -212,16 +212,9 @@ impl Connection {
             // Running transactions still end by themselves; new ones are refused.
             self.version_change.set(true);
             self.db.close();
-        } else if event == "complete" {
-            self.answered.take();
         } else {
             self.lose();
         }
-    }
-
-    /// Hears when a transaction is over that has answered.
-    pub(super) fn ended_function(&self) -> &js_sys::Function {
-        self.handler.as_ref().unchecked_ref()
     }
 
     /// Marks the connection as unusable and ends what still waits for it.

@@ -357,7 +357,7 @@ impl Run {
     }
 
     fn finish(&self, end: Result<End, CommitError>) {
-        self.transaction.set_oncomplete(Some(self.connection.ended_function()));
+        self.transaction.set_oncomplete(None);
         self.transaction.set_onabort(None);
         self.transaction.set_onerror(None);
         if let Some(last) = self.reads.borrow().last() {

@@ -8,7 +8,7 @@ mod support;
 use alone::Alone;
 use landfall_protocol::codec::from_json;
 use landfall_protocol::{CollectionName, Json, Map, UnixMillis};
-use landfall_replica::{LiveQuery, Query, WriteKind};
+use landfall_replica::{LiveQuery, Query, SyncError, WriteKind};
 use landfall_storage::memory::MemoryRowStore;
 use landfall_storage::{
     CommitError, Committed, Durability, Key, KeyedRows, Manifest, Read, ReadError, RowKind, RowStore, StoreName, Txn,
@@ -54,6 +54,29 @@ fn filled() -> MemoryRowStore {
     rows
 }
 
+/// What two questions have come to when each was looked at so many times, in turns; each time one read is answered.
+fn after<A, B>(
+    turns: usize,
+    mut one: Pin<&mut impl Future<Output = Result<A, SyncError>>>,
+    mut other: Pin<&mut impl Future<Output = Result<B, SyncError>>>,
+) -> (Option<A>, Option<B>) {
+    let mut context = Context::from_waker(Waker::noop());
+    let (mut first, mut second) = (None, None);
+    for _ in 0..turns {
+        if first.is_none()
+            && let Poll::Ready(answer) = one.as_mut().poll(&mut context)
+        {
+            first = Some(answer.expect("an answer"));
+        }
+        if second.is_none()
+            && let Poll::Ready(answer) = other.as_mut().poll(&mut context)
+        {
+            second = Some(answer.expect("an answer"));
+        }
+    }
+    (first, second)
+}
+
 #[test]
 fn l5_a_write_between_two_reads_of_a_query_shows_its_record_once() {
     let disk = filled();
@@ -69,20 +92,7 @@ fn l5_a_write_between_two_reads_of_a_query_shows_its_record_once() {
             let query = Query::parse(text).expect("a query");
             let mut counting = pin!(alone.replica.count(&query));
             let mut asking = pin!(alone.replica.query(&query));
-            let mut context = Context::from_waker(Waker::noop());
-            let (mut found, mut count) = (None, None);
-            for _ in 0..turns {
-                if found.is_none()
-                    && let Poll::Ready(rows) = asking.as_mut().poll(&mut context)
-                {
-                    found = Some(rows.expect("an answer"));
-                }
-                if count.is_none()
-                    && let Poll::Ready(number) = counting.as_mut().poll(&mut context)
-                {
-                    count = Some(number.expect("an answer"));
-                }
-            }
+            let (found, count) = after(turns, asking.as_mut(), counting.as_mut());
             let is_early = found.is_none();
             let writes = ["n000", "n003", "n399"].map(|id| note(WriteKind::Update, id, Some(r#"{"mine":true}"#)));
             alone.run(alone.replica.write(writes.into(), false)).expect("stored");
@@ -117,20 +127,7 @@ fn c3_a_change_that_goes_between_two_reads_of_a_query_shows_its_record_as_it_was
         let log_key = alone.replica.db.borrow().log_key;
         let mut asking = pin!(alone.replica.query(&query));
         let mut counting = pin!(alone.replica.count(&query));
-        let mut context = Context::from_waker(Waker::noop());
-        let (mut found, mut count) = (None, None);
-        for _ in 0..turns {
-            if found.is_none()
-                && let Poll::Ready(rows) = asking.as_mut().poll(&mut context)
-            {
-                found = Some(rows.expect("an answer"));
-            }
-            if count.is_none()
-                && let Poll::Ready(number) = counting.as_mut().poll(&mut context)
-            {
-                count = Some(number.expect("an answer"));
-            }
-        }
+        let (found, count) = after(turns, asking.as_mut(), counting.as_mut());
         let is_early = found.is_none();
         alone.replica.db.borrow_mut().state.drop_log_row(log_key);
         let found = found.unwrap_or_else(|| alone.run(asking).expect("an answer"));

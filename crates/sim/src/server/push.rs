@@ -1,0 +1,369 @@
+//! Pushes: runs of one transaction each, groups, the ledger of a client, the authority's word on each mutation.
+
+use super::{ClientLedger, CrashAt, LogRow, Moved, Server, error, ok, to_json};
+use crate::model::{Verdict as Seen, plain};
+use landfall_core::authority::{Policy, Situation, Stored, decide, superseded};
+use landfall_core::plant::{Plant, planted};
+use landfall_protocol::{
+    ClientId, ErrorCode, Json, Mutation, Op, Outcome, Position, PushMutation, PushRequest, PushResponse, RecordKey,
+    RejectCode, ResultStatus, Scope, Seq, Stamp, UnixMillis, Version, limits,
+};
+use landfall_replica::HttpResponse;
+
+impl Server {
+    pub(super) fn push(&mut self, now: u64, profile: usize, user: &str, body: &str) -> Option<(HttpResponse, Moved)> {
+        let crash = self.crash.take();
+        if let Some((CrashAt::BeforeCommit, until)) = crash {
+            self.down_until = until;
+            return None;
+        }
+        let Ok(request) = serde_json::from_str::<PushRequest>(body) else {
+            return Some((error(400, ErrorCode::MALFORMED), Moved::new()));
+        };
+        if request.user != user {
+            return Some((error(403, ErrorCode::WRONG_USER), Moved::new()));
+        }
+        let client = (user.to_owned(), request.client_id.clone());
+        if request.epoch.as_ref().is_some_and(|theirs| *theirs != self.epoch()) {
+            return Some((self.reset_required(&client), Moved::new()));
+        }
+        let known = self.data.clients.get(&client);
+        if known.is_none() && (request.acked_through > Seq::ZERO || !request.first_push) {
+            return Some((error(409, ErrorCode::CLIENT_FORK), Moved::new()));
+        }
+        let mut parsed = Vec::new();
+        for text in &request.mutations {
+            match PushMutation::parse(text.text()) {
+                Ok(mutation) => parsed.push(mutation),
+                Err(_) => return Some((error(400, ErrorCode::MALFORMED), Moved::new())),
+            }
+        }
+        self.model.borrow_mut().acknowledged_through(profile, request.client_id.as_str(), request.acked_through.get());
+        let ledger = self.data.clients.entry(client.clone()).or_default();
+        ledger.acked_through = ledger.acked_through.max(request.acked_through.get());
+        let before = self.heads();
+        let mut push = Push { server: self, now, profile, client: client.clone(), run: None, results: Vec::new() };
+        let mut at = 0;
+        let mut runs = 0;
+        while at < parsed.len() {
+            let end = unit_end(&parsed, at);
+            if push.enter(&parsed[at]) {
+                runs += 1;
+                if runs == 2
+                    && let Some((CrashAt::Between, until)) = crash
+                {
+                    self.down_until = until;
+                    return None;
+                }
+            }
+            push.unit(&parsed[at..end], &request.mutations[at..end]);
+            at = end;
+        }
+        let results = push.results;
+        if let Some(ledger) = self.data.clients.get_mut(&client) {
+            let through = ledger.acked_through;
+            ledger.outcomes.retain(|seq, _| *seq > through);
+        }
+        let after = self.heads();
+        let moved = after.iter().filter(|(scope, head)| before.get(*scope) != Some(*head));
+        let moved: Moved = moved.map(|(scope, head)| (scope.clone(), *head)).collect();
+        if let Some((CrashAt::AfterCommit | CrashAt::Between, until)) = crash {
+            self.down_until = until;
+            return None;
+        }
+        let head = moved.iter().map(|(scope, head)| (scope.clone(), Position(*head))).collect();
+        let answer = PushResponse { server_time: UnixMillis(now), epoch: self.epoch(), head, results };
+        Some((ok(&answer), moved))
+    }
+}
+
+fn unit_end(parsed: &[PushMutation], at: usize) -> usize {
+    let group = |element: &PushMutation| match element {
+        PushMutation::Mutation(mutation) => mutation.group.clone(),
+        PushMutation::Void(_) => None,
+    };
+    let own = group(&parsed[at]);
+    if own.is_none() {
+        return at + 1;
+    }
+    at + parsed[at..].iter().take_while(|element| group(element) == own).count()
+}
+
+/// Consecutive mutations of one scope: one transaction, one position.
+#[derive(Clone)]
+struct Run {
+    scope: Scope,
+    wrote: bool,
+}
+
+struct Push<'a> {
+    server: &'a mut Server,
+    now: u64,
+    profile: usize,
+    client: (String, ClientId),
+    run: Option<Run>,
+    results: Vec<Json>,
+}
+
+/// What a judged mutation would write: key, record, its position.
+type Effect = Option<(RecordKey, Stored, u64)>;
+
+impl Push<'_> {
+    /// True when a new run begins.
+    fn enter(&mut self, element: &PushMutation) -> bool {
+        let PushMutation::Mutation(mutation) = element else { return false };
+        if self.run.as_ref().is_some_and(|run| run.scope == mutation.scope) {
+            return false;
+        }
+        self.run = Some(Run { scope: mutation.scope.clone(), wrote: false });
+        true
+    }
+
+    fn ledger(&mut self) -> &mut ClientLedger {
+        self.server.data.clients.entry(self.client.clone()).or_default()
+    }
+
+    fn known(&mut self, seq: u64, sent: &str, is_void: bool) -> Option<Json> {
+        let ledger = self.ledger();
+        if seq <= ledger.acked_through {
+            return to_json(&Outcome::new(Seq(seq), ResultStatus::AlreadySettled));
+        }
+        let (text, answer) = ledger.outcomes.get(&seq)?;
+        if text.is_empty() || is_void || text == sent {
+            return Some(answer.clone());
+        }
+        to_json(&Outcome::new(Seq(seq), ResultStatus::KeyReused))
+    }
+
+    fn unit(&mut self, members: &[PushMutation], texts: &[Json]) {
+        let mut judged: Vec<(Outcome, Effect)> = Vec::new();
+        let undo = self.server.data.scopes.clone_if(members.len() > 1);
+        let run = self.run.clone();
+        let first_known: Vec<Option<Json>> = members
+            .iter()
+            .zip(texts)
+            .map(|(member, text)| self.known(member.seq().get(), text.text(), matches!(member, PushMutation::Void(_))))
+            .collect();
+        if first_known.iter().all(Option::is_some) {
+            for (answer, (member, text)) in first_known.into_iter().zip(members.iter().zip(texts)) {
+                self.answer(member, text.text(), answer.unwrap_or_else(Json::null));
+            }
+            return;
+        }
+        if members.len() > 1 && first_known.iter().any(Option::is_some) {
+            // A torn group: what is new of it is refused.
+            for (answer, (member, text)) in first_known.into_iter().zip(members.iter().zip(texts)) {
+                match answer {
+                    Some(answer) => self.answer(member, text.text(), answer),
+                    None => {
+                        let outcome = Outcome::rejected(member.seq(), RejectCode::MALFORMED, "torn group");
+                        self.settle(member, text.text(), outcome, None);
+                    }
+                }
+            }
+            return;
+        }
+        for member in members {
+            let one = self.judge(member, &judged);
+            let failed = !one.0.took_effect();
+            if let Some((key, stored, position)) = &one.1 {
+                self.write(key, stored, *position);
+            }
+            judged.push(one);
+            if failed && members.len() > 1 {
+                break;
+            }
+        }
+        if let Some(undo) = undo
+            && judged.last().is_some_and(|(outcome, _)| !outcome.took_effect())
+        {
+            self.server.data.scopes = undo;
+            self.run = run;
+            let cause = judged.pop().map(|(outcome, _)| outcome);
+            judged = members.iter().map(|member| (self.undone(member, cause.as_ref()), None)).collect();
+        }
+        let mut answers = Vec::new();
+        for ((member, text), (outcome, effect)) in members.iter().zip(texts).zip(judged) {
+            answers.push(outcome.clone());
+            self.settle(member, text.text(), outcome, effect);
+        }
+        let items: Vec<(&Mutation, &str, &Outcome)> = members
+            .iter()
+            .zip(texts)
+            .zip(&answers)
+            .filter_map(|((member, text), outcome)| match member {
+                PushMutation::Mutation(mutation) => Some((&**mutation, text.text(), outcome)),
+                PushMutation::Void(_) => None,
+            })
+            .collect();
+        self.server.model.borrow_mut().groups(self.profile, &items);
+    }
+
+    fn undone(&mut self, member: &PushMutation, cause: Option<&Outcome>) -> Outcome {
+        let (PushMutation::Mutation(mutation), Some(cause)) = (member, cause) else {
+            return Outcome::rejected(member.seq(), RejectCode::MALFORMED, "no group");
+        };
+        if cause.status == ResultStatus::Superseded {
+            let stored = self.stored(&mutation.key());
+            let outcome =
+                self.with_situation(mutation, stored.as_ref(), None, |situation| superseded(situation, mutation.seq));
+            return self.placed(mutation, outcome.outcome);
+        }
+        if cause.seq == member.seq() {
+            return cause.clone();
+        }
+        let mut outcome = Outcome::rejected(member.seq(), RejectCode::GROUP_REFUSED, "Another change was refused.");
+        outcome.by = Some(cause.seq);
+        self.placed(mutation, outcome)
+    }
+
+    fn stored(&self, key: &RecordKey) -> Option<Stored> {
+        let records = self.server.data.scopes.get(&key.scope)?.records.get(&key.collection)?;
+        records.get(&key.id).map(|(_, stored)| stored.clone())
+    }
+
+    fn judge(&mut self, member: &PushMutation, earlier: &[(Outcome, Effect)]) -> (Outcome, Effect) {
+        let mutation = match member {
+            PushMutation::Void(seq) => return (Outcome::rejected(*seq, RejectCode::VOID, "taken back"), None),
+            PushMutation::Mutation(mutation) => mutation,
+        };
+        if !self.server.may(&self.client.0, &mutation.scope) {
+            return (Outcome::rejected(mutation.seq, RejectCode::FORBIDDEN, "no access"), None);
+        }
+        if !self.server.readable(&mutation.collection, &mutation.scope) {
+            return (Outcome::rejected(mutation.seq, RejectCode::UNKNOWN_COLLECTION, "unknown"), None);
+        }
+        let stored = self.stored(&mutation.key());
+        let mut judged = (**mutation).clone();
+        if planted(Plant::ServerIgnoresBase) && stored.is_some() {
+            judged.after = None;
+            judged.base = stored.as_ref().map(|stored| stored.version);
+        }
+        let after = judged.after.and_then(|after| {
+            let earlier = earlier.iter().map(|(outcome, _)| outcome).find(|outcome| outcome.seq == after).cloned();
+            earlier.or_else(|| self.outcome_of(after, stored.as_ref()))
+        });
+        let verdict =
+            self.with_situation(&judged, stored.as_ref(), after.as_ref(), |situation| decide(situation, &judged));
+        let Some(effect) = verdict.effect else { return (self.placed(mutation, verdict.outcome), None) };
+        if mutation.op != Op::Delete && effect.stored.fields.get("bad").is_some_and(|bad| bad.text() == "true") {
+            let mut outcome = Outcome::rejected(mutation.seq, RejectCode::VALIDATION, "Some values are not valid.");
+            outcome.fields.insert("bad".to_owned(), "must not be".to_owned());
+            return (self.placed(mutation, outcome), None);
+        }
+        let position = self.next_position();
+        if let Some(run) = &mut self.run {
+            run.wrote = true;
+        }
+        self.server.data.scopes.entry(mutation.scope.clone()).or_default().position = position;
+        (self.placed(mutation, verdict.outcome), Some((mutation.key(), effect.stored, position)))
+    }
+
+    fn next_position(&self) -> u64 {
+        let Some(run) = &self.run else { return 0 };
+        let Some(scope) = self.server.data.scopes.get(&run.scope) else { return 1 };
+        if run.wrote { scope.position } else { scope.position + 1 }
+    }
+
+    fn with_situation<T>(
+        &mut self,
+        mutation: &Mutation,
+        stored: Option<&Stored>,
+        after: Option<&Outcome>,
+        ask: impl FnOnce(&Situation<'_>) -> T,
+    ) -> T {
+        let position = Position(self.next_position());
+        let floor = self.server.data.scopes.get(&mutation.scope).map_or(0, |scope| scope.version_floor);
+        let stamp: Stamp = mutation.stamp.clamped(self.now, limits::HLC_AHEAD_MS_MAX);
+        ask(&Situation {
+            policy: Policy::ServerWins,
+            stored,
+            version_floor: Version(floor),
+            client: &self.client.1,
+            after,
+            position,
+            stamp: &stamp,
+        })
+    }
+
+    fn outcome_of(&mut self, seq: Seq, stored: Option<&Stored>) -> Option<Outcome> {
+        let client = self.client.1.clone();
+        if let Some((_, text)) = self.ledger().outcomes.get(&seq.get()) {
+            return serde_json::from_str(text.text()).ok();
+        }
+        stored.filter(|stored| stored.client == client && stored.seq == seq).map(|stored| {
+            let mut outcome = Outcome::new(seq, ResultStatus::Applied);
+            outcome.version = Some(stored.version);
+            outcome
+        })
+    }
+
+    fn placed(&mut self, mutation: &Mutation, mut outcome: Outcome) -> Outcome {
+        if !self.server.may(&self.client.0, &mutation.scope) {
+            // Where a scope stands is nobody's business who does not hold it (I1).
+            return outcome;
+        }
+        outcome.scope = Some(mutation.scope.clone());
+        let scope = self.server.data.scopes.entry(mutation.scope.clone()).or_default();
+        outcome.position = Some(Position(scope.position));
+        outcome
+    }
+
+    fn write(&mut self, key: &RecordKey, stored: &Stored, position: u64) {
+        let scope = self.server.data.scopes.entry(key.scope.clone()).or_default();
+        let records = scope.records.entry(key.collection.clone()).or_default();
+        let before = records.insert(key.id.clone(), (position, stored.clone()));
+        let sum = scope.sums.entry(key.collection.clone()).or_default();
+        if let Some((_, before)) = before.filter(|(_, before)| !before.deleted) {
+            sum.remove(&key.id, before.version);
+        }
+        if !stored.deleted {
+            sum.add(&key.id, stored.version);
+        }
+        scope.log.push(LogRow { position, key: key.clone(), stored: stored.clone() });
+    }
+
+    fn settle(&mut self, member: &PushMutation, sent: &str, outcome: Outcome, effect: Effect) {
+        let seq = member.seq().get();
+        let answer = to_json(&outcome).unwrap_or_else(Json::null);
+        let mutation = match member {
+            PushMutation::Mutation(mutation) => Some(&**mutation),
+            PushMutation::Void(_) => None,
+        };
+        let kept = if mutation.is_some() { sent.to_owned() } else { String::new() };
+        if !planted(Plant::ServerKeepsNoOutcome) {
+            self.ledger().outcomes.insert(seq, (kept, answer.clone()));
+        }
+        let effect = effect.map(|(_, stored, position)| {
+            (position, stored.version.get(), (!stored.deleted).then(|| plain(&stored.fields)))
+        });
+        self.server.model.borrow_mut().decided(&Seen {
+            profile: self.profile,
+            client: self.client.1.as_str(),
+            sent,
+            mutation,
+            outcome: &outcome,
+            answer: answer.text(),
+            effect,
+        });
+        self.answer(member, sent, answer);
+    }
+
+    fn answer(&mut self, member: &PushMutation, sent: &str, answer: Json) {
+        if let Ok(outcome) = serde_json::from_str::<Outcome>(answer.text()) {
+            let client = self.client.1.as_str();
+            let mut model = self.server.model.borrow_mut();
+            model.answered(client, member.seq().get(), sent, &outcome, answer.text());
+        }
+        self.results.push(answer);
+    }
+}
+
+trait CloneIf: Sized {
+    fn clone_if(&self, wanted: bool) -> Option<Self>;
+}
+impl<T: Clone> CloneIf for T {
+    fn clone_if(&self, wanted: bool) -> Option<Self> {
+        wanted.then(|| self.clone())
+    }
+}

@@ -4,7 +4,7 @@
  * Background Sync where there is one, else a message to the worker. However many entries are written, one registration is
  * under way at a time, and one more follows it if something was written meanwhile.
  */
-import { flushMessage, syncTag } from './tags.js';
+import { flushMessage, syncTag, tidyMessage } from './tags.js';
 
 /** The part of Background Sync that TypeScript's DOM does not have. */
 interface SyncRegistration {
@@ -17,6 +17,7 @@ const messagePauseMs = 1000;
 export class BackgroundFlush {
   readonly #database: string;
   readonly #registration: Promise<ServiceWorkerRegistration | undefined>;
+  #ready: ServiceWorkerRegistration | undefined;
   #n = 0;
   #busy = false;
   #again = false;
@@ -28,6 +29,7 @@ export class BackgroundFlush {
     // `ready` never ends where nobody registers a worker; then nothing here ever happens.
     const container = typeof navigator === 'undefined' ? undefined : navigator.serviceWorker;
     this.#registration = Promise.resolve(typeof worker === 'object' ? worker : worker ? container?.ready : undefined);
+    void this.#registration.then((registration) => (this.#ready = registration));
   }
 
   /** From now on another tag: the last one may have been tried, and refused, while the page was away. */
@@ -40,6 +42,13 @@ export class BackgroundFlush {
     if (!this.#again || !this.#worker) return;
     this.#again = false;
     this.#worker.postMessage(flushMessage(this.#database));
+  }
+
+  /** Leaves compaction to the worker. False: none is there. */
+  tidy(): boolean {
+    const worker = this.#ready?.active;
+    worker?.postMessage(tidyMessage(this.#database));
+    return Boolean(worker);
   }
 
   async request(): Promise<void> {

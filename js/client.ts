@@ -295,7 +295,7 @@ export class Landfall {
   }
 
   /** May run inside a call of the engine: keeps what must be right at once, tells everybody later. */
-  #heard(event: EngineEvent): void {
+  #heard(event: EngineEvent): boolean | void {
     const emit = this.#events;
     switch (event.type) {
       case 'status':
@@ -315,6 +315,8 @@ export class Landfall {
         return emit.emit('storage', { code: String(event['code']), ...('count' in event && { count: Number(event['count']) }) });
       case 'auth_required':
         return emit.emit('auth_required', null);
+      case 'untidy':
+        return this.#background.tidy();
       case 'enqueued':
         void this.#background.request();
         if (this.#wantsPersist) void this.#persist();

@@ -18,7 +18,7 @@ export interface EngineOptions {
   readonly optionsJson: string;
   readonly token: (() => Promise<{ token: string; expires_at: number | null } | null>) | undefined;
   /** May be called inside a call of the engine. */
-  readonly event: (event: EngineEvent) => void;
+  readonly event: (event: EngineEvent) => boolean | void;
   /** Called with every replica, the first and the fresh ones, before anybody else uses it. */
   readonly opened: (replica: Replica) => void;
   readonly restarted: (error: SyncError, recovered: boolean) => void;
@@ -129,9 +129,8 @@ export class Engine {
   async #openFresh(): Promise<Replica> {
     const seen = liveGeneration();
     const { optionsJson, token, event, opened } = this.#options;
-    const heard = (json: string): void => {
-      if (seen !== liveGeneration()) return;
-      event(JSON.parse(json) as EngineEvent);
+    const heard = (json: string): boolean | void => {
+      if (seen === liveGeneration()) return event(JSON.parse(json) as EngineEvent);
     };
     try {
       const replica = await this.#track(() => openReplica(optionsJson, { event: heard, ...(token && { token }) }));

@@ -15,16 +15,19 @@ export const syncTag = (database: string, n: number): string => `${database}:${n
 /** The database of a sync tag, or undefined when the tag is somebody else's. */
 export const databaseOfTag = (tag: string): string | undefined => /^(landfall:[^:]+:[^:]+):\d+$/.exec(tag)?.[1];
 
-/** What a page posts to the worker where there is no Background Sync. */
-export interface FlushMessage {
-  readonly type: 'landfall-flush';
+/** What a page asks of the worker: to flush where there is no Background Sync, or only to compact. */
+export interface WorkerMessage {
+  readonly type: 'landfall-flush' | 'landfall-tidy';
   readonly database: string;
 }
 
-export const flushMessage = (database: string): FlushMessage => ({ type: 'landfall-flush', database });
+export const flushMessage = (database: string): WorkerMessage => ({ type: 'landfall-flush', database });
+export const tidyMessage = (database: string): WorkerMessage => ({ type: 'landfall-tidy', database });
 
-/** The database of a page's message, or undefined when the message is somebody else's. */
-export function databaseOfMessage(data: unknown): string | undefined {
-  if (typeof data !== 'object' || data === null || !('type' in data) || data.type !== 'landfall-flush' || !('database' in data)) return undefined;
-  return typeof data.database === 'string' && data.database.startsWith(databasePrefix) ? data.database : undefined;
+/** A page's message, or undefined when the message is somebody else's. */
+export function messageOf(data: unknown): WorkerMessage | undefined {
+  if (typeof data !== 'object' || data === null || !('type' in data) || !('database' in data)) return undefined;
+  const { type, database } = data;
+  if ((type !== 'landfall-flush' && type !== 'landfall-tidy') || typeof database !== 'string' || !database.startsWith(databasePrefix)) return undefined;
+  return { type, database };
 }

@@ -6,8 +6,8 @@
  */
 
 export interface Hooks {
-  /** May be called at any moment, also inside a call of the engine. Must not throw. */
-  event(json: string): void;
+  /** May be called at any moment, also inside a call of the engine. Must not throw. True answers `untidy`: a worker was asked. */
+  event(json: string): boolean | void;
   token?: () => Promise<{ token: string; expires_at: number | null } | null>;
 }
 

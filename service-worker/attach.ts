@@ -8,7 +8,7 @@
  * Source: ARCHITECTURE.md.
  */
 import { isSyncError, SyncError, toSyncError } from '../js/errors.js';
-import { databaseOfMessage, databaseOfTag, databasePrefix } from '../js/tags.js';
+import { databaseOfTag, databasePrefix, messageOf } from '../js/tags.js';
 import { instanceDied, isTrap, liveGeneration, onDeath, openStoredReplica, setWasmUrl } from '../js/wasm.js';
 import { decide, type FlushReport } from './decide.js';
 
@@ -74,8 +74,10 @@ class Flusher {
       if (database !== undefined) event.waitUntil(this.#sync(database, event.lastChance === true));
     });
     this.#on('message', (event) => {
-      const database = databaseOfMessage(event.data);
-      if (database !== undefined) event.waitUntil(this.#tryFlush(database));
+      const message = messageOf(event.data);
+      if (message?.type === 'landfall-flush') event.waitUntil(this.#tryFlush(message.database));
+      // Nobody waits for it, and no flight is to wait for it or end with it.
+      if (message?.type === 'landfall-tidy') event.waitUntil(flushOnce(message.database, false, Date.now()).catch(() => undefined));
     });
     this.#on('activate', (event) => event.waitUntil(this.#flushAll()));
     // Where nobody wakes this worker to sync, every start for another reason is a chance. After the script has run: it may set options.

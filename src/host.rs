@@ -34,6 +34,12 @@ impl Hooks {
         }
     }
 
+    /// An event with an answer: true says that it is seen to.
+    fn ask(&self, json: &str) -> bool {
+        let answer = self.event.as_ref().map(|event| event.call1(&JsValue::UNDEFINED, &json.into()));
+        matches!(answer, Some(Ok(answer)) if answer.is_truthy())
+    }
+
     async fn token(&self) -> Option<Token> {
         let asked = self.token.as_ref()?.call0(&JsValue::UNDEFINED).ok()?;
         let value = JsFuture::from(Promise::resolve(&asked)).await.ok()?;
@@ -91,6 +97,9 @@ impl Host for BrowserHost {
         if let Some(on_changed) = on_changed {
             on_changed();
         }
+    }
+    fn tidies_elsewhere(&self) -> bool {
+        self.hooks.ask("{\"type\":\"untidy\"}")
     }
     fn wake(&self) {
         self.signal.raise();

@@ -210,6 +210,18 @@ for (const [what, sync] of [['is missing', undefined], ['is refused', { register
   });
 }
 
+test('compaction goes to the worker where one is active, and the engine hears whether', async () => {
+  const posted = [];
+  const registration = { active: null };
+  const { db } = await opened({ serviceWorker: registration });
+  const ask = () => last().say({ type: 'untidy' });
+  assert.equal(ask(), false, 'it may not be there for a while');
+  registration.active = { postMessage: (data) => posted.push(data) };
+  assert.equal(ask(), true);
+  assert.deepEqual(posted, [{ type: 'landfall-tidy', database: 'landfall:app:ada' }]);
+  await db.close();
+});
+
 test('a page that is hidden lets the message out that a pause held back', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   globalThis.document = Object.assign(new EventTarget(), { visibilityState: 'visible' });

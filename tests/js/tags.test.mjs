@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { load } from './support/load.mjs';
 
-const { databaseName, databaseOfMessage, databaseOfTag, flushMessage, syncTag } = await load('js/tags.ts');
+const { databaseName, databaseOfTag, flushMessage, messageOf, syncTag, tidyMessage } = await load('js/tags.ts');
 const { expiresAtMs } = await load('js/jwt.ts');
 
 const names = [['app', 'ada'], ['a:b', 'c:d'], ['a|b', 'x%3Ay'], ['ünï', '😀'], ['landfall:', ':1'], ['a b', 'mailto:me@example.org']];
@@ -26,9 +26,9 @@ test('a tag of somebody else is left alone', () => {
   for (const tag of ['', 'outbox', 'landfall:app:ada', 'landfall:app:ada:', 'landfall:app:ada:x', 'landfall::ada:1', 'x:landfall:app:ada:1', 'landfall:a:b:c:1']) assert.equal(databaseOfTag(tag), undefined);
 });
 
-test('a message gives back its database and others are left alone', () => {
-  assert.equal(databaseOfMessage(flushMessage('landfall:app:ada')), 'landfall:app:ada');
-  for (const data of [undefined, null, 'landfall-flush', {}, { type: 'other', database: 'landfall:a:b' }, { type: 'landfall-flush' }, { type: 'landfall-flush', database: 'firebase' }]) assert.equal(databaseOfMessage(data), undefined);
+test('a message says what is asked and of which database, and others are left alone', () => {
+  for (const message of [flushMessage('landfall:app:ada'), tidyMessage('landfall:app:ada')]) assert.deepEqual(messageOf({ ...message, more: 1 }), message);
+  for (const data of [undefined, null, 'landfall-flush', {}, { type: 'other', database: 'landfall:a:b' }, { type: 'landfall-flush' }, { type: 'landfall-flush', database: 'firebase' }]) assert.equal(messageOf(data), undefined);
 });
 
 const jwt = (claims) => `e30.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.sig`;

@@ -265,6 +265,18 @@ test('the worker looks for the module in its caches before it asks the network',
   }
 });
 
+test('tidying is no flight: it has no time to sync, waits for none and ends none', async () => {
+  attach(self);
+  const [sync] = self.fire('sync', tag(1));
+  const [tidy] = self.fire('message', { data: { type: 'landfall-tidy', database: 'landfall:app:ada' } });
+  await settled();
+  assert.deepEqual(flushes.map(({ budgetMs }) => budgetMs > 0), [true, false]);
+  flushes[1].fail({ code: 'storage_failed', message: 'm', retryable: true });
+  await tidy;
+  flushes[0].end();
+  await sync;
+});
+
 test('the entry attaches itself in a service worker and does nothing in a page', async () => {
   globalThis.self = self;
   try {

@@ -123,6 +123,10 @@ pub trait Host: 'static {
     fn spawn(&self, task: Task);
     /// Something changed that people may be looking at: see [`crate::Replica::take_changes`].
     fn changed(&self);
+    /// Asks another context that nobody looks at to compact. False: there is none.
+    fn tidies_elsewhere(&self) -> bool {
+        false
+    }
     /// Lets the context's loop look again now instead of at the time it was told.
     fn wake(&self);
 }

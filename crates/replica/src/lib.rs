@@ -96,6 +96,8 @@ pub struct Replica<H: Host> {
     pub(crate) room_look: Cell<u64>,
     /// When this context last tidied the base, or began.
     pub(crate) tidied: Cell<u64>,
+    /// When it last asked a worker to.
+    pub(crate) asked_worker: Cell<u64>,
     pub(crate) kept: RefCell<query::Kept>,
 }
 

@@ -87,6 +87,7 @@ impl<H: Host> Replica<H> {
             last_read: Cell::new(0),
             room_look: Cell::new(now.get() + FIRST_LOOK_MS),
             tidied: Cell::new(now.get()),
+            asked_worker: Cell::default(),
             kept: RefCell::default(),
         });
         let rows = replica.load(first, also).await?;

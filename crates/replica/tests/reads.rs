@@ -10,15 +10,12 @@ use landfall_protocol::codec::from_json;
 use landfall_protocol::{CollectionName, Json, Map, UnixMillis};
 use landfall_replica::{LiveQuery, Query, SyncError, WriteKind};
 use landfall_storage::memory::MemoryRowStore;
-use landfall_storage::{
-    CommitError, Committed, Durability, Key, KeyedRows, Manifest, Read, ReadError, RowKind, RowStore, StoreName, Txn,
-    decode, encode,
-};
+use landfall_storage::{CommitError, Committed, KeyedRows, Read, ReadError, RowStore, Txn};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use support::{START_MS, Server, full, note, open, run, schema};
+use support::{START_MS, Server, filled, manifest, note, open, run, schema};
 
 /// Rows whose every read takes one turn.
 struct Slow(MemoryRowStore);
@@ -41,17 +38,6 @@ impl RowStore for Slow {
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
         self.0.commit(txn).await
     }
-}
-
-/// A database with 400 synced notes.
-fn filled() -> MemoryRowStore {
-    let rows = MemoryRowStore::new();
-    let replica =
-        open(&rows, &Rc::new(Server::default()), START_MS, &["notes", "tasks"], schema(&[])).expect("it opens");
-    full(&replica);
-    run(&replica, replica.sync_now());
-    replica.close();
-    rows
 }
 
 /// What two questions have come to when each was looked at so many times, in turns; each time one read is answered.
@@ -170,29 +156,6 @@ fn l5_an_answer_is_given_again_until_a_write_here_or_elsewhere_or_the_base_chang
     manifest(&rows, |_| {});
     alone.run(alone.replica.refresh()).expect("read");
     assert!(!Rc::ptr_eq(&both, &answer()), "rows of the base may have moved");
-}
-
-fn manifest(rows: &MemoryRowStore, change: impl FnOnce(&mut Manifest)) {
-    let key = Key::text("manifest");
-    let mut manifest: Manifest =
-        decode(RowKind::Manifest, rows.snapshot().row(StoreName::Meta, &key).expect("a manifest")).expect("whole");
-    manifest.rev += 1;
-    change(&mut manifest);
-    let mut txn = Txn::new("test", Durability::Relaxed);
-    txn.put(StoreName::Meta, key, encode(RowKind::Manifest, &manifest));
-    let mut commit = pin!(rows.commit(txn));
-    assert!(commit.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
-}
-
-#[test]
-fn a_run_that_nobody_needs_any_more_and_that_is_gone_does_not_keep_compaction_looking() {
-    let rows = filled();
-    manifest(&rows, |manifest| manifest.old_data.push((999_999, 1)));
-    let replica =
-        open(&rows, &Rc::new(Server::default()), START_MS, &["notes", "tasks"], schema(&[])).expect("it opens");
-    while run(&replica, replica.compact()).expect("compaction") {}
-    assert_eq!(replica.inspect().compaction_debt, 0);
-    assert_eq!(replica.status().storage.quarantined, 0, "nothing was lost");
 }
 
 #[test]

@@ -27,7 +27,7 @@ export class FakeReplica {
     return this.calls.filter(([called]) => called === name).map(([, ...args]) => args);
   }
   say(event) {
-    this.hooks.event(JSON.stringify(event));
+    return this.hooks.event(JSON.stringify(event));
   }
   async write(json, atomic) {
     const ops = JSON.parse(json);

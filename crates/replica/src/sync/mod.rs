@@ -3,6 +3,7 @@
 mod mend;
 mod pull;
 mod push;
+mod tidy;
 mod token;
 
 use crate::Replica;
@@ -26,10 +27,8 @@ pub(crate) const TOKEN: &str = "token";
 const STALE_MAX: usize = 6;
 /// How often a call that waits for this context's loop looks again.
 const BUSY_LOOK_MS: u64 = 20;
-/// Between two slices of compaction, so that the page is not kept busy.
-const TIDY_PAUSE_MS: u64 = 10;
-/// The same while somebody reads, and for so long after.
-const TIDY_READ_MS: u64 = 250;
+/// Somebody who read reads on for so long, as a rule.
+const READING_MS: u64 = 250;
 
 /// Something of this context that is under way, counted.
 pub(crate) struct Running<'a>(&'a Cell<u32>);
@@ -150,12 +149,11 @@ impl<H: Host> Replica<H> {
             match until {
                 Some(at) if at <= self.host.now() && !self.is_closed() => {}
                 // Nothing else is due: a little tidying, then another look.
-                other if self.tidy().await => {
-                    let pause = if self.is_read() { TIDY_READ_MS } else { TIDY_PAUSE_MS };
+                other => {
+                    let Some(pause) = self.tidy().await else { return self.keep_room(other).await };
                     let soon = UnixMillis(self.host.now().get() + pause);
                     return Some(other.map_or(soon, |at| at.min(soon)));
                 }
-                other => return self.keep_room(other).await,
             }
         }
         Some(UnixMillis(self.host.now().get() + 1_000))
@@ -163,7 +161,7 @@ impl<H: Host> Replica<H> {
 
     /// True while somebody reads, who should wait for nothing that has time.
     pub fn is_read(&self) -> bool {
-        self.reading.get() > 0 || self.host.now().get().saturating_sub(self.last_read.get()) < TIDY_READ_MS
+        self.reading.get() > 0 || self.host.now().get().saturating_sub(self.last_read.get()) < READING_MS
     }
 
     async fn lock(&self, request: Request) -> Option<H::Lock> {
@@ -297,9 +295,11 @@ impl<H: Host> Replica<H> {
     }
 
     /// The service worker's flush: steps until nothing is sendable, something holds it back, or the budget is used up.
+    /// Then a little tidying, which a page may have asked for with a budget of 0.
     pub async fn flush(self: &Rc<Self>, budget_ms: u64) -> FlushReport {
         self.trigger(Trigger::SyncEvent);
         self.drive(budget_ms).await;
+        self.tidy_for_pages().await;
         self.flush_report()
     }
 

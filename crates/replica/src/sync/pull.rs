@@ -1,9 +1,9 @@
-//! Pulling: a page comes in and is stored with its cursor; at head, checksums and compaction.
+//! Pulling: a page comes in and is stored with its cursor; at head, checksums.
 
 use super::{error_of, known_epoch};
 use crate::Replica;
 use crate::db::{Committing, commit_base};
-use crate::host::{Host, HttpResponse, LockWait, NetworkError};
+use crate::host::{Host, HttpResponse, NetworkError};
 use crate::report::Change;
 use landfall_core::plan::OutboxTxn;
 use landfall_core::recover::plan_no_access;
@@ -12,8 +12,8 @@ use landfall_protocol::codec::{from_json, to_json};
 use landfall_protocol::{
     CollectionName, ErrorBody, ErrorCode, PROTOCOL, Pair, PullRequest, RecordId, RecordKey, Set, limits,
 };
-use landfall_storage::compact::{debt, plan_repair, plan_step};
-use landfall_storage::ingest::{Ingest, MISMATCH_MS, Page, is_declared, plan_declare, plan_resync, stamps};
+use landfall_storage::compact::plan_repair;
+use landfall_storage::ingest::{Ingest, MISMATCH_MS, Page, plan_resync, stamps};
 use landfall_storage::{BaseTxn, Manifest, Missing};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -32,11 +32,6 @@ const DAMAGED: &str = "This device's copy differs from the server's; it will be 
 const STORE_BYTES: usize = 4 * 1024 * 1024;
 /// One step of a pull asks for no further page after this time.
 const STEP_MS: u64 = 5_000;
-/// Steps of compaction in a row; between such rows other work has its turn.
-const COMPACT_STEPS: usize = 2;
-/// From one step to the next while somebody reads, and from opening to the first.
-const TIDY_WHILE_READ_MS: u64 = 1_000;
-
 impl<H: Host> Replica<H> {
     /// Pages until the head, or until something else is due. While some are stored, those behind them are asked for: what
     /// came ahead in vain is thrown away, for it stands on a cursor that is not there. In memory are at most the pages of two
@@ -319,56 +314,6 @@ impl<H: Host> Replica<H> {
             }
             self.damaged.borrow_mut().retain(|other| *other != id);
         }
-    }
-
-    /// A slice of compaction, unless another context is at it. True: there is more to do.
-    pub(super) async fn tidy(&self) -> bool {
-        if self.is_closed() {
-            return false;
-        }
-        let is_due = {
-            let db = self.db.borrow();
-            debt(&db.base) > 0 || !is_declared(&db.base, &self.settings.schema)
-        };
-        if !is_due {
-            return false;
-        }
-        let now = self.host.now().get();
-        // A search begins anew when its rows move. Whoever reads all the time lets a step through now and then.
-        if self.reading.get() > 0 || (self.is_read() && now.abs_diff(self.tidied.get()) < TIDY_WHILE_READ_MS) {
-            return true;
-        }
-        self.tidied.set(now);
-        let mut name = self.settings.database.clone();
-        name.push_str(":compact");
-        let Some(_lock) = self.host.lock(&name, LockWait::IfFree).await else { return false };
-        // What fails now is due again later.
-        self.compact().await.unwrap_or(false)
-    }
-
-    /// Some steps of compaction, if they are due. True: there are more.
-    pub async fn compact(&self) -> Result<bool, Answer> {
-        for _ in 0..if self.is_read() { 1 } else { COMPACT_STEPS } {
-            let plan = loop {
-                let plan = {
-                    let base = &self.db.borrow().base;
-                    let (schema, now) = (&self.settings.schema, self.host.now());
-                    match plan_declare(base, schema, now) {
-                        Some(plan) => Ok(Some(plan)),
-                        None => plan_step(base, schema, now),
-                    }
-                };
-                if let Ok(plan) = plan {
-                    break plan;
-                }
-                self.missed().await?;
-            };
-            match plan {
-                Some(plan) => self.commit_base_plan(plan).await?,
-                None => return Ok(false),
-            }
-        }
-        Ok(true)
     }
 
     /// A pull was told to start over. Of another epoch, the push side must hear the ledger first, or acknowledged writes

@@ -11,7 +11,9 @@ use landfall_replica::{
     Host, HttpRequest, HttpResponse, LockWait, NetworkError, Notice, Replica, Settings, Task, Token, WriteKind, WriteOp,
 };
 use landfall_storage::memory::MemoryRowStore;
-use landfall_storage::{Declared, Schema};
+use landfall_storage::{
+    Declared, Durability, Key, Manifest, RowKind, RowStore, Schema, StoreName, Txn, decode, encode,
+};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -172,6 +174,9 @@ pub struct TestHost {
     now: Cell<u64>,
     chance: Cell<u64>,
     tasks: RefCell<Vec<Task>>,
+    /// There is a worker that can be asked to compact.
+    pub has_worker: Cell<bool>,
+    pub asked_worker: Cell<usize>,
 }
 
 impl TestHost {
@@ -182,7 +187,12 @@ impl TestHost {
             now: Cell::new(now),
             chance: Cell::new(now),
             tasks: RefCell::default(),
+            has_worker: Cell::default(),
+            asked_worker: Cell::default(),
         }
+    }
+    pub fn wait(&self, ms: u64) {
+        self.now.set(self.now.get() + ms);
     }
 }
 
@@ -222,6 +232,10 @@ impl Host for TestHost {
         self.tasks.borrow_mut().push(task);
     }
     fn changed(&self) {}
+    fn tidies_elsewhere(&self) -> bool {
+        self.asked_worker.set(self.asked_worker.get() + usize::from(self.has_worker.get()));
+        self.has_worker.get()
+    }
     fn wake(&self) {}
 }
 
@@ -300,4 +314,28 @@ pub fn full(replica: &TestReplica) {
     let server = &replica.host.server;
     let page = server.page(&records, &[]);
     *server.page.borrow_mut() = Some(page);
+}
+
+/// A database with 400 synced notes.
+pub fn filled() -> MemoryRowStore {
+    let rows = MemoryRowStore::new();
+    let replica =
+        open(&rows, &Rc::new(Server::default()), START_MS, &["notes", "tasks"], schema(&[])).expect("it opens");
+    full(&replica);
+    run(&replica, replica.sync_now());
+    replica.close();
+    rows
+}
+
+/// Changes the manifest as another context would.
+pub fn manifest(rows: &MemoryRowStore, change: impl FnOnce(&mut Manifest)) {
+    let key = Key::text("manifest");
+    let mut manifest: Manifest =
+        decode(RowKind::Manifest, rows.snapshot().row(StoreName::Meta, &key).expect("a manifest")).expect("whole");
+    manifest.rev += 1;
+    change(&mut manifest);
+    let mut txn = Txn::new("test", Durability::Relaxed);
+    txn.put(StoreName::Meta, key, encode(RowKind::Manifest, &manifest));
+    let mut commit = pin!(rows.commit(txn));
+    assert!(commit.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
 }

@@ -1,11 +1,13 @@
 // `npm test`: all set-up, then every check of the project as a stage. A failed stage does not stop the later ones, so that
-// one run shows everything; a failed build does. The last line counts stages: `N passed, 0 failed`.
+// one run shows everything; a failed build does. At the end stands what failed, by name and with its error, for whom only the
+// end of a long log is kept. The last line counts stages: `N passed, 0 failed`.
 // Options: --only name[,name] runs these stages alone; --list names them.
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { build } from './build.mjs';
+import { failureReport } from './failures.mjs';
 import { Failure, checkPrerequisites, ensureBrowser, ensureNpm, ensureRust, ensureTools, filesBelow, log, main, otherBrowsers, root, run, seconds } from './lib.mjs';
 import { checkLockFiles } from './locks.mjs';
 import { buildServer } from './start.mjs';
@@ -153,7 +155,7 @@ async function runStage(stage, begun) {
   if (!result.ok) process.stderr.write(`\n${result.output.trimEnd()}\n\n`);
   const detail = cases === undefined ? '' : `, ${cases} tests`;
   log(`${stage.name}: ${result.ok ? 'ok' : 'FAILED'} (${seconds(began)}${detail})`);
-  return { ...stage, ok: result.ok, detail, took: seconds(began) };
+  return { ...stage, ok: result.ok, output: result.output, detail, took: seconds(began) };
 }
 
 async function test() {
@@ -179,9 +181,10 @@ async function test() {
   }
   for (const stage of chosen.slice(done.length)) console.log(`  not run ${stage.name.padEnd(18)} the build failed`);
   const ran = done.filter((stage) => !stage.skip);
-  const failed = ran.filter((stage) => !stage.ok).length;
-  console.log(`\n${ran.length - failed} passed, ${failed} failed`);
-  if (failed > 0) process.exitCode = 1;
+  const failed = ran.filter((stage) => !stage.ok);
+  if (failed.length > 0) console.log(`\n${failureReport(failed)}`);
+  console.log(`\n${ran.length - failed.length} passed, ${failed.length} failed`);
+  if (failed.length > 0) process.exitCode = 1;
 }
 
 main(test);

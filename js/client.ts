@@ -52,6 +52,8 @@ export interface Sync {
 export interface Outbox {
   list(): Promise<OutboxEntry[]>;
   retry(entry: number): Promise<void>;
+  /** Retries everything that failed. Resolves with how many entries and groups that were. */
+  retryAll(): Promise<number>;
   edit(entry: number, fields: object): Promise<void>;
   /** Gives an entry up. Resolves with how many went: those that build on it go with it. */
   discard(entry: number): Promise<number>;
@@ -64,6 +66,9 @@ export interface Conflicts {
 /** Top-level names from snake_case to camelCase; what is inside a record stays as the app wrote it. */
 const camel = (raw: object): unknown =>
   Object.fromEntries(Object.entries(raw).map(([name, value]) => [name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase()), value]));
+
+/** What is decided as one. */
+const unitOf = ({ group, id }: OutboxEntry): string | number => group ?? id;
 
 const progress = ({ phase, done, total }: EngineEvent): SyncProgress => ({ phase: String(phase), done: Number(done), total: Number(total) });
 
@@ -80,6 +85,8 @@ export class Landfall {
   readonly #upgrades: ReadonlyMap<string, Upgrade>;
   readonly #background: BackgroundFlush;
   readonly #senses: Senses;
+  /** Units whose failure was told. */
+  readonly #failed = new Set<string | number>();
   #status!: SyncStatus;
   #wantsPersist: boolean;
   #persisted: boolean | null = null;
@@ -280,13 +287,26 @@ export class Landfall {
   #makeOutbox(): Outbox {
     return {
       list: async () => (await this.#read('outbox')).map((raw) => camel(raw) as OutboxEntry),
-      retry: (entry) => this.#engine.call((replica) => replica.outbox_retry(entry)),
+      retry: (entry) => this.#retry(entry),
+      retryAll: async () => {
+        // A unit is told by its first entry; the others of its group go with it.
+        const units = new Map((await this.outbox.list()).filter(({ state }) => state === 'failed').map((entry) => [unitOf(entry), entry.id]));
+        for (const entry of units.values()) await this.#retry(entry);
+        return units.size;
+      },
       edit: async (entry, fields) => {
         const json = encodeObject(fields, 'invalid_record', 'record');
         await this.#engine.call((replica) => replica.outbox_edit(entry, json));
+        this.#failed.clear();
       },
       discard: async (entry) => (JSON.parse(await this.#engine.call((replica) => replica.outbox_discard(entry))) as { discarded: number }).discarded,
     };
+  }
+
+  async #retry(entry: number): Promise<void> {
+    await this.#engine.call((replica) => replica.outbox_retry(entry));
+    // Tried by a person: if it fails again, that is news.
+    this.#failed.clear();
   }
 
   #setStatus(raw: RawStatus): void {
@@ -303,8 +323,15 @@ export class Landfall {
         return emit.emit('status', this.#status);
       case 'conflict':
         return emit.emit('conflict', camel(event['conflict'] as object) as Conflict);
-      case 'rejected':
-        return emit.emit('rejected', camel(event['entry'] as object) as OutboxEntry);
+      case 'rejected': {
+        const entry = camel(event['entry'] as object) as OutboxEntry;
+        if (entry.state !== 'failed') return emit.emit('rejected', entry);
+        // The engine itself tries it again now and then, and each time it may fail again.
+        const unit = unitOf(entry);
+        if (!this.#failed.has(unit)) emit.emit('failed', entry);
+        this.#failed.add(unit);
+        return;
+      }
       case 'applied':
         return emit.emit('applied', event['entries'] as readonly number[]);
       case 'change':

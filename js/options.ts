@@ -24,30 +24,36 @@ function absolute(url: string, path: string): string {
 
 /** Errors: `invalid_options`, with `details.path`. */
 export function encodeOptions(options: OpenOptions): { readonly database: string; readonly optionsJson: string } {
-  const { name, user, url, auth, collections, device, schemaVersion, durability, retry, persist, memoryBytes } = options;
+  const { name, user, url, auth, collections, device, schemaVersion, durability, retry, persist, memoryBytes, gzipAboveBytes, transport } = options;
   expect(isText(name), 'name', 'must be a non-empty string');
   expect(isText(user), 'user', 'must be a non-empty string');
-  expect(isText(url), 'url', 'must be an address');
+  expect(transport === undefined || (isObject(transport) && typeof transport.push === 'function' && typeof transport.pull === 'function'), 'transport', 'must have push() and pull()');
+  expect(isText(url) || (url === undefined && transport !== undefined), 'url', 'must be an address');
   expect(auth === 'cookie' || isObject(auth), 'auth', "must be 'cookie' or an object");
   expect(isObject(collections) && Object.keys(collections).length > 0, 'collections', 'must name at least one collection');
   expect(durability === undefined || durability === 'strict' || durability === 'relaxed', 'durability', "must be 'strict' or 'relaxed'");
   expect(isCount(retry?.attempts), 'retry.attempts', 'must be a whole number above 0');
+  expect(isCount(gzipAboveBytes), 'gzipAboveBytes', 'must be a whole number above 0');
   expect(isCount(memoryBytes), 'memoryBytes', 'must be a whole number above 0');
   expect(isCount(schemaVersion), 'schemaVersion', 'must be a whole number above 0');
   const refresh = auth === 'cookie' ? undefined : auth.refresh;
   const given = {
     name,
     user,
-    url: absolute(url, 'url'),
+    // A worker without the transport finds no address, and sends nothing.
+    url: url === undefined ? '' : absolute(url, 'url'),
     auth: auth === 'cookie' ? auth : { token: auth.token !== undefined, ...(refresh && { refresh: { url: absolute(refresh.url, 'auth.refresh.url') } }) },
     collections: Object.fromEntries(
-      Object.entries(collections).map(([collection, { scope = 'user:{user}', priority = 0, batch, immediate = false, indexes = [], cluster }]) => {
+      Object.entries(collections).map(([collection, { scope = 'user:{user}', priority = 0, batch, immediate = false, indexes = [], cluster, mode, references, validate }]) => {
         expect(Number.isSafeInteger(priority), `collections.${collection}.priority`, 'must be a whole number');
         expect(isCount(batch), `collections.${collection}.batch`, 'must be a whole number above 0');
         const fields = indexes.map((index) => (typeof index === 'string' ? [index] : index));
         expect(fields.every(isFields), `collections.${collection}.indexes`, 'must be names of fields, or lists of them');
         expect(cluster === undefined || isFields(cluster), `collections.${collection}.cluster`, 'must be a list of names of fields');
-        return [collection, { scope, priority, batch, immediate, indexes: fields.length > 0 ? fields : undefined, cluster }];
+        expect(mode === undefined || mode === 'offline-first' || mode === 'online-first', `collections.${collection}.mode`, "must be 'offline-first' or 'online-first'");
+        expect(references === undefined || Object.values(references).every((parent) => parent in collections), `collections.${collection}.references`, 'must name declared collections');
+        expect(validate === undefined || typeof validate['~standard']?.validate === 'function', `collections.${collection}.validate`, 'must be a Standard Schema');
+        return [collection, { scope, priority, batch, immediate: immediate || mode === 'online-first', references, indexes: fields.length > 0 ? fields : undefined, cluster }];
       }),
     ),
     device,
@@ -56,6 +62,7 @@ export function encodeOptions(options: OpenOptions): { readonly database: string
     retry,
     persist,
     memory_bytes: memoryBytes,
+    gzip_above_bytes: gzipAboveBytes,
   };
   // What was left out is left out of the text too.
   const optionsJson = encodeObject(JSON.parse(JSON.stringify(given)), 'invalid_options', 'options');

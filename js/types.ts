@@ -8,8 +8,8 @@ export interface OpenOptions {
   readonly name: string;
   /** The signed-in user, as the token's `sub` names them. A database belongs to one user. */
   readonly user: string;
-  /** Where push, pull, status and live are found, for example `/v1/sync`. */
-  readonly url: string;
+  /** Where push, pull, status and live are found, for example `/v1/sync`. May be left out with a `transport`. */
+  readonly url?: string;
   readonly auth: TokenAuth | 'cookie';
   readonly collections: Readonly<Record<string, CollectionOptions>>;
   /** A name for this device that a person would recognise. */
@@ -20,7 +20,14 @@ export interface OpenOptions {
   readonly migrations?: Readonly<Record<number, Readonly<Record<string, Migration>>>>;
   /** `strict` (default): a resolved write has reached the disk. `relaxed`: it has reached the operating system. */
   readonly durability?: 'strict' | 'relaxed';
-  readonly retry?: { readonly attempts?: number };
+  readonly retry?: {
+    /** Answers that can be a change's own fault before it is `failed` and waits for a person. Default 10. */
+    readonly attempts?: number;
+  };
+  /** Carries pushes and pulls instead of requests to `url`. A worker gets its own by `attach(self, { transport })`. */
+  readonly transport?: Transport;
+  /** Request bodies of this size and above are compressed, where the browser can. Default 1,024. */
+  readonly gzipAboveBytes?: number;
   /** Memory for stored records and index pages, bytes. Default 32 MB; data may be any size. */
   readonly memoryBytes?: number;
   /** `true` (default): whichever worker controls the page flushes when the page is gone. The app registers that worker. */
@@ -51,6 +58,54 @@ export interface CollectionOptions {
   readonly indexes?: readonly (string | readonly string[])[];
   /** Records that agree in these fields are stored together: `['supplier_id', 'date']` makes reading one supplier's fast. */
   readonly cluster?: readonly string[];
+  /**
+   * `offline-first` (default): a write resolves when it is stored here. `online-first`: it is stored first all the same, sent
+   * at once, and resolves with the server's outcome; with `stored` after 10 seconds, or when the server cannot be reached.
+   */
+  readonly mode?: 'offline-first' | 'online-first';
+  /** Fields that hold the id of a record of another collection: `{ supplier_id: 'suppliers' }`. Parents are sent before their children. */
+  readonly references?: Readonly<Record<string, string>>;
+  /** Asked about every record before it is stored: what it refuses is an `invalid_record` with `details.fields`. Records are stored as they came. */
+  readonly validate?: StandardSchema;
+}
+
+/** A validator by https://standardschema.dev, of any library; `landfall/validate` makes one of a JSON Schema. */
+export interface StandardSchema {
+  readonly '~standard': {
+    readonly version: 1;
+    readonly vendor: string;
+    readonly validate: (value: unknown) => StandardResult | Promise<StandardResult>;
+  };
+}
+
+/** What a validator says: a value, or what is wrong. */
+export interface StandardResult {
+  readonly issues?: readonly StandardIssue[] | undefined;
+}
+
+export interface StandardIssue {
+  readonly message: string;
+  readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined;
+}
+
+/**
+ * A backend of one's own. It gets and gives what docs/protocol.md says of `push` and `pull`, as objects; exactly once, order and
+ * atomic groups are then its own to keep. What it throws is no answer, and the same batch comes again, unless the error has a
+ * `status` (a number, as of HTTP; with `code`, `message` and `retryAfterMs` if it likes). It has 40 seconds for each call.
+ */
+export interface Transport {
+  push(batch: TransportRequest, call: TransportCall): Promise<object>;
+  pull(cursor: TransportRequest, call: TransportCall): Promise<object>;
+  /** Is the backend well? Without it the answer is yes. */
+  status?(call: TransportCall): Promise<unknown>;
+}
+
+/** The body of a request, as docs/protocol.md names its fields. */
+export type TransportRequest = Readonly<Record<string, Json>>;
+
+export interface TransportCall {
+  /** The access token, if there is one. */
+  readonly token: string | undefined;
 }
 
 /**
@@ -82,14 +137,21 @@ export interface ScopeOption {
 }
 
 export interface WriteResult {
-  readonly status: 'stored';
+  /** `stored`: here, and on its way. The others are the server's word, of collections that are `online-first`. */
+  readonly status: 'stored' | 'applied' | 'merged' | 'superseded' | 'rejected' | 'conflict';
   readonly id: string;
   readonly scope: string;
-  /** The entry in the outbox; null when nothing changed. */
+  /** The entry in the outbox; null when nothing changed. One that was refused waits there: `outbox.edit(entry, …)` goes on with it. */
   readonly entry: number | null;
+  /** Why it was refused. */
+  readonly code?: string;
+  readonly message?: string;
+  /** What is wrong, by field. */
+  readonly fields?: Readonly<Record<string, Json>>;
 }
 
-export type RecordState = 'synced' | 'pending' | 'sending' | 'settled' | 'rejected' | 'conflict' | 'failed';
+/** `confirming`: of an online-first collection, while `put()` waits for the server's word. */
+export type RecordState = 'synced' | 'pending' | 'sending' | 'settled' | 'rejected' | 'conflict' | 'failed' | 'confirming';
 
 export interface RecordMeta {
   readonly state: RecordState;
@@ -201,6 +263,41 @@ export interface SyncProgress {
   readonly total: number;
 }
 
+/** A push or a pull that has ended, in this or another tab or in the worker. */
+export interface SyncStep {
+  /** When it ended; milliseconds since 1970. */
+  readonly at: number;
+  readonly step: 'push' | 'pull';
+  /** How it ended. `lost`: no answer. `busy`: asked to wait. `faulty`: the server failed. `refused`: a person must look. `storage`: this device failed. */
+  readonly result: 'done' | 'lost' | 'unauthorized' | 'busy' | 'faulty' | 'refused' | 'storage';
+  /** How long it took, milliseconds. */
+  readonly ms: number;
+  /** Entries that the server took, that it refused, and whose value lost. */
+  readonly applied: number;
+  readonly rejected: number;
+  readonly conflicts: number;
+  /** Records that were news to this device. */
+  readonly pulled: number;
+  /** Why it did not end well, as in `status.lastError`. */
+  readonly code: string | null;
+}
+
+/** What the last 1,000 steps say together. Rates are between 0 and 1. */
+export interface SyncMetrics {
+  readonly steps: number;
+  readonly successRate: number;
+  readonly failureRate: number;
+  readonly averageMs: number;
+  /** Conflicts for each entry that was decided. */
+  readonly conflictRate: number;
+  /** Entries that wait to be sent, and entries that wait for a person. */
+  readonly pending: number;
+  readonly parked: number;
+  /** When the last step ended well; milliseconds since 1970, or null. */
+  readonly lastSuccess: number | null;
+  readonly connectivity: SyncStatus['connectivity'];
+}
+
 export interface OutboxEntry {
   /** The entry's number, as `put()` resolved with it. */
   readonly id: number;
@@ -245,6 +342,8 @@ export interface SyncEvents {
   conflict: Conflict;
   /** An entry was refused and waits in the outbox for a person. */
   rejected: OutboxEntry;
+  /** The server failed on a change again and again; it waits in the outbox. Once for each, until somebody retries. */
+  failed: OutboxEntry;
   /** Numbers of the entries that the server took. */
   applied: readonly number[];
   /** The collections in which something may look different now. */

@@ -35,7 +35,10 @@ test('bad options are refused before anything is opened', async () => {
   const bad = { name: '', user: undefined, url: 'relative, and no page', auth: 'magic', collections: {}, durability: 'none', retry: { attempts: 0 }, schemaVersion: 1.5 };
   for (const [key, value] of Object.entries(bad)) await rejectsWith(open({ ...options, [key]: value }), 'invalid_options');
   await rejectsWith(open({ ...options, user: '\ud800' }), 'invalid_options');
-  await rejectsWith(open({ ...options, collections: { notes: { batch: -1 } } }), 'invalid_options');
+  for (const notes of [{ batch: -1 }, { mode: 'online' }, { references: { parent_id: 'elsewhere' } }, { validate: () => true }]) {
+    await rejectsWith(open({ ...options, collections: { notes } }), 'invalid_options');
+  }
+  for (const more of [{ gzipAboveBytes: 0 }, { transport: { push() {} } }, { url: undefined }]) await rejectsWith(open({ ...options, ...more }), 'invalid_options');
   assert.equal(replicas.length, 0);
 });
 
@@ -187,6 +190,35 @@ test('outbox entries keep the names of the app’s own fields', async () => {
   await db.outbox.edit(7, { text: 'better' });
   assert.deepEqual(last().of('edit'), [[7, '{"text":"better"}']]);
   await rejectsWith(db.outbox.edit(7, { text: undefined }), 'invalid_record');
+});
+
+test('what failed is told once for each unit, until somebody retries; a refusal is told each time', async () => {
+  const { db } = await opened();
+  const heard = [];
+  db.sync.on('failed', ({ id }) => heard.push(['failed', id]));
+  db.sync.on('rejected', ({ id }) => heard.push(['rejected', id]));
+  const say = (id, state, group) => last().say({ type: 'rejected', entry: { id, state, ...(group && { group }) } });
+  say(1, 'failed');
+  say(2, 'failed', 'g');
+  say(3, 'failed', 'g');
+  say(1, 'failed');
+  say(4, 'parked');
+  say(4, 'parked');
+  await settled();
+  assert.deepEqual(heard, [['failed', 1], ['failed', 2], ['rejected', 4], ['rejected', 4]]);
+  await db.outbox.retry(1);
+  say(1, 'failed');
+  await settled();
+  assert.deepEqual(heard.at(-1), ['failed', 1]);
+});
+
+test('outbox.retryAll() retries each unit that failed, once, and nothing else', async () => {
+  const { db } = await opened();
+  last().outbox = async () => JSON.stringify([
+    { id: 1, state: 'failed', group: 'g' }, { id: 2, state: 'failed', group: 'g' }, { id: 3, state: 'parked' }, { id: 4, state: 'failed' }, { id: 5, state: 'pending' },
+  ]);
+  assert.equal(await db.outbox.retryAll(), 2);
+  assert.deepEqual(last().of('retry'), [[2], [4]]);
 });
 
 test('sync.now() gives the result and tells progress outside the engine’s call', async () => {

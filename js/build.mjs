@@ -2,6 +2,7 @@
 //
 //   dist/index.js                    the page's module, minified; finds landfall_bg.wasm beside it
 //   dist/service-worker.js           the worker as a module; attaches itself, exports attach()
+//   dist/validate.js                 what not everybody needs, each a script of its own: landfall/validate
 //   dist/service-worker.classic.js   the same as one classic script, with self.landfallAttach
 //   dist/*.d.ts, dist/types/         exact types; `any` in one of them fails the build
 //
@@ -67,7 +68,7 @@ function tsc(...args) {
   if (status !== 0) throw new Error(`${stdout}${stderr}`.trim());
 }
 
-/** The declarations that the two entries reach, below dist/types, and nothing else. */
+/** The declarations that the entries reach, below dist/types, and nothing else. */
 function writeTypes(dist) {
   const scratch = mkdtempSync(join(root, 'target', 'types-'));
   try {
@@ -81,15 +82,14 @@ function writeTypes(dist) {
       if (/\bany\b/.test(code)) throw new Error(`any in ${relative(scratch, path)}: ${code.split('\n').find((line) => /\bany\b/.test(line)).trim()}`);
       for (const [, from] of code.matchAll(/(?:from|import)\s*\(?['"](\.[^'"]+)\.js['"]/g)) visit(`${resolve(dirname(path), from)}.d.ts`);
     };
-    visit(join(scratch, 'js/index.d.ts'));
-    visit(join(scratch, 'service-worker/entry.d.ts'));
+    const declared = Object.entries(scripts).filter(([name]) => !name.includes('classic')).map(([name, [entry]]) => [name, entry.replace(/\.ts$/, '')]);
+    for (const [, entry] of declared) visit(join(scratch, `${entry}.d.ts`));
     for (const path of shipped) {
       const to = join(dist, 'types', relative(scratch, path));
       mkdirSync(dirname(to), { recursive: true });
       copyFileSync(path, to);
     }
-    writeFileSync(join(dist, 'index.d.ts'), "export * from './types/js/index.js';\n");
-    writeFileSync(join(dist, 'service-worker.d.ts'), "export * from './types/service-worker/entry.js';\n");
+    for (const [name, entry] of declared) writeFileSync(join(dist, name.replace(/\.js$/, '.d.ts')), `export * from './types/${entry}.js';\n`);
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }
@@ -97,6 +97,7 @@ function writeTypes(dist) {
 
 const scripts = {
   'index.js': ['js/index.ts', 'es'],
+  'validate.js': ['js/json-schema.ts', 'es'],
   'service-worker.js': ['service-worker/entry.ts', 'es'],
   'service-worker.classic.js': ['service-worker/classic.ts', 'iife'],
 };
@@ -109,7 +110,7 @@ async function buildDist() {
     writeTypes(dist);
     for (const [name, [entry, format]] of Object.entries(scripts)) {
       const code = await bundle(entry, { format });
-      if (name !== 'index.js') checkWorker(name, code);
+      if (name.startsWith('service-worker')) checkWorker(name, code);
       writeFileSync(join(dist, name), code);
       console.log(`dist/${name}: ${code.length} bytes, ${gzipSync(code, { level: 9 }).length} gzip`);
     }

@@ -5,6 +5,7 @@
  * status and wires the browser.
  */
 import { BackgroundFlush } from './background.js';
+import { Checks } from './check.js';
 import { sense, senseChanges, type Senses } from './browser.js';
 import { Engine, type EngineEvent } from './engine.js';
 import { SyncError } from './errors.js';
@@ -79,6 +80,7 @@ export class Landfall {
 
   readonly #engine: Engine;
   readonly #writes: WriteQueue;
+  readonly #checks: Checks;
   readonly #events = new Emitter<SyncEvents>();
   readonly #user: string;
   readonly #collections: ReadonlySet<string>;
@@ -112,6 +114,14 @@ export class Landfall {
     });
     this.#senses = this.#makeSenses();
     this.#writes = new WriteQueue(this.#engine);
+    this.#checks = new Checks(options.collections, {
+      get: (name, id, scope) => this.collection<object>(name).get(id, { ...(scope !== undefined && { scope }) }),
+      isWhole: async (name) => {
+        const { base } = await this.inspect();
+        const pairs = base.pairs.filter(({ collection }) => collection === name);
+        return pairs.length > 0 && pairs.every(({ covered, staged }) => covered !== null && staged === 0);
+      },
+    }, this.#writes);
     this.sync = this.#makeSync();
     this.outbox = this.#makeOutbox();
     this.conflicts = { list: async () => (await this.#read('conflicts')).map((raw) => camel(raw) as Conflict) };
@@ -135,7 +145,7 @@ export class Landfall {
   /** Errors: `unknown_collection` at once. */
   collection<T extends object>(name: string): Collection<T> {
     this.#check(name);
-    return new Collection<T>(name, this.#engine, this.#writes, this.#upgrades.get(name));
+    return new Collection<T>(name, this.#engine, this.#writes, this.#checks, this.#upgrades.get(name));
   }
 
   /**
@@ -164,6 +174,7 @@ export class Landfall {
     } finally {
       over = true;
     }
+    await this.#checks.group(ops);
     return ops.length === 0 ? [] : this.#writes.addGroup(ops);
   }
 
@@ -216,7 +227,7 @@ export class Landfall {
   }
 
   #transfer(): Transferable {
-    // Without upgrades: what is stored goes out, and comes in, as it is.
+    // Without upgrades and checks: what is stored goes out, and comes in, as it is.
     const collection = (name: string): Collection<Record<string, unknown>> => {
       this.#check(name);
       return new Collection(name, this.#engine, this.#writes);
@@ -296,6 +307,8 @@ export class Landfall {
       },
       edit: async (entry, fields) => {
         const json = encodeObject(fields, 'invalid_record', 'record');
+        const found = (await this.outbox.list()).find(({ id }) => id === entry);
+        if (found) await this.#checks.edit(found, fields);
         await this.#engine.call((replica) => replica.outbox_edit(entry, json));
         this.#failed.clear();
       },
@@ -365,13 +378,15 @@ export class Collection<T extends object> {
   readonly name: string;
   readonly #engine: Engine;
   readonly #writes: WriteQueue;
+  readonly #checks: Checks | undefined;
   readonly #upgrade: Upgrade | undefined;
 
   /** @internal Made by `db.collection()`. */
-  constructor(name: string, engine: Engine, writes: WriteQueue, upgrade?: Upgrade) {
+  constructor(name: string, engine: Engine, writes: WriteQueue, checks?: Checks, upgrade?: Upgrade) {
     this.name = name;
     this.#engine = engine;
     this.#writes = writes;
+    this.#checks = checks;
     this.#upgrade = upgrade;
   }
 
@@ -415,7 +430,8 @@ export class Collection<T extends object> {
   #write(op: Op, id: string | undefined, record: object | undefined, options?: ScopeOption): Promise<WriteResult> {
     // Not an async function: it is called for every record of an import.
     try {
-      return this.#writes.add(encodeOp(op, this.name, options?.scope, id, record));
+      const encoded = encodeOp(op, this.name, options?.scope, id, record);
+      return this.#checks ? this.#checks.write(this.name, encoded) : this.#writes.add(encoded);
     } catch (error) {
       return Promise.reject(error);
     }

@@ -33,7 +33,7 @@ after(() => rmSync(project, { recursive: true, force: true }));
 
 test('the tarball holds what an app needs and nothing of how it was made', () => {
   const files = packed.files.map(({ path }) => path);
-  const wanted = ['package.json', 'LICENSE-MIT', 'LICENSE-APACHE', ...['index.js', 'index.d.ts', 'service-worker.js', 'service-worker.d.ts', 'service-worker.classic.js', 'landfall_bg.wasm'].map((name) => `dist/${name}`)];
+  const wanted = ['package.json', 'LICENSE-MIT', 'LICENSE-APACHE', ...['index.js', 'index.d.ts', 'validate.js', 'validate.d.ts', 'service-worker.js', 'service-worker.d.ts', 'service-worker.classic.js', 'landfall_bg.wasm'].map((name) => `dist/${name}`)];
   for (const path of wanted) assert.ok(files.includes(path), `${path} is missing`);
   for (const path of files) assert.match(path, /^(package\.json|README\.md|LICENSE-\w+|dist\/[\w.-]+|dist\/types\/[\w/.-]+\.d\.ts)$/);
   for (const path of files) assert.ok(!readFileSync(join(installed, path)).includes(root), `${path} names a directory of the machine it was built on`);
@@ -77,6 +77,13 @@ test('it installs without any dependency', () => {
 test('importing it in Node does nothing and needs no browser', async () => {
   const landfall = await import(pathToFileURL(join(installed, 'dist/index.js')).href);
   assert.deepEqual(Object.keys(landfall).sort(), ['SyncError', 'isSyncError', 'meta', 'open', 'setWasmUrl', 'syncErrorCodes']);
+});
+
+test('the validator out of a JSON Schema compiles nothing, so a strict content security policy allows it', async () => {
+  const path = join(installed, 'dist/validate.js');
+  assert.doesNotMatch(readFileSync(path, 'utf8'), /\beval\b|new Function|Function\(/);
+  const { jsonSchema } = await import(pathToFileURL(path).href);
+  assert.equal(jsonSchema({ type: 'object' })['~standard'].validate(1).issues.length, 1);
 });
 
 test('every exported path is there', () => {

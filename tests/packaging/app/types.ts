@@ -1,6 +1,7 @@
 // Compiled, never run: what an app may write, and what the compiler must refuse.
 import { isSyncError, meta, open, SyncError, type Inspection, type OpenOptions, type OutboxEntry, type Query, type RecordState, type SyncErrorCode, type SyncStatus } from 'landfall';
 import { attach, type AttachTarget } from 'landfall/service-worker';
+import { jsonSchema } from 'landfall/validate';
 
 /** True when the two types are one. `any` is equal to itself only. */
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
@@ -19,7 +20,10 @@ const db = await open({
   user: 'ada',
   url: '/v1/sync',
   auth: { token: () => null, refresh: { url: '/auth/refresh' } },
-  collections: { payments: { scope: 'store:{store_id}', batch: 50, immediate: true }, rates: {} },
+  collections: {
+    payments: { scope: 'store:{store_id}', batch: 50, immediate: true, mode: 'online-first', references: { supplier_id: 'rates' }, validate: jsonSchema({ type: 'object' }) },
+    rates: {},
+  },
   durability: 'relaxed',
   retry: { attempts: 3 },
 });

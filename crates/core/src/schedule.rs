@@ -111,6 +111,8 @@ pub struct Intervals {
 }
 
 const HEARTBEAT_MS: u64 = 30_000;
+/// While the server is well, what failed is tried again this often.
+const REARM_MS: u64 = 3_600_000;
 const BACKOFF_BASE_MS: u64 = 1_000;
 const BACKOFF_MAX_MS: u64 = 60_000;
 const SLOW_MS: u64 = 3_000;
@@ -142,6 +144,9 @@ pub struct Schedule {
     suspect: bool,
     /// Stopped by an answer that a person must look at.
     refused: bool,
+    /// What failed is to be tried once more; and when that was last so.
+    rearm: bool,
+    rearmed_at: UnixMillis,
 }
 
 impl Schedule {
@@ -162,11 +167,14 @@ impl Schedule {
             recent: Vec::new(),
             suspect: false,
             refused: false,
+            rearm: true,
+            rearmed_at: now,
         }
     }
 
     /// Takes in what happened.
     pub fn handle(&mut self, now: UnixMillis, trigger: Trigger) {
+        self.rearm |= matches!(trigger, Trigger::Start | Trigger::Online | Trigger::Login);
         match trigger {
             Trigger::Offline => self.hint = false,
             Trigger::Online => {
@@ -233,6 +241,8 @@ impl Schedule {
             Request::Pull => self.last_pull = now,
             Request::Probe | Request::Refresh => {}
         }
+        let rested = now < self.rearmed_at || now.get() >= self.rearmed_at.get() + REARM_MS;
+        self.rearm |= rested && matches!(answer, Answer::Done { .. });
         match answer {
             Answer::Stale | Answer::Storage => {}
             Answer::Lost => self.note(took, false),
@@ -381,6 +391,15 @@ impl Schedule {
         if facts.token_missing { Next::Refresh } else { next }
     }
 
+    /// True once at start, when the network is back, after a login, and an hour after the last time once the server is
+    /// well: units that used up their attempts get one more chance.
+    pub fn rearms(&mut self, now: UnixMillis) -> bool {
+        if self.rearm {
+            self.rearmed_at = now;
+        }
+        std::mem::take(&mut self.rearm)
+    }
+
     pub fn auth(&self) -> Auth {
         self.auth
     }
@@ -513,6 +532,32 @@ mod tests {
         schedule.begin(Request::Pull);
         schedule.answered(now, Request::Pull, Answer::Lost, now, 0);
         assert_eq!(schedule.next(UnixMillis(BACKOFF_MAX_MS + 1), idle), Next::Pull);
+    }
+
+    #[test]
+    fn what_failed_is_tried_again_at_start_online_login_and_an_hour_later_once_the_server_is_well() {
+        const HOUR: u64 = REARM_MS;
+        let mut schedule = schedule();
+        let at = UnixMillis;
+        assert!(schedule.rearms(at(0)) && !schedule.rearms(at(0)), "once at the start");
+        for trigger in [Trigger::Online, Trigger::Login, Trigger::Start] {
+            schedule.handle(at(1), trigger);
+            assert!(schedule.rearms(at(1)) && !schedule.rearms(at(1)), "{trigger:?}");
+        }
+        for trigger in [Trigger::Foreground, Trigger::Poke, Trigger::Offline, Trigger::Now, Trigger::Remote] {
+            schedule.handle(at(2), trigger);
+            assert!(!schedule.rearms(at(2)), "{trigger:?}");
+        }
+        schedule.answered(at(HOUR), Request::Pull, Answer::Done { more: false }, at(HOUR), 0);
+        assert!(!schedule.rearms(at(HOUR)), "less than an hour ago");
+        schedule.answered(at(2 * HOUR), Request::Pull, Answer::Lost, at(HOUR), 0);
+        assert!(!schedule.rearms(at(2 * HOUR)), "nothing says that the server is well");
+        schedule.answered(at(2 * HOUR), Request::Probe, Answer::Done { more: false }, at(HOUR), 0);
+        assert!(schedule.rearms(at(2 * HOUR)));
+        schedule.answered(at(2 * HOUR + 1), Request::Push, Answer::Done { more: false }, at(HOUR), 0);
+        assert!(!schedule.rearms(at(2 * HOUR + 1)));
+        schedule.answered(at(HOUR), Request::Push, Answer::Done { more: false }, at(HOUR), 0);
+        assert!(schedule.rearms(at(HOUR)), "i4: a clock that went back does not stretch the wait");
     }
 
     #[test]

@@ -78,8 +78,6 @@ pub struct Replica<H: Host> {
     changes: RefCell<Vec<Change>>,
     pub(crate) touched: RefCell<Touched>,
     closed: Cell<bool>,
-    /// Failed units are to be tried once more.
-    pub(crate) rearm: Cell<bool>,
     /// Records that came in by pulls and were news to this context.
     pub(crate) pulled_count: Cell<u64>,
     /// How often this context has pulled everything there was.
@@ -167,9 +165,6 @@ impl<H: Host> Replica<H> {
 
     /// Something happened that makes a sync worth while, or impossible.
     pub fn trigger(&self, trigger: Trigger) {
-        if matches!(trigger, Trigger::Start | Trigger::Online | Trigger::Login) {
-            self.rearm.set(true);
-        }
         self.schedule.borrow_mut().handle(self.host.now(), trigger);
         self.push_change(Change::Status);
         self.host.wake();

@@ -77,7 +77,6 @@ impl<H: Host> Replica<H> {
             changes: RefCell::default(),
             touched: RefCell::default(),
             closed: Cell::new(false),
-            rearm: Cell::new(true),
             pulled_count: Cell::new(0),
             heads: Cell::new(0),
             running: Cell::new(0),

@@ -71,7 +71,8 @@ impl<H: Host> Replica<H> {
 
     /// Units that used up their attempts get one more chance at every start, regained network and login.
     async fn rearm(self: &Rc<Self>) {
-        if self.rearm.replace(false) {
+        let is_due = self.schedule.borrow_mut().rearms(self.host.now());
+        if is_due {
             let failed = failed_units(&self.db.borrow().state);
             for id in failed {
                 // Mended meanwhile by another context: nothing to do.

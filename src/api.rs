@@ -172,6 +172,10 @@ impl Replica {
         let replica = Rc::clone(&self.driver.replica);
         promise(async move { Ok(to_json(&replica.outbox().await?).into()) })
     }
+    /// The server's outcome of an entry, as JSON, once there is one.
+    pub fn outcome(&self, entry: f64) -> Option<String> {
+        self.driver.replica.outcome(EntryId(entry as u64))
+    }
     pub fn outbox_retry(&self, entry: f64) -> Promise {
         let replica = Rc::clone(&self.driver.replica);
         promise(async move { retry(replica, entry, None).await })

@@ -351,6 +351,14 @@ impl Driver {
             }
         }
         if !touched.collections.is_empty() {
+                Change::Step { step, result, ms, pulled, code } => hooks.event(&convert::object(&[
+                    ("type", &"step"),
+                    ("step", &step),
+                    ("result", &result),
+                    ("ms", &ms),
+                    ("pulled", &pulled),
+                    ("code", &code),
+                ])),
             self.update_all(&touched).await;
             hooks.event(&convert::object(&[("type", &"change"), ("collections", &touched.collections)]));
         }

@@ -10,6 +10,7 @@ use landfall_core::rows::{ConflictRow, ParkedRow, Reason};
 use landfall_core::schedule::{Auth, Connectivity, Trigger};
 use landfall_core::settle::{Event, local_values};
 use landfall_core::view;
+use landfall_protocol::codec::to_json;
 use landfall_protocol::map::sort;
 use landfall_protocol::{CollectionName, EntryId, Object, Op, RecordId, RecordKey, Scope, Seq, UnixMillis};
 use landfall_storage::compact;
@@ -22,7 +23,19 @@ use std::rc::Rc;
 pub enum Change {
     Status,
     Enqueued,
-    Progress { phase: &'static str, done: u64, total: u64 },
+    Progress {
+        phase: &'static str,
+        done: u64,
+        total: u64,
+    },
+    /// A push or pull that sent something has ended.
+    Step {
+        step: &'static str,
+        result: &'static str,
+        ms: u64,
+        pulled: u64,
+        code: Option<String>,
+    },
     Event(Event),
 }
 
@@ -535,6 +548,14 @@ impl<H: Host> Replica<H> {
                 return items;
             }
         }
+    }
+
+    /// The server's outcome of an entry, as JSON. `None`: there is none yet, or it was long ago.
+    pub fn outcome(&self, id: EntryId) -> Option<String> {
+        let db = self.db.borrow();
+        let mut mutations = db.state.settled.values().rev().flat_map(|row| &row.mutations);
+        let settled = mutations.find(|mutation| mutation.entries.contains(&id))?;
+        settled.outcome.as_ref().map(to_json)
     }
 
     /// Values that lost and are kept, newest first.

@@ -4,10 +4,10 @@
 
 mod lab;
 
-use lab::{Lab, Opened, at_once, op, write};
+use lab::{Lab, Opened, at_once, op, put, write};
 use landfall_protocol::codec::from_json;
-use landfall_protocol::{Mutation, Object, PushRequest, Seq};
-use landfall_replica::{HttpResponse, Token};
+use landfall_protocol::{EntryId, Mutation, Object, Outcome, PushRequest, ResultStatus, Seq};
+use landfall_replica::{Change, HttpResponse, Token};
 use landfall_storage::faulty::{Call, Fault};
 use landfall_storage::{RowOp, StorageFault, StoreName};
 use std::cell::{Cell, RefCell};
@@ -172,4 +172,47 @@ fn l4_a_settle_and_the_batch_it_stores_are_one_transaction_that_expects_the_clie
     });
     at_once(replica.step());
     assert_eq!(seen.get(), 2, "two of the four batches were stored by the settle of another one");
+}
+
+fn steps(replica: &Opened) -> Vec<(&'static str, &'static str, u64, Option<String>)> {
+    let told = replica.take_changes().0.into_iter();
+    let steps = told.filter_map(|change| match change {
+        Change::Step { step, result, pulled, code, .. } => Some((step, result, pulled, code)),
+        Change::Status | Change::Enqueued | Change::Progress { .. } | Change::Event(_) => None,
+    });
+    steps.collect()
+}
+
+#[test]
+fn each_push_and_pull_that_sent_something_is_told_once_with_how_it_ended() {
+    let lab = Lab::new();
+    listen(&lab);
+    let replica = seven(&lab);
+    at_once(replica.step());
+    assert_eq!(steps(&replica), [("push", "done", 0, None)], "one step of four batches");
+    // The server of this test answers no pull.
+    at_once(replica.step());
+    assert_eq!(steps(&replica), [("pull", "lost", 0, None)]);
+    at_once(replica.step());
+    assert_eq!(steps(&replica), [], "it waits: nothing was asked");
+    lab.serve(|_| Some(HttpResponse { status: 503, retry_after_ms: None, body: String::new() }));
+    lab.now.set(lab.now.get() + 100_000);
+    at_once(replica.step());
+    assert_eq!(steps(&replica), [("pull", "busy", 0, Some("http_503".to_owned()))]);
+}
+
+#[test]
+fn the_outcome_of_an_entry_is_there_once_the_server_has_decided_it() {
+    let lab = Lab::new();
+    listen(&lab);
+    let replica = open(&lab);
+    put(&replica, "a", r#"{"x":1}"#).unwrap();
+    put(&replica, "a", r#"{"x":2}"#).unwrap();
+    let ids: Vec<EntryId> = at_once(replica.outbox()).unwrap().iter().map(|item| item.id).collect();
+    assert_eq!(replica.outcome(ids[0]), None);
+    at_once(replica.step());
+    for id in ids {
+        let outcome: Outcome = from_json(&replica.outcome(id).unwrap()).unwrap();
+        assert_eq!(outcome.status, ResultStatus::Applied, "both travelled as one mutation");
+    }
 }

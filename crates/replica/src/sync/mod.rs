@@ -69,7 +69,7 @@ impl<H: Host> Replica<H> {
         db.state.unsent_count() > 0 && (!held || !units(&db.state, &self.config).is_empty())
     }
 
-    /// Units that used up their attempts get one more chance at every start, regained network and login.
+    /// Units that used up their attempts get one more chance.
     async fn rearm(self: &Rc<Self>) {
         let is_due = self.schedule.borrow_mut().rearms(self.host.now());
         if is_due {
@@ -98,7 +98,7 @@ impl<H: Host> Replica<H> {
         // What can't be repaired or set aside now is tried again with the next step.
         let _ = self.repair().await;
         let _ = self.mend_outbox(false).await;
-        let started = self.host.now();
+        let began = self.host.now();
         let next = self.next();
         let (request, phase) = match next {
             Next::Push => (Request::Push, Phase::Pushing),
@@ -110,7 +110,7 @@ impl<H: Host> Replica<H> {
         let lock = match self.lock(request).await {
             Some(lock) => lock,
             // Its holder does the same work; look at what it did.
-            None => return Some(UnixMillis(started.get() + 500)),
+            None => return Some(UnixMillis(began.get() + 500)),
         };
         let caught_up = self.refresh().await;
         if caught_up.is_ok() && self.next() != next {
@@ -120,6 +120,7 @@ impl<H: Host> Replica<H> {
         let _running = Running::begin(&self.running);
         self.set_phase(phase);
         self.schedule.borrow_mut().begin(request);
+        let pulled = self.pulled_count.get();
         let answer = match caught_up {
             Ok(()) => self.request(request).await,
             Err(error) => {
@@ -131,8 +132,15 @@ impl<H: Host> Replica<H> {
         self.set_phase(Phase::Idle);
         let jitter = (self.host.random() >> 32) as u32;
         // A step may have sent several: the last one's answer is what is told.
-        let started = started.max(self.asked_at.get());
-        let counts = self.schedule.borrow_mut().answered(self.host.now(), request, answer, started, jitter);
+        let asked = self.asked_at.get();
+        let now = self.host.now();
+        let counts = self.schedule.borrow_mut().answered(now, request, answer, began.max(asked), jitter);
+        if let Some((step, result)) = step_names(request, answer).filter(|_| asked >= began) {
+            let said = self.last_error.borrow();
+            let code = said.as_ref().filter(|_| result != "done").map(|(code, _)| code.clone());
+            let pulled = self.pulled_count.get() - pulled;
+            self.push_change(Change::Step { step, result, ms: now.get().saturating_sub(began.get()), pulled, code });
+        }
         if counts {
             self.count_failure().await;
         }
@@ -326,6 +334,26 @@ impl<H: Host> Replica<H> {
 fn known_epoch(db: &Db) -> Option<&Epoch> {
     let settled = || db.state.settled.values().next_back().and_then(|row| row.epoch.as_ref());
     db.base.epoch().or_else(settled)
+}
+
+/// What the history calls a step and its end. Probes, refreshes and what is done again at once are not in it.
+fn step_names(request: Request, answer: Answer) -> Option<(&'static str, &'static str)> {
+    let step = match request {
+        Request::Push => "push",
+        Request::Pull => "pull",
+        Request::Probe | Request::Refresh => return None,
+    };
+    let result = match answer {
+        Answer::Done { .. } => "done",
+        Answer::Lost => "lost",
+        Answer::Unauthorized => "unauthorized",
+        Answer::Busy { .. } => "busy",
+        Answer::Faulty => "faulty",
+        Answer::Refused => "refused",
+        Answer::Storage => "storage",
+        Answer::Stale => return None,
+    };
+    Some((step, result))
 }
 
 fn error_of(response: &HttpResponse) -> ErrorBody {

@@ -6,6 +6,7 @@
  */
 import { BackgroundFlush } from './background.js';
 import { Checks } from './check.js';
+import { Confirmations } from './confirm.js';
 import { sense, senseChanges, type Senses } from './browser.js';
 import { Engine, type EngineEvent } from './engine.js';
 import { SyncError } from './errors.js';
@@ -13,7 +14,7 @@ import { Emitter, guarded } from './events.js';
 import { inspection } from './inspection.js';
 import { expiresAtMs } from './jwt.js';
 import { encodeOptions } from './options.js';
-import { decodeRow, meta, Query } from './query.js';
+import { decodeRow, meta, Query, type Sight } from './query.js';
 import { exportStream, importLines, type Transferable } from './transfer.js';
 import type {
   Changes, Conflict, Draft, ImportOptions, ImportResult, Inspection, OpenOptions, OutboxEntry, QueryOptions, ScopeOption, Stored, SyncEvents, SyncProgress, SyncResult, SyncStatus,
@@ -81,6 +82,7 @@ export class Landfall {
   readonly #engine: Engine;
   readonly #writes: WriteQueue;
   readonly #checks: Checks;
+  readonly #confirmations: Confirmations;
   readonly #events = new Emitter<SyncEvents>();
   readonly #user: string;
   readonly #collections: ReadonlySet<string>;
@@ -122,6 +124,8 @@ export class Landfall {
         return pairs.length > 0 && pairs.every(({ covered, staged }) => covered !== null && staged === 0);
       },
     }, this.#writes);
+    const onlineFirst = Object.entries(options.collections).filter(([, { mode }]) => mode === 'online-first').map(([name]) => name);
+    this.#confirmations = new Confirmations(onlineFirst, (entry) => this.#engine.call((replica) => replica.outcome(entry)));
     this.sync = this.#makeSync();
     this.outbox = this.#makeOutbox();
     this.conflicts = { list: async () => (await this.#read('conflicts')).map((raw) => camel(raw) as Conflict) };
@@ -145,7 +149,9 @@ export class Landfall {
   /** Errors: `unknown_collection` at once. */
   collection<T extends object>(name: string): Collection<T> {
     this.#check(name);
-    return new Collection<T>(name, this.#engine, this.#writes, this.#checks, this.#upgrades.get(name));
+    const write = async (op: string): Promise<WriteResult> => this.#confirmed(name, await this.#checks.write(name, op));
+    const sight = { upgrade: this.#upgrades.get(name), confirming: this.#confirmations.of(name) };
+    return new Collection<T>(name, this.#engine, this.#writes, sight.confirming ? write : (op) => this.#checks.write(name, op), sight);
   }
 
   /**
@@ -155,12 +161,14 @@ export class Landfall {
   async transaction(names: readonly string[], callback: (tx: Transaction) => void | Promise<void>): Promise<WriteResult[]> {
     names.forEach((name) => this.#check(name));
     const ops: string[] = [];
+    const written: string[] = [];
     let over = false;
     const collection = <T extends object>(name: string): TransactionCollection<T> => {
       if (!names.includes(name)) throw new SyncError('unknown_collection', `This transaction does not name the collection ${name}.`, { details: { collection: name } });
       const push = (op: Op, id: string | undefined, record: object | undefined, options?: ScopeOption): void => {
         if (over) throw new SyncError('closed', 'This transaction has ended.');
         ops.push(encodeOp(op, name, options?.scope, id, record));
+        written.push(name);
       };
       return {
         put: (record, options) => push('put', undefined, record, options),
@@ -175,7 +183,8 @@ export class Landfall {
       over = true;
     }
     await this.#checks.group(ops);
-    return ops.length === 0 ? [] : this.#writes.addGroup(ops);
+    const results = ops.length === 0 ? [] : await this.#writes.addGroup(ops);
+    return Promise.all(results.map((result, i) => this.#confirmed(written[i] as string, result)));
   }
 
   /** Gives the engine a new access token, or takes it away. Sync that waited for one goes on. */
@@ -198,6 +207,7 @@ export class Landfall {
       if (count > 0) throw new SyncError('unsynced_writes', `${count} writes have not reached the server.`, { details: { count } });
     }
     this.#writes.send();
+    this.#confirmations.end();
     await this.#engine.end((replica) => replica.logout(unsynced === 'keep' ? 'keep' : 'wipe'), true);
     this.#deaf?.();
   }
@@ -230,7 +240,7 @@ export class Landfall {
     // Without upgrades and checks: what is stored goes out, and comes in, as it is.
     const collection = (name: string): Collection<Record<string, unknown>> => {
       this.#check(name);
-      return new Collection(name, this.#engine, this.#writes);
+      return new Collection(name, this.#engine, this.#writes, (op) => this.#writes.add(op), {});
     };
     return {
       user: this.#user,
@@ -255,12 +265,18 @@ export class Landfall {
   /** Stops and lets go of the database; what was written before is stored. A second call does nothing. */
   async close(): Promise<void> {
     this.#writes.send();
+    this.#confirmations.end();
     this.#deaf?.();
     await this.#engine.end((replica) => replica.close());
   }
 
   #check(name: string): void {
     if (!this.#collections.has(name)) throw new SyncError('unknown_collection', `open() was not told of the collection ${name}.`, { details: { collection: name } });
+  }
+
+  /** Of an online-first collection: when the server has decided, or takes too long. */
+  #confirmed(name: string, stored: WriteResult): Promise<WriteResult> | WriteResult {
+    return this.#engine.ended ? stored : this.#confirmations.wait(name, stored, this.#status);
   }
 
   async #read(what: 'outbox' | 'conflicts'): Promise<object[]> {
@@ -333,11 +349,15 @@ export class Landfall {
     switch (event.type) {
       case 'status':
         this.#setStatus(event['status'] as unknown as RawStatus);
+        this.#confirmations.heard(this.#status);
         return emit.emit('status', this.#status);
       case 'conflict':
+        this.#confirmations.decided();
         return emit.emit('conflict', camel(event['conflict'] as object) as Conflict);
       case 'rejected': {
         const entry = camel(event['entry'] as object) as OutboxEntry;
+        this.#confirmations.decided();
+        this.#confirmations.refused(entry);
         if (entry.state !== 'failed') return emit.emit('rejected', entry);
         // The engine itself tries it again now and then, and each time it may fail again.
         const unit = unitOf(entry);
@@ -346,6 +366,7 @@ export class Landfall {
         return;
       }
       case 'applied':
+        this.#confirmations.decided();
         return emit.emit('applied', event['entries'] as readonly number[]);
       case 'change':
         return emit.emit('change', event['collections'] as readonly string[]);
@@ -378,16 +399,16 @@ export class Collection<T extends object> {
   readonly name: string;
   readonly #engine: Engine;
   readonly #writes: WriteQueue;
-  readonly #checks: Checks | undefined;
-  readonly #upgrade: Upgrade | undefined;
+  readonly #store: (op: string) => Promise<WriteResult>;
+  readonly #sight: Sight;
 
   /** @internal Made by `db.collection()`. */
-  constructor(name: string, engine: Engine, writes: WriteQueue, checks?: Checks, upgrade?: Upgrade) {
+  constructor(name: string, engine: Engine, writes: WriteQueue, store: (op: string) => Promise<WriteResult>, sight: Sight) {
     this.name = name;
     this.#engine = engine;
     this.#writes = writes;
-    this.#checks = checks;
-    this.#upgrade = upgrade;
+    this.#store = store;
+    this.#sight = sight;
   }
 
   /** Writes a whole record: creates it or replaces its fields. Visible and durable when it resolves. Errors: see docs/errors.md. */
@@ -414,12 +435,12 @@ export class Collection<T extends object> {
     checkId(id);
     this.#writes.send();
     const json = await this.#engine.call((replica) => replica.get(this.name, scope, id));
-    return json === undefined ? undefined : decodeRow<T>(json, this.#upgrade);
+    return json === undefined ? undefined : decodeRow<T>(json, this.#sight);
   }
 
   /** Errors: `invalid_options` at once, for what JSON cannot hold. */
   query(options: QueryOptions<T> = {}): Query<T> {
-    return new Query<T>(this.#engine, this.#writes.send, this.name, options, this.#upgrade);
+    return new Query<T>(this.#engine, this.#writes.send, this.name, options, this.#sight);
   }
 
   /** All records, now and whenever they change. */
@@ -430,8 +451,7 @@ export class Collection<T extends object> {
   #write(op: Op, id: string | undefined, record: object | undefined, options?: ScopeOption): Promise<WriteResult> {
     // Not an async function: it is called for every record of an import.
     try {
-      const encoded = encodeOp(op, this.name, options?.scope, id, record);
-      return this.#checks ? this.#checks.write(this.name, encoded) : this.#writes.add(encoded);
+      return this.#store(encodeOp(op, this.name, options?.scope, id, record));
     } catch (error) {
       return Promise.reject(error);
     }

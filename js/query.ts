@@ -1,6 +1,7 @@
 /** Queries, live queries and what is known about a record beside its fields. */
 import { SyncError, toSyncError } from './errors.js';
 import type { Engine } from './engine.js';
+import { recordName, type Confirming } from './confirm.js';
 import { guarded } from './events.js';
 import type { Page, PageOptions, QueryOptions, QueryPlan, RecordMeta, RecordState, Stored, Unsubscribe } from './types.js';
 import type { Upgrade } from './upgrade.js';
@@ -14,43 +15,59 @@ interface Splice {
   readonly gone: number;
 }
 
-const metas = new WeakMap<object, RawMeta>();
+interface Known {
+  readonly raw: RawMeta;
+  readonly id: string;
+  readonly confirming: Confirming | undefined;
+}
+
+const metas = new WeakMap<object, Known>();
 
 /** How a record that this package gave stands; undefined for any other object, copies included. */
 export function meta(record: object): RecordMeta | undefined {
-  const raw = metas.get(record);
-  return raw && { state: raw[0], version: raw[1], scope: raw[2] };
+  const known = metas.get(record);
+  if (!known) return undefined;
+  const [state, version, scope] = known.raw;
+  const waits = (state === 'pending' || state === 'sending') && known.confirming?.records.has(recordName(scope, known.id));
+  return { state: waits ? 'confirming' : state, version, scope };
+}
+
+/** @internal How the records of a collection are shown. */
+export interface Sight {
+  readonly upgrade?: Upgrade | undefined;
+  readonly confirming?: Confirming | undefined;
 }
 
 /** The record as the app sees it, with what is known about it. */
-function seen<T extends object>(row: Stored<T>, meta: RawMeta | undefined, upgrade: Upgrade | undefined): Stored<T> {
+function seen<T extends object>(row: Stored<T>, raw: RawMeta | undefined, { upgrade, confirming }: Sight): Stored<T> {
+  const { id } = row;
   const record = upgrade ? upgrade.apply(row) : row;
-  if (meta) metas.set(record, meta);
+  if (raw) metas.set(record, { raw, id, confirming });
   return record;
 }
 
 /** @internal `{"row", "meta"}` → the record. */
-export function decodeRow<T extends object>(json: string, upgrade?: Upgrade): Stored<T> {
+export function decodeRow<T extends object>(json: string, sight: Sight): Stored<T> {
   const { row, meta } = JSON.parse(json) as { row: Stored<T>; meta: RawMeta };
-  return seen(row, meta, upgrade);
+  return seen(row, meta, sight);
 }
 
 /** `{"rows", "meta", "next"}` → the records and where they end. */
-function decodePage<T extends object>(json: string, upgrade: Upgrade | undefined): Page<T> {
+function decodePage<T extends object>(json: string, sight: Sight): Page<T> {
   const { rows, meta, next } = JSON.parse(json) as { rows: Stored<T>[]; meta: RawMeta[]; next?: string | null };
-  return { rows: rows.map((row, i) => seen(row, meta[i], upgrade)), next: next ?? undefined };
+  return { rows: rows.map((row, i) => seen(row, meta[i], sight)), next: next ?? undefined };
 }
 
 export class Query<T extends object> {
   readonly #engine: Engine;
   readonly #before: () => void;
   readonly #json: string;
-  readonly #upgrade: Upgrade | undefined;
+  readonly #sight: Sight;
 
   /** @internal `before` runs before a question is asked: what was written so far goes first. */
-  constructor(engine: Engine, before: () => void, collection: string, options: QueryOptions<T>, upgrade?: Upgrade) {
-    if (upgrade) checkFields(options, upgrade);
-    this.#upgrade = upgrade;
+  constructor(engine: Engine, before: () => void, collection: string, options: QueryOptions<T>, sight: Sight) {
+    if (sight.upgrade) checkFields(options, sight.upgrade);
+    this.#sight = sight;
     const given = Object.entries(options).filter(([, value]) => value !== undefined);
     this.#engine = engine;
     this.#before = before;
@@ -59,7 +76,7 @@ export class Query<T extends object> {
 
   async get(): Promise<Stored<T>[]> {
     this.#before();
-    return decodePage<T>(await this.#engine.call((replica) => replica.query(this.#json)), this.#upgrade).rows;
+    return decodePage<T>(await this.#engine.call((replica) => replica.query(this.#json)), this.#sight).rows;
   }
 
   /** How many records fit; `limit` and `offset` are not looked at. No record is handed over for it. */
@@ -77,7 +94,7 @@ export class Query<T extends object> {
     const asked = JSON.parse(this.#json) as Record<string, unknown>;
     const json = encodeObject({ ...asked, limit, ...(after !== undefined && { after, offset: 0 }) }, 'invalid_options', 'page');
     this.#before();
-    return decodePage(await this.#engine.call((replica) => replica.query(json)), this.#upgrade);
+    return decodePage(await this.#engine.call((replica) => replica.query(json)), this.#sight);
   }
 
   /** How the engine goes about it: for whoever wonders why a query is slow. */
@@ -106,7 +123,7 @@ export class Query<T extends object> {
       const { start, gone } = JSON.parse(json) as Splice;
       let fresh: readonly Stored<T>[];
       try {
-        fresh = decodePage<T>(json, this.#upgrade).rows;
+        fresh = decodePage<T>(json, this.#sight).rows;
       } catch (error) {
         broken = true;
         return fail(error);
@@ -119,8 +136,14 @@ export class Query<T extends object> {
     const fail = (error: unknown): void => queueMicrotask(() => void (over || guarded(() => onError?.(toSyncError(error)))));
     this.#before();
     const stop = this.#engine.watch(this.#json, answer, fail);
+    const shown = (): void => {
+      if (!waiting && rows.length > 0) queueMicrotask(deliver);
+      waiting ||= rows.length > 0;
+    };
+    this.#sight.confirming?.shown.add(shown);
     return () => {
       over = true;
+      this.#sight.confirming?.shown.delete(shown);
       stop();
     };
   }

@@ -45,6 +45,8 @@ export class Replica {
   sync_now(progress: ((json: string) => void) | undefined): Promise<string>;
   flush(budget_ms: number, last_chance: boolean): Promise<string>;
   outbox(): Promise<string>;
+  /** The server's outcome of an entry, as JSON; undefined while there is none. */
+  outcome(entry: number): string | undefined;
   outbox_retry(entry: number): Promise<void>;
   outbox_discard(entry: number): Promise<string>;
   outbox_edit(entry: number, fields_json: string): Promise<void>;

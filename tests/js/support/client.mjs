@@ -75,6 +75,10 @@ export class FakeReplica {
       parked: 12, conflicts: 13, oldest_pending: 14, compaction_debt: 15, memory: 16, memory_budget: 17, pairs: [{ scope: 's' }], quarantined: [{ key: 'k' }], set_aside: ['q'],
     });
   }
+  outcomes = new Map();
+  outcome(entry) {
+    return this.outcomes.has(entry) ? JSON.stringify(this.outcomes.get(entry)) : undefined;
+  }
   async outbox_retry(...args) {
     this.note('retry', ...args);
   }

@@ -1,6 +1,7 @@
 //! What the process is started with.
 
 use crate::auth::AuthError;
+use crate::rate::{Rate, Rates};
 use clap::Parser;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -40,6 +41,12 @@ pub struct Config {
     /// The database was restored from a backup: start a new epoch
     #[arg(long)]
     pub restored: bool,
+    /// Pushes of a user: REQUESTS/SECONDS, or off [default: 1200/60; off with --dev]
+    #[arg(long, env = "LANDFALL_PUSH_RATE")]
+    pub push_rate: Option<Rate>,
+    /// Pulls and status requests of a user [default: 1200/60; off with --dev]
+    #[arg(long, env = "LANDFALL_POLL_RATE")]
+    pub poll_rate: Option<Rate>,
     /// Logs as JSON lines
     #[arg(long)]
     pub log_json: bool,
@@ -62,6 +69,12 @@ impl Config {
             write_secret(&file)?;
         }
         read_secret(&file)
+    }
+
+    /// The limits that were given. A native client is bounded to what no app comes near; load tests run with `--dev`.
+    pub fn rates(&self) -> Rates {
+        let native = if self.dev { Rate::Off } else { Rate::of(1200, 60) };
+        Rates { push: self.push_rate.unwrap_or(native), poll: self.poll_rate.unwrap_or(native) }
     }
 }
 

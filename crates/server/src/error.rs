@@ -2,6 +2,7 @@
 //!
 //! The code, a sentence for a person and the request id go into the body; the cause goes to the log.
 
+use crate::rate::Allowance;
 use crate::store::StoreError;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -35,6 +36,8 @@ pub enum ServerError {
     ResetRequired { epoch: Epoch, ledger: Option<Box<Ledger>> },
     #[error("the request took too long to arrive")]
     Timeout,
+    #[error("too many requests; wait before the next one")]
+    RateLimited(Allowance),
     #[error("the server is busy")]
     Unavailable { retry_after: Duration },
     /// Asked for by a test through `/dev/faults`.
@@ -70,6 +73,7 @@ impl ServerError {
             Self::ClientFork => ErrorCode::CLIENT_FORK,
             Self::ResetRequired { .. } => ErrorCode::RESET_REQUIRED,
             Self::Timeout => ErrorCode::TIMEOUT,
+            Self::RateLimited(_) => ErrorCode::RATE_LIMITED,
             Self::Unavailable { .. } => ErrorCode::UNAVAILABLE,
             Self::Fault { status, .. } => fault_code(*status),
             Self::Store(_) => ErrorCode::INTERNAL,
@@ -87,6 +91,7 @@ impl ServerError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Unavailable { retry_after } => Some(*retry_after),
+            Self::RateLimited(allowance) => Some(allowance.reset),
             Self::Fault { retry_after, .. } => *retry_after,
             _ => None,
         }
@@ -111,6 +116,9 @@ impl ServerError {
             if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {
                 response.headers_mut().insert(header::RETRY_AFTER, value);
             }
+        }
+        if let Self::RateLimited(allowance) = self {
+            allowance.write(&mut response);
         }
         response
     }

@@ -17,6 +17,7 @@ mod mutation;
 mod process;
 mod pull;
 mod push;
+mod rate;
 mod routes;
 mod run;
 mod service;

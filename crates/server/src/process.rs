@@ -5,6 +5,7 @@ use crate::collections::Collections;
 use crate::config::{Config, ConfigError};
 use crate::dev::Faults;
 use crate::live::Hub;
+use crate::rate::Limiter;
 use crate::routes::{App, router};
 use crate::service::{Service, now};
 use crate::session::random_hex;
@@ -58,6 +59,7 @@ impl Server {
             hub,
             dev: config.dev,
             faults: Mutex::new(Faults::default()),
+            limiter: Limiter::new(config.rates()),
             closing: closed,
         };
         let router = router(app, config.www.as_deref());

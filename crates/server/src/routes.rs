@@ -7,6 +7,7 @@ use crate::body::read_json;
 use crate::dev::{self, Faults};
 use crate::error::{Refusal, ServerError};
 use crate::live::{Hub, Live};
+use crate::rate::{Allowance, Kind, Limiter};
 use crate::service::Service;
 use crate::session::{self, check_origin, device_of, with_cookie};
 use crate::site;
@@ -20,7 +21,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use landfall_protocol::{PROTOCOL, PullRequest, PullResponse, PushRequest, StatusResponse};
+use landfall_protocol::{PROTOCOL, PullRequest, PushRequest};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -41,6 +42,7 @@ pub struct App {
     pub hub: Arc<Hub>,
     pub dev: bool,
     pub faults: Mutex<Faults>,
+    pub limiter: Limiter,
     pub closing: watch::Receiver<bool>,
 }
 
@@ -116,7 +118,7 @@ async fn no_store(request: Request, next: Next) -> Response {
 }
 
 impl App {
-    fn identify(&self, headers: &HeaderMap) -> Result<Identity, ServerError> {
+    pub(crate) fn identify(&self, headers: &HeaderMap) -> Result<Identity, ServerError> {
         let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let (scheme, token) = value.and_then(|value| value.split_once(' ')).ok_or(ServerError::Unauthorized)?;
         if !scheme.eq_ignore_ascii_case("bearer") {
@@ -124,6 +126,31 @@ impl App {
         }
         self.tokens.verify(token.trim())
     }
+
+    /// Who asks, if there is room for one more request of this kind.
+    pub(crate) fn admit(&self, headers: &HeaderMap, kind: Kind) -> Result<Admitted, ServerError> {
+        let identity = self.identify(headers)?;
+        let allowance = self.limiter.take(kind, &identity.sub)?;
+        Ok(Admitted { identity, allowance })
+    }
+}
+
+/// A user whose request was counted.
+pub(crate) struct Admitted {
+    pub(crate) identity: Identity,
+    allowance: Option<Allowance>,
+}
+
+/// Says on an answer, also on a refusal, how much room the user has left.
+pub(crate) fn with_allowance<T: IntoResponse>(
+    allowance: Option<Allowance>,
+    answer: Result<T, ServerError>,
+) -> Response {
+    let mut response = answer.into_response();
+    if let Some(allowance) = allowance {
+        allowance.write(&mut response);
+    }
+    response
 }
 
 fn check_protocol(protocol: u32) -> Result<(), ServerError> {
@@ -136,25 +163,27 @@ async fn push(State(app): State<Shared>, headers: HeaderMap, body: Body) -> Resu
         return Err(fault);
     }
     check_protocol(request.protocol)?;
-    let identity = app.identify(&headers)?;
+    let Admitted { identity, allowance } = app.admit(&headers, Kind::Push)?;
     let (device_key, cookie) = app.device(&headers)?;
-    let answer = Json(app.service.push(identity, request, device_key).await?).into_response();
+    let answer = app.service.push(identity, request, device_key).await.map(Json);
+    let is_pushed = answer.is_ok();
+    let answer = with_allowance(allowance, answer);
     Ok(match cookie {
-        Some(cookie) => with_cookie(answer, &cookie),
-        None => answer,
+        Some(cookie) if is_pushed => with_cookie(answer, &cookie),
+        Some(_) | None => answer,
     })
 }
 
-async fn pull(State(app): State<Shared>, headers: HeaderMap, body: Body) -> Result<Json<PullResponse>, ServerError> {
+async fn pull(State(app): State<Shared>, headers: HeaderMap, body: Body) -> Result<Response, ServerError> {
     let request: PullRequest = read_json(&headers, body).await?;
     check_protocol(request.protocol)?;
-    let identity = app.identify(&headers)?;
-    Ok(Json(app.service.pull(identity, request).await?))
+    let Admitted { identity, allowance } = app.admit(&headers, Kind::Poll)?;
+    Ok(with_allowance(allowance, app.service.pull(identity, request).await.map(Json)))
 }
 
-async fn status(State(app): State<Shared>, headers: HeaderMap) -> Result<Json<StatusResponse>, ServerError> {
-    let identity = app.identify(&headers)?;
-    Ok(Json(app.service.status(identity, device_of(&headers)).await?))
+async fn status(State(app): State<Shared>, headers: HeaderMap) -> Result<Response, ServerError> {
+    let Admitted { identity, allowance } = app.admit(&headers, Kind::Poll)?;
+    Ok(with_allowance(allowance, app.service.status(identity, device_of(&headers)).await.map(Json)))
 }
 
 async fn live(

@@ -2,8 +2,10 @@
 //
 //   dist/index.js                    the page's module, minified; finds landfall_bg.wasm beside it
 //   dist/service-worker.js           the worker as a module; attaches itself, exports attach()
-//   dist/validate.js                 what not everybody needs, each a script of its own: landfall/validate
 //   dist/service-worker.classic.js   the same as one classic script, with self.landfallAttach
+//   dist/validate.js                 Standard Schemas out of JSON Schemas
+//   dist/elements.js                 custom elements; nothing of the engine, they are given a database
+//   dist/react.js                    hooks; nothing of the engine, and React is the app's own
 //   dist/*.d.ts, dist/types/         exact types; `any` in one of them fails the build
 //
 // `new URL('landfall_bg.wasm', import.meta.url)` is left as it stands: every bundler that an app may use finds the module
@@ -29,6 +31,7 @@ export async function bundle(entry, { format = 'es', glue = engineGlue, minify =
     tsconfig: false,
     resolve: { alias: { '#glue': glue } },
     platform: 'browser',
+    external: ['react'],
     // A classic script has no address of its own; in a worker, the worker's is what it was registered by.
     ...(format === 'iife' && { transform: { define: { 'import.meta.url': 'self.location.href' } } }),
     onLog(level, log, report) {
@@ -98,6 +101,8 @@ function writeTypes(dist) {
 const scripts = {
   'index.js': ['js/index.ts', 'es'],
   'validate.js': ['js/json-schema.ts', 'es'],
+  'elements.js': ['js/elements/index.ts', 'es'],
+  'react.js': ['js/react/index.ts', 'es'],
   'service-worker.js': ['service-worker/entry.ts', 'es'],
   'service-worker.classic.js': ['service-worker/classic.ts', 'iife'],
 };

@@ -33,7 +33,7 @@ after(() => rmSync(project, { recursive: true, force: true }));
 
 test('the tarball holds what an app needs and nothing of how it was made', () => {
   const files = packed.files.map(({ path }) => path);
-  const wanted = ['package.json', 'LICENSE-MIT', 'LICENSE-APACHE', ...['index.js', 'index.d.ts', 'validate.js', 'validate.d.ts', 'service-worker.js', 'service-worker.d.ts', 'service-worker.classic.js', 'landfall_bg.wasm'].map((name) => `dist/${name}`)];
+  const wanted = ['package.json', 'LICENSE-MIT', 'LICENSE-APACHE', ...['index.js', 'index.d.ts', 'validate.js', 'validate.d.ts', 'service-worker.js', 'service-worker.d.ts', 'service-worker.classic.js', 'landfall_bg.wasm', 'elements.js', 'elements.d.ts', 'react.js', 'react.d.ts'].map((name) => `dist/${name}`)];
   for (const path of wanted) assert.ok(files.includes(path), `${path} is missing`);
   for (const path of files) assert.match(path, /^(package\.json|README\.md|LICENSE-\w+|dist\/[\w.-]+|dist\/types\/[\w/.-]+\.d\.ts)$/);
   for (const path of files) assert.ok(!readFileSync(join(installed, path)).includes(root), `${path} names a directory of the machine it was built on`);
@@ -86,6 +86,16 @@ test('the validator out of a JSON Schema compiles nothing, so a strict content s
   assert.equal(jsonSchema({ type: 'object' })['~standard'].validate(1).issues.length, 1);
 });
 
+test('the elements and the hooks hold nothing of the engine, and the hooks nothing of React', async () => {
+  const text = (name) => readFileSync(join(installed, 'dist', name), 'utf8');
+  for (const name of ['elements.js', 'react.js']) assert.doesNotMatch(text(name), /WebAssembly|landfall_bg/);
+  assert.match(text('react.js'), /from\s*"react"/);
+  assert.doesNotMatch(text('elements.js'), /\bfrom\s*"/);
+  assert.doesNotMatch(text('index.js'), /useSyncExternalStore|customElements/);
+  const elements = await import(pathToFileURL(join(installed, 'dist/elements.js')).href);
+  assert.ok(elements.LandfallIndicator);
+});
+
 test('every exported path is there', () => {
   const { exports } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8'));
   const paths = Object.values(exports).flatMap((target) => (typeof target === 'string' ? [target] : Object.values(target)));
@@ -118,8 +128,10 @@ for (const moduleResolution of ['bundler', 'nodenext']) {
       compilerOptions: {
         target: 'es2022', module: moduleResolution === 'bundler' ? 'esnext' : 'nodenext', moduleResolution, lib: ['es2023', 'dom', 'dom.iterable'], types: [],
         strict: true, exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true, noEmit: true, skipLibCheck: false, noUnusedLocals: false,
+        // React is the app's own; its types stand in for what the app would have installed.
+        paths: { react: [join(root, 'node_modules/@types/react/index.d.ts')] },
       },
-      files: ['types.ts'],
+      files: ['types.ts', 'types-react.ts'],
     };
     const path = join(project, `tsconfig.${moduleResolution}.json`);
     writeFileSync(path, JSON.stringify(config));

@@ -1,7 +1,7 @@
-// Builds the demo: two pages, and the service worker as an input of its own with a fixed address, /sw.js.
+// Builds the demo: its pages, and the service worker as an input of its own with a fixed address, /sw.js.
 
 import { createHash } from 'node:crypto';
-import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
 import { defineConfig } from 'vite';
 
@@ -41,6 +41,9 @@ function precacheManifest() {
   };
 }
 
+/** The start page, and a directory for each system whose page is there. */
+const pages = Object.fromEntries(['.', ...readdirSync(root)].filter((name) => existsSync(join(root, name, 'index.html')) && name !== 'dist').map((name) => [name === '.' ? 'index' : name, join(root, name, 'index.html')]));
+
 const digest = (file) => createHash('sha256').update(readFileSync(file)).digest('hex').slice(0, 16);
 
 export default defineConfig({
@@ -54,9 +57,9 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     rollupOptions: {
-      input: { index: join(root, 'index.html'), lab: join(root, 'lab.html'), sw: join(root, 'sw.js') },
+      input: { ...pages, lab: join(root, 'lab.html'), sw: join(root, 'sw.js') },
       output: { entryFileNames: (chunk) => (chunk.name === 'sw' ? 'sw.js' : 'assets/[name]-[hash].js') },
     },
   },
-  server: { headers: { 'Service-Worker-Allowed': '/' }, proxy: { '/v1': { target: 'http://localhost:8787', ws: true }, '/auth': 'http://localhost:8787' } },
+  server: { headers: { 'Service-Worker-Allowed': '/' }, proxy: { '/v1': { target: 'http://localhost:8787', ws: true }, '/auth': 'http://localhost:8787', '/api': 'http://localhost:8787' } },
 });

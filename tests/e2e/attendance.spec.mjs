@@ -1,37 +1,17 @@
 // The attendance page, as a person uses it.
 
-import { readFileSync } from 'node:fs';
 import { password } from './support/device.mjs';
+import { desktop, offlineWords, openPage, part, phone, pick, violations } from './support/page.mjs';
 import { eventually, expect, test } from './support/test.mjs';
 
-const axe = readFileSync(new URL('../../node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
-const offlineWords = "You are offline. Your changes have been saved and will be synced when you're back online.";
-const phone = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true, deviceScaleFactor: 2 };
-const desktop = { viewport: { width: 1280, height: 800 } };
-
-async function openApp(device) {
-  const page = await device.context.newPage();
-  await page.goto('/');
-  await page.evaluate(async () => void (await navigator.serviceWorker.ready));
-  return page;
-}
+const openApp = (device) => openPage(device, '/attendance/');
 
 async function signIn(page) {
-  await page.getByLabel('User name').fill('ada');
-  await page.getByLabel('Password', { exact: true }).fill(password);
-  await page.getByRole('button', { name: 'Sign in' }).click();
-  await expect(page.getByTestId('sync-status')).toHaveText('All synced');
+  await pick(page, 'ada');
+  await expect(part(page, 'status')).toHaveText('All synced');
 }
 
 const attendance = async (server) => (await server.records('user:ada', 'attendance')).map(({ fields }) => fields);
-
-/** What axe-core says is wrong, in short; nothing is the right answer. */
-async function violations(page) {
-  // As an expression of the debugger: the page's own policy lets no foreign script in.
-  await page.evaluate(axe);
-  const found = await page.evaluate(async () => (await axe.run(document)).violations.map(({ id, nodes }) => [id, nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`)]));
-  return found;
-}
 
 /** The value that a `datetime-local` field shows for an instant, in the page's own time zone. */
 const local = (page, instant) => page.evaluate((instant) => {
@@ -46,38 +26,38 @@ test('attendance: l1 l5: clocked in offline, reloaded offline, synced when the n
   await expect(page.getByTestId('records-empty')).toBeVisible();
 
   await device.offline();
-  await expect(page.getByTestId('offline-message')).toHaveText(offlineWords);
+  await expect(part(page, 'offline-message')).toHaveText(offlineWords);
   await page.getByTestId('note').fill('Early shift');
   await page.getByRole('button', { name: 'Clock in' }).click();
   const record = page.getByTestId('record');
   await expect(record).toHaveCount(1);
   await expect(record.getByTestId('record-state')).toHaveText('Waiting to sync');
   await expect(record.getByTestId('record-note')).toHaveText('Early shift');
-  await expect(page.getByTestId('pending-count')).toHaveText('1 change waiting');
+  await expect(part(page, 'pending')).toHaveText('1 change waiting');
   await expect(page.getByRole('button', { name: 'Clock out' })).toBeVisible();
 
   await page.reload();
-  await expect(page.getByTestId('offline-message')).toHaveText(offlineWords);
+  await expect(part(page, 'offline-message')).toHaveText(offlineWords);
   await expect(record.getByTestId('record-state')).toHaveText('Waiting to sync');
-  await expect(page.getByTestId('sync-status')).toHaveText('You are offline');
-  await page.getByTestId('sync-now').click();
-  await expect(page.getByTestId('sync-result')).toHaveText(offlineWords);
+  await expect(part(page, 'status')).toHaveText('You are offline');
+  await part(page, 'sync-now').click();
+  await expect(part(page, 'result')).toHaveText(offlineWords);
   await page.getByRole('button', { name: 'Clock out' }).click();
   await expect(page.getByRole('button', { name: 'Clock in' })).toBeVisible();
   expect(await attendance(server)).toEqual([]);
 
   await device.offline(false);
   await expect(record.getByTestId('record-state')).toHaveText('Synced');
-  await expect(page.getByTestId('offline-message')).toHaveCount(0);
-  await expect(page.getByTestId('sync-status')).toHaveText('All synced');
-  await expect(page.getByTestId('pending-count')).toHaveText('Nothing waiting');
+  await expect(part(page, 'offline-message')).toHaveCount(0);
+  await expect(part(page, 'status')).toHaveText('All synced');
+  await expect(part(page, 'pending')).toHaveText('Nothing waiting');
   const [stored] = await attendance(server);
   expect(stored).toMatchObject({ note: 'Early shift', metadata: { app_version: '1.0.0' } });
   expect(Date.parse(stored.clock_out)).toBeGreaterThan(Date.parse(stored.clock_in));
 
-  await page.getByTestId('sync-now').click();
-  await expect(page.getByTestId('sync-result')).toHaveText('Everything was up to date.');
-  await expect(page.getByTestId('last-sync')).toContainText('Synced');
+  await part(page, 'sync-now').click();
+  await expect(part(page, 'result')).toHaveText('Everything was up to date.');
+  await expect(part(page, 'last-sync')).toContainText('Synced');
 });
 
 test('attendance: c3: a shift that ends before it began is refused with the field and the reason, mended and synced', async ({ server, newDevice }) => {
@@ -96,7 +76,7 @@ test('attendance: c3: a shift that ends before it began is refused with the fiel
   await expect(item).toHaveCount(1);
   await expect(item.getByTestId('attention-field')).toHaveText('Clock out');
   await expect(item.getByTestId('attention-reason')).toHaveText('must be later than the clock-in');
-  await expect(page.getByTestId('sync-status')).toHaveText('1 needs attention');
+  await expect(part(page, 'status')).toHaveText('1 needs attention');
   // Rolled back: the shift still runs, here as at the server.
   await expect(page.getByRole('button', { name: 'Clock out' })).toBeVisible();
   expect(await violations(page)).toEqual([]);
@@ -108,14 +88,18 @@ test('attendance: c3: a shift that ends before it began is refused with the fiel
   await page.getByTestId('edit-save').click();
   await expect(item).toHaveCount(0);
   await expect(record.getByTestId('record-state')).toHaveText('Synced');
-  await expect(page.getByTestId('sync-status')).toHaveText('All synced');
+  await expect(part(page, 'status')).toHaveText('All synced');
   await eventually(async () => (await attendance(server)).map(({ clock_in, clock_out }) => Date.parse(clock_out) > Date.parse(clock_in))).toEqual([true]);
 });
 
 test('attendance: everything on the way can be reached and used with the keyboard alone', async ({ server, newDevice }) => {
   const device = await newDevice(server.origin, desktop);
   const page = await openApp(device);
-  const focused = () => page.evaluate(() => document.activeElement?.dataset?.testid ?? document.activeElement?.className ?? '');
+  const focused = () => page.evaluate(() => {
+    let active = document.activeElement;
+    while (active?.shadowRoot?.activeElement) active = active.shadowRoot.activeElement;
+    return active?.dataset?.testid ?? active?.getAttribute('part') ?? active?.className ?? '';
+  });
   const tabTo = async (name) => {
     const passed = [];
     while ((await focused()) !== name) {
@@ -126,6 +110,8 @@ test('attendance: everything on the way can be reached and used with the keyboar
   };
   await page.keyboard.press('Tab');
   expect(await focused()).toBe('skip-link');
+  await tabTo('login-by-name');
+  await page.keyboard.press('Enter');
   await tabTo('login-user');
   await page.keyboard.type('ada');
   await tabTo('login-password');
@@ -136,7 +122,7 @@ test('attendance: everything on the way can be reached and used with the keyboar
   await page.keyboard.press('ControlOrMeta+A');
   await page.keyboard.type(password);
   await page.keyboard.press('Enter');
-  await expect(page.getByTestId('sync-status')).toHaveText('All synced');
+  await expect(part(page, 'status')).toHaveText('All synced');
   await tabTo('clock-button');
   await page.keyboard.press('Enter');
   await expect(page.getByRole('button', { name: 'Clock out' })).toBeVisible();
@@ -153,7 +139,7 @@ test('attendance: everything on the way can be reached and used with the keyboar
   expect(await focused()).toBe('record-edit');
   await tabTo('sync-now');
   await page.keyboard.press('Enter');
-  await expect(page.getByTestId('sync-result')).toBeVisible();
+  await expect(part(page, 'result')).toBeVisible();
   await eventually(async () => (await attendance(server)).map(({ note }) => note)).toEqual(['By keyboard']);
 });
 
@@ -171,11 +157,13 @@ for (const [name, size] of Object.entries({ phone, desktop, 'dark phone': { ...p
     await page.getByRole('button', { name: 'Clock out' }).click();
     await page.getByRole('button', { name: 'Clock in' }).click();
     await expect(page.getByTestId('record')).toHaveCount(2);
-    await expect(page.getByTestId('offline-message')).toBeVisible();
+    await expect(part(page, 'offline-message')).toBeVisible();
     expect(await violations(page)).toEqual([]);
     // Nothing sticks out at the side.
     expect(await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)).toBe(0);
     await page.screenshot({ path: testInfo.outputPath(`attendance-${name.replace(' ', '-')}.png`), fullPage: true });
+    await page.getByTestId('menu-button').click();
+    expect(await violations(page)).toEqual([]);
     await page.getByTestId('log-out').click();
     await expect(page.getByTestId('logout-dialog')).toBeVisible();
     expect(await violations(page)).toEqual([]);

@@ -4,8 +4,9 @@
 // the token. `lab.ready` resolves when it is open.
 
 import { isSyncError, meta, open } from 'landfall';
-import { registerWorker } from './install.js';
-import { login as logIn } from './session.js';
+import { ready as networkKnown } from './shell/network.js';
+import { registerWorker } from './shell/install.js';
+import { login as logIn } from './shell/session.js';
 
 const logLinesMost = 200;
 const events = ['rejected', 'conflict', 'applied', 'auth_required', 'storage', 'restarted'];
@@ -74,5 +75,5 @@ form.addEventListener('submit', (event) => {
 });
 
 registerWorker({ onWaiting: (activate) => activate() });
-lab.ready = parameters.has('user') ? openAs(parameters.get('user')) : Promise.resolve(null);
+lab.ready = networkKnown.then(() => (parameters.has('user') ? openAs(parameters.get('user')) : null));
 lab.ready.catch((error) => log('open failed', error));

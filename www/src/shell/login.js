@@ -1,34 +1,35 @@
 // The sign-in form, as a screen for a device where nobody is signed in and as a dialog when a session has ended.
 
-import { h, icon, showDialog } from '../dom.js';
-import { LoginError, login } from '../session.js';
+import { h, icon, showDialog } from './dom.js';
+import { LoginError, login } from './session.js';
+import { loginsOf, systems } from './systems.js';
 
 const demoPassword = 'landfall';
-const demoLogins = [
-  { user: 'ada', name: 'Ada' },
-  { user: 'grace', name: 'Grace' },
-  { user: 'linus', name: 'Linus' },
-];
 
-/** The whole screen. `onLoggedIn` gets what `POST /auth/login` answered. */
-export function loginScreen({ onLoggedIn }) {
+/** The whole screen of a system. `onLoggedIn` gets what `POST /auth/login` answered. */
+export function loginScreen({ system, onLoggedIn }) {
+  const { title, claim, symbol } = systems[system];
   const { form, fill } = loginForm({ onLoggedIn, submitLabel: 'Sign in' });
   return h('main', { id: 'main', class: 'login', tabindex: '-1', testid: 'login-screen' },
     h('div', { class: 'login__brand' },
-      h('img', { src: '/favicon.svg', alt: '', width: 80, height: 80 }),
-      h('h1', {}, 'Landfall Attendance'),
-      h('p', { class: 'soft' }, 'Clock in and out anywhere. What you record without a network arrives when it returns.'),
+      h('span', { class: 'mark mark--large' }, icon(symbol)),
+      h('p', { class: 'login__name' }, title),
+      h('p', { class: 'soft' }, claim),
     ),
-    h('div', { class: 'card' }, form),
-    h('section', { class: 'form', 'aria-labelledby': 'demo-title' },
-      h('p', { id: 'demo-title', class: 'soft' }, 'This is a demo. Pick somebody; the password is ', h('strong', {}, demoPassword), '.'),
-      h('div', { class: 'demo-logins' },
-        demoLogins.map(({ user, name }) =>
-          h('button', { type: 'button', class: 'button', testid: `demo-login-${user}`, onclick: () => fill(user, demoPassword) }, name),
+    h('div', { class: 'login__ways' },
+      h('section', { class: 'form', 'aria-labelledby': 'demo-title' },
+        h('h2', { id: 'demo-title', class: 'login__title' }, 'Pick somebody'),
+        h('div', { class: 'demo-logins' },
+          loginsOf(system).map(({ user, name, may }) =>
+            h('button', { type: 'button', class: 'demo-login', testid: `demo-login-${user}`, onclick: () => fill(user, demoPassword) },
+              h('span', { class: 'avatar', 'aria-hidden': 'true' }, name[0]), h('span', { class: 'demo-login__name' }, name), h('span', { class: 'soft' }, may)),
+          ),
         ),
+        h('p', { class: 'soft' }, 'One sign-in counts for all five systems. Every password is ', h('strong', {}, demoPassword), '.'),
       ),
+      h('details', { class: 'login__form' }, h('summary', { testid: 'login-by-name' }, 'Sign in with a name and password'), h('div', { class: 'card' }, form)),
     ),
-    h('footer', { class: 'foot' }, h('a', { href: '/lab.html' }, 'Lab')),
+    h('footer', { class: 'foot' }, h('a', { href: '/' }, 'All systems'), h('a', { href: '/lab.html' }, 'Lab')),
   );
 }
 

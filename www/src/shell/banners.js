@@ -1,6 +1,6 @@
 // Things that concern the whole page: a session that ended, storage that fails, a new version, an error.
 
-import { h, icon } from '../dom.js';
+import { h, icon } from './dom.js';
 
 export function bannerStack() {
   const element = h('div', { class: 'banners', role: 'region', 'aria-label': 'Notices', hidden: true });

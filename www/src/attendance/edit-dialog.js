@@ -1,7 +1,7 @@
 // Changes a record's times, facility and note; only what the person really changed is handed back.
 
-import { h, icon, showDialog } from '../dom.js';
-import { fromLocalInput, instant, toLocalInput } from '../format.js';
+import { h, icon, showDialog } from '../shell/dom.js';
+import { fromLocalInput, instant, toLocalInput } from '../shell/format.js';
 
 const futureToleranceMs = 5 * 60_000;
 

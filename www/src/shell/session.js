@@ -1,10 +1,11 @@
-// Who is signed in on this device, and the database of that person.
+// Who is signed in on this device, and that person's databases: one for each system of the demo.
 //
 // The name of the signed-in user is kept in localStorage, so that the page opens with its data before, and without,
 // any answer of the network. Tokens are not kept here: Landfall stores the access token for its worker, and the
 // refresh token is an HttpOnly cookie.
 
 import { open } from 'landfall';
+import { systems } from './systems.js';
 
 const userKey = 'landfall-demo:user';
 const deviceKey = 'landfall-demo:device';
@@ -79,23 +80,46 @@ function facilitiesOf(token) {
   }
 }
 
-/** Opens the person's database on this device; needs no network. */
-export function openDatabase({ user }) {
+/** Opens the person's database of a system on this device; needs no network. */
+export function openDatabase(system, { user }) {
+  const { collections, options } = systems[system];
   return open({
-    name: 'attendance',
+    name: system,
     user,
     url: '/v1/sync',
     auth: { refresh: { url: '/auth/refresh' } },
     device: deviceName(),
-    collections: { attendance: {}, facilities: { scope: 'facility:{facility_id}' } },
+    collections,
+    ...options,
   });
 }
 
+/** Those of the other systems that this person has on this device, opened one after the other; each is closed by its visitor. */
+async function withOthers(system, person, visit) {
+  const names = await indexedDB.databases?.().then((all) => all.map(({ name }) => name), () => []) ?? [];
+  for (const other of Object.keys(systems)) {
+    if (other === system || !names.includes(`landfall:${other}:${person.user}`)) continue;
+    await visit(await openDatabase(other, person));
+  }
+}
+
+/** How many changes of the person have not reached the server, in all systems. */
+export async function countUnsent(db, system, person) {
+  const countOf = async (database) => (await database.outbox.list()).length;
+  let unsent = await countOf(db);
+  await withOthers(system, person, async (other) => {
+    unsent += await countOf(other);
+    await other.close();
+  });
+  return unsent;
+}
+
 /**
- * Signs out on this device. `unsynced`: 'keep' leaves unsent work for the next sign-in of the same person, 'wipe'
- * deletes it. The server's part is tried and not waited for: signing out works offline.
+ * Signs out on this device, of all systems. `unsynced`: 'keep' leaves unsent work for the next sign-in of the same person,
+ * 'wipe' deletes it. The server's part is tried and not waited for: signing out works offline.
  */
-export async function logout(db, unsynced) {
+export async function logout(db, system, person, unsynced) {
+  await withOthers(system, person, (other) => other.logout({ unsynced }));
   await db.logout({ unsynced });
   forget();
   fetch('/auth/logout', { method: 'POST', keepalive: true }).catch(() => {});

@@ -1,9 +1,9 @@
 // The person's records, grouped by day, each with how far it has come.
 
-import { meta } from 'landfall';
-import { byDay, stateOf, worked } from '../attendance.js';
-import { h, icon, reconcile, setText } from '../dom.js';
-import { clockTime, dayKey, dayName, duration, exactTime, instant, weekday } from '../format.js';
+import { byDay, worked } from './shifts.js';
+import { h, icon, reconcile, setText } from '../shell/dom.js';
+import { shownState, stateName, stateTag } from '../shell/states.js';
+import { clockTime, dayKey, dayName, duration, exactTime, instant, weekday } from '../shell/format.js';
 
 export function recordList({ onEdit, onMore }) {
   const days = h('div', { class: 'days', testid: 'records' });
@@ -50,15 +50,9 @@ function renderDay({ day }) {
   );
 }
 
-const stateName = (record) => meta(record)?.state ?? 'pending';
-
-/** What is on its way when the network goes waits like the rest. */
-const shownState = (record, offline) => (offline && stateName(record) === 'sending' ? 'pending' : stateName(record));
-
 const signature = (record, names, offline) => JSON.stringify([record, stateName(record), shownState(record, offline), names.get(record.facility_id)]);
 
 function renderRecord(record, names, offline, onEdit) {
-  const { tone, icon: symbol, label } = stateOf(shownState(record, offline));
   const from = instant(record.clock_in);
   const to = instant(record.clock_out);
   const times = timesOf(from, to);
@@ -73,7 +67,7 @@ function renderRecord(record, names, offline, onEdit) {
           h('span', { title: `${record.latitude}, ${record.longitude}` }, icon('pin'), 'Location'),
       ),
       record.note && h('p', { class: 'record__note', testid: 'record-note' }, String(record.note)),
-      h('span', { class: `state state--${tone}`, testid: 'record-state' }, icon(symbol), label),
+      stateTag(record, offline),
     ),
     h('button', { type: 'button', class: 'button button--quiet button--square', testid: 'record-edit', 'aria-label': `Edit ${dayName(from ?? 0)} ${times}`, onclick: () => onEdit(record) }, icon('edit')),
   );

@@ -1,7 +1,7 @@
 // The attendance records: what they hold, how they are written, and how they read. No DOM in here.
 
-import { dayKey, instant } from './format.js';
-import { deviceId, platform } from './session.js';
+import { dayKey, instant } from '../shell/format.js';
+import { deviceId, platform } from '../shell/session.js';
 
 export const appVersion = '1.0.0';
 const locationTimeoutMs = 10_000;
@@ -84,16 +84,3 @@ export function worked(record) {
 }
 
 const newestFirst = (a, b) => startOf(b) - startOf(a) || (a.id < b.id ? 1 : -1);
-
-/** What a record's state means to the person who made it. */
-const states = {
-  synced: { tone: 'ok', icon: 'check', label: 'Synced' },
-  settled: { tone: 'ok', icon: 'check', label: 'Synced' },
-  pending: { tone: 'wait', icon: 'clock', label: 'Waiting to sync' },
-  sending: { tone: 'busy', icon: 'sync', label: 'Syncing' },
-  rejected: { tone: 'bad', icon: 'warning', label: 'Needs attention' },
-  conflict: { tone: 'bad', icon: 'people', label: 'Needs attention' },
-  failed: { tone: 'bad', icon: 'warning', label: 'Needs attention' },
-};
-
-export const stateOf = (state) => states[state] ?? states.pending;

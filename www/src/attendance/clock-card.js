@@ -1,8 +1,8 @@
 // The one big obvious action: clock in, clock out, and how long the shift has run.
 
-import { addLocation, clockIn, clockOut } from '../attendance.js';
-import { announce, h, icon, setText } from '../dom.js';
-import { clockTime, dayName, exactTime, instant, stopwatch } from '../format.js';
+import { addLocation, clockIn, clockOut } from './shifts.js';
+import { announce, h, icon, setText } from '../shell/dom.js';
+import { clockTime, dayName, exactTime, instant, stopwatch } from '../shell/format.js';
 
 const facilityKey = 'landfall-demo:facility';
 const locationKey = 'landfall-demo:location';

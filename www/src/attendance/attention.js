@@ -1,8 +1,8 @@
 // What needs a person: writes that the server refused, and records that somebody else changed first.
 
-import { fieldNames } from '../attendance.js';
-import { ask, h, icon, reconcile } from '../dom.js';
-import { count, exactTime, instant, moment } from '../format.js';
+import { fieldNames } from './shifts.js';
+import { ask, h, icon, reconcile } from '../shell/dom.js';
+import { count, exactTime, instant, moment } from '../shell/format.js';
 import { editDialog } from './edit-dialog.js';
 
 const shownMost = 20;

@@ -13,8 +13,8 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, existsSync, fsyncSync, openSync, writeSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
+import { freePort } from '../xtask/lib.mjs';
 import { fileSystemOf, machine, median, options, root, rounded, scratch } from './lib.mjs';
 
 const readyMsMax = 10_000;
@@ -26,15 +26,6 @@ function serverBinary() {
   const built = spawnSync('cargo', ['build', '--quiet', '--profile', 'fast', '-p', 'landfall-server'], { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] });
   if (built.status !== 0) throw new Error('the server could not be built');
   return join(process.env.CARGO_TARGET_DIR ?? join(root, 'target'), 'fast', 'landfall-server');
-}
-
-async function freePort() {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address();
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 async function startServer(binary, data) {

@@ -3,6 +3,7 @@
 
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { once as eventOf } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { delimiter, dirname, join, relative, sep } from 'node:path';
@@ -12,6 +13,7 @@ export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const stampDirectory = join(root, 'target', 'xtask');
 const skipped = new Set(['node_modules', 'target', '.git', 'dist', 'test-results']);
 const startedAt = Date.now();
+const freePortTriesMost = 100;
 
 /** A failure that has been explained to the person already: no stack trace wanted. */
 export class Failure extends Error {}
@@ -105,15 +107,33 @@ export function which(...programs) {
   return undefined;
 }
 
-/** A TCP port of 127.0.0.1 that nobody uses at this moment. */
-export function freePort() {
-  return new Promise((resolve, reject) => {
-    const server = createServer().on('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
+/**
+ * Below the ports that systems give to outgoing connections: while a server of such a port is down, the next connection to
+ * anywhere may take it, even one to that very port, and the server cannot start again.
+ */
+const freePorts = [20_000, 31_999];
+
+/** Makes a server listen on a port of 127.0.0.1 that nobody uses, one of `range`, and gives the port. */
+export async function listenAnywhere(server, [first, last] = freePorts) {
+  for (let tries = 1; ; tries++) {
+    const port = first + Math.floor(Math.random() * (last - first + 1));
+    server.listen(port, '127.0.0.1');
+    try {
+      await eventOf(server, 'listening');
+      return port;
+    } catch (error) {
+      if (error.code !== 'EADDRINUSE' || tries === freePortTriesMost) throw error;
+    }
+  }
+}
+
+/** A port like that which nobody uses at this moment. */
+export async function freePort(range) {
+  const server = createServer();
+  const port = await listenAnywhere(server, range);
+  server.close();
+  await eventOf(server, 'close');
+  return port;
 }
 
 // ---- stamps: what has been done for which inputs -------------------------------------------------------------------

@@ -17,7 +17,8 @@ async function crash(page) {
 }
 
 test(`c: l1 l2 s1: of ${rounds} tabs killed at random moments every write that had resolved is there and arrives once`, async ({ server, newDevice }) => {
-  test.setTimeout(180_000);
+  // Each round is a page that is opened, looked at and killed.
+  test.setTimeout(900_000);
   const device = await newDevice(server.origin);
   const next = random(seed);
   const resolved = new Set();
@@ -64,13 +65,16 @@ test(`c: l1 l2 s1: of ${rounds} tabs killed at random moments every write that h
   await expectOnceAndInOrder(server, 'ada');
 });
 
-test('c: l1 l2: the whole browser is closed with unsent writes and flushes them when it starts again, with no page opened', async ({ server, newDevice }) => {
-  const device = await newDevice(server.origin);
+test('c: l1 l2: the whole browser is closed with unsent writes and flushes them when it starts again, with no page opened', async ({ server, network, newDevice }) => {
+  const device = await newDevice(network.origin);
   const page = await device.lab('ada');
   await device.offline();
   await put(page, 'notes', { id: 'n', title: 'Written before the end' });
+  // A browser that ends may lift its switch for offline first, and be quick.
+  network.cut();
   await device.close();
   expect(await server.records('user:ada')).toEqual([]);
+  network.mend();
   await device.start();
   await eventually(async () => (await server.records('user:ada')).map(({ id }) => id)).toEqual(['n']);
 });

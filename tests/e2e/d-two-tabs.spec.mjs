@@ -1,7 +1,7 @@
 // Scenario d: two visible tabs and the worker write and flush at once, the same records too.
 
 import { conflicts, status, syncNow, view } from './support/device.mjs';
-import { canonical, eventually, expect, expectOnceAndInOrder, test } from './support/test.mjs';
+import { canonical, eventually, expect, expectOnceAndInOrder, noticedMs, test } from './support/test.mjs';
 
 const shared = 5;
 const writesEach = 60;
@@ -37,12 +37,12 @@ test('d: l5 s1 s4: two tabs and the worker at once make no duplicate, keep each 
     }
   }, [tab, shared, writesEach]);
   await left.evaluate(([shared]) => Promise.all(Array.from({ length: shared }, (_, i) => lab.db.collection('notes').put({ id: `shared${i}`, title: `shared${i}` }))), [shared]);
-  await eventually(async () => Object.keys(await view(right, 'notes')).length, 1000).toBe(shared);
+  await eventually(async () => Object.keys(await view(right, 'notes')).length, noticedMs).toBe(shared);
   await Promise.all([write('left'), write('right')]);
 
   const shown = (page) => page.evaluate(() => window.shown);
   const sorted = (rows) => canonical([...rows].sort((a, b) => (a.id < b.id ? -1 : 1)));
-  await eventually(async () => sorted(await shown(left)) === sorted(await shown(right)), 1000).toBe(true);
+  await eventually(async () => sorted(await shown(left)) === sorted(await shown(right)), noticedMs).toBe(true);
 
   await Promise.all([syncNow(left), syncNow(right)]);
   await eventually(async () => [(await status(left)).pending, (await status(right)).pending]).toEqual([0, 0]);

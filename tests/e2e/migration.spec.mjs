@@ -42,7 +42,8 @@ test('migration: a new index, a new collection and a new shape need no pause, ch
   expect((await server.ledger('ada')).audit).toHaveLength(before.audit.length + 1);
   const stored = await server.records('user:ada', 'notes');
   expect(stored.filter(({ fields }) => 'heading' in fields)).toEqual([]);
-  // Writing what was read is the app's own doing, and sends the new shape.
+  // Writing what was read is the app's own doing, and sends the new shape. Offline, so that it still waits when it is looked at.
+  await device.offline();
   await newer.evaluate(async () => lab.db.collection('notes').put(await lab.db.collection('notes').get('n7')).catch((error) => error.code));
   expect(await newer.evaluate(() => lab.db.outbox.list().then(([entry]) => entry?.fields))).toMatchObject({ heading: 'NOTE 7' });
 });

@@ -10,14 +10,18 @@ test('outage: s7: a server that answers 503 with Retry-After is left alone that 
   const page = await device.lab('ada');
   await eventually(async () => (await status(page)).lastSync).not.toBeNull();
   const times = [];
-  network.accident = (path) => {
-    if (path === push) times.push(Date.now());
+  let looked;
+  const lookedAt = new Promise((done) => (looked = done));
+  network.accident = async (path) => {
+    // The third is the one that would be taken.
+    if (path === push && times.push(Date.now()) === 3) await lookedAt;
     return 'pass';
   };
   await server.failPushes({ status: 503, count: 2, retryAfterSeconds: 1 });
   await put(page, 'notes', { id: 'n', title: 'Patient' });
   await eventually(() => times.length).toBeGreaterThan(0);
   expect(await status(page)).toMatchObject({ pending: 1, parked: 0, failed: 0 });
+  looked();
   await eventually(async () => (await server.records('user:ada')).map(({ id }) => id)).toEqual(['n']);
   expect(times).toHaveLength(3);
   expect(times[1] - times[0]).toBeGreaterThanOrEqual(990);

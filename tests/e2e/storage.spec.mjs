@@ -72,7 +72,7 @@ test('storage: i3 r1: a segment row with a flipped byte is set aside and reporte
   const again = await device.lab('ada', { login: false });
   // It is found when it is read.
   expect(Object.values(await view(again, 'notes')).filter(({ title }) => title.startsWith('Mote'))).toEqual([]);
-  expect((await status(again)).storage.quarantined).toBe(1);
+  await eventually(async () => (await status(again)).storage.quarantined).toBe(1);
   await put(again, 'notes', { id: 'new', title: 'Works on' });
   await device.offline(false);
   await eventually(async () => Object.keys(await view(again, 'notes')).length).toBe(201);

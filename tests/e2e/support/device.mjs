@@ -1,6 +1,6 @@
 // A device: a browser with a profile of its own, which survives the browser.
 
-import { chromium, firefox } from '@playwright/test';
+import { chromium, expect, firefox } from '@playwright/test';
 import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -63,8 +63,17 @@ export class Device {
     if (this.#profile) await rm(this.#profile, { recursive: true, force: true, maxRetries: 5 });
   }
 
+  /** Its open pages know it, too, when this ends: until then one may store a batch on its way, and a stored batch goes as it is. */
   async offline(offline = true) {
     await this.context.setOffline(offline);
+    if (!offline) return;
+    const connectivity = (page) => page.evaluate(() => globalThis.lab?.db?.sync.status.connectivity ?? 'offline');
+    for (const page of this.context.pages()) await expect.poll(() => connectivity(page)).toBe('offline');
+  }
+
+  /** The worker of a context in which one is active. */
+  async worker() {
+    return this.context.serviceWorkers()[0] ?? this.context.waitForEvent('serviceworker');
   }
 
   /** A tab with an open database, once the worker can flush it. Nobody is signed in unless `login`. `slowness`: of its processor. */
@@ -92,10 +101,12 @@ export class Device {
 
 const labPath = (user, name) => `/lab.html?user=${user}&name=${name}`;
 
-/** The database is open and a worker is active. */
+/** The database is open and a worker is active, which has claimed the page. */
 export const ready = (page) => page.evaluate(async () => {
   await lab.ready;
-  await navigator.serviceWorker.ready;
+  const workers = navigator.serviceWorker;
+  await workers.ready;
+  if (!workers.controller) await new Promise((claimed) => workers.addEventListener('controllerchange', claimed, { once: true }));
 });
 
 /** Loads the page anew; what it held in memory is gone. */

@@ -2,6 +2,8 @@
 
 import { connect, createServer } from 'node:net';
 import { setTimeout as elapse } from 'node:timers/promises';
+import { listenAnywhere } from '../../../xtask/lib.mjs';
+import { ports } from './server.mjs';
 
 const requestLine = /^(GET|POST|PUT|DELETE|HEAD|OPTIONS) (\S+) HTTP\/1\.1\r\n/;
 
@@ -28,7 +30,7 @@ export class Proxy {
 
   async start() {
     this.#listener = createServer((socket) => this.#accept(socket));
-    await new Promise((done) => this.#listener.listen(0, '127.0.0.1', done));
+    await listenAnywhere(this.#listener, ports);
     return this;
   }
 

@@ -6,9 +6,12 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { freePort } from '../../../xtask/lib.mjs';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 const program = resolve(root, process.env.LANDFALL_SERVER ?? 'target/debug/landfall-server');
+/** Of this worker alone: no other one's server or proxy takes the port of a server that is down for a moment. */
+export const ports = [0, 999].map((port) => 20_000 + 1_000 * (Number(process.env.TEST_PARALLEL_INDEX ?? 0) % 12) + port);
 const www = resolve(root, process.env.LANDFALL_WWW ?? 'www/dist');
 
 export class Server {
@@ -17,7 +20,7 @@ export class Server {
   #data;
   #args;
   #lines = [];
-  port = 0;
+  port;
 
   constructor(args = []) {
     this.#args = args;
@@ -40,17 +43,17 @@ export class Server {
   async start(args = this.#args) {
     this.#args = args;
     this.#data ??= await mkdtemp(join(tmpdir(), 'landfall-e2e-server-'));
+    this.port ??= await freePort(ports);
     const listen = `127.0.0.1:${this.port}`;
     const fixed = ['--dev', '--listen', listen, '--data', this.#data, '--www', www, '--collections', join(root, 'www/collections.json')];
     this.#process = spawn(program, [...fixed, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
     this.#exited = new Promise((done) => this.#process.once('exit', done));
     createInterface({ input: this.#process.stderr }).on('line', (line) => this.#lines.push(line));
-    const address = await new Promise((found, failed) => {
-      createInterface({ input: this.#process.stdout }).on('line', (line) => found(line));
+    await new Promise((listening, failed) => {
+      createInterface({ input: this.#process.stdout }).on('line', listening);
       this.#process.once('error', failed);
       this.#process.once('exit', (code) => failed(new Error(`the server ended with ${code}:\n${this.log}`)));
     });
-    this.port = Number(/:(\d+)$/.exec(address)[1]);
     return this;
   }
 

@@ -7,9 +7,11 @@
 //! Order of tests (docs/protocol.md): key and hash, permission and schema are the caller's, before; then `after`/base
 //! (current → applied, whatever the clocks), equal fields (applied), policy.
 
+use crate::policy::{By, Clash, Mark, Marks, Merged, Met, Plan, Policy, Refinement, judge, marks_after};
 use landfall_protocol::{
-    ClientId, Fields, Mutation, Object, Op, Outcome, Position, RejectCode, ResultStatus, Seq, Stamp, Version,
+    ClientId, Fields, Json, Mutation, Object, Op, Outcome, Position, RejectCode, ResultStatus, Seq, Stamp, Version,
 };
+use std::collections::BTreeSet;
 
 /// A record as the server keeps it, live or deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,27 +24,30 @@ pub struct Stored {
     /// The mutation that wrote it.
     pub client: ClientId,
     pub seq: Seq,
-}
-
-/// Who wins when two writers did not know of each other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Policy {
-    #[default]
-    ServerWins,
+    /// The role of its writer that counts in the collection's policy; empty without one.
+    pub role: String,
+    /// Who wrote which field last, where the policy needs it.
+    pub marks: Option<Marks>,
 }
 
 /// What the verdict depends on beside the mutation itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Situation<'a> {
-    pub policy: Policy,
+    pub policy: &'a Policy,
     /// The record now; `None` when it never existed or its tombstone was cleaned up.
     pub stored: Option<&'a Stored>,
     /// Versions start above this, so that none is used twice after a clean-up of tombstones.
     pub version_floor: Version,
     /// The mutation's client.
     pub client: &'a ClientId,
+    /// The mutation's user and client as one text: client ids are only unique by user.
+    pub writer: &'a str,
+    /// Of the mutation's user, from the verified token (C4).
+    pub roles: &'a BTreeSet<String>,
     /// The outcome of the mutation that `after` names, if it has one.
     pub after: Option<&'a Outcome>,
+    /// The version that the mutation which `after` names stood on, as far as is known.
+    pub after_base: Version,
     /// Position that this mutation's transaction writes at.
     pub position: Position,
     /// The mutation's stamp, already clamped to the server's clock.
@@ -60,6 +65,16 @@ pub struct Effect {
 pub struct Verdict {
     pub outcome: Outcome,
     pub effect: Option<Effect>,
+    /// Who is to decide, where the outcome is `conflict(review)`.
+    pub reviewer: Option<String>,
+    /// Another writer's values that this mutation overwrote without having seen them: kept by the caller (C2).
+    pub overwritten: Fields,
+}
+
+impl Verdict {
+    fn without_effect(outcome: Outcome) -> Self {
+        Self { outcome, effect: None, reviewer: None, overwritten: Fields::new() }
+    }
 }
 
 /// What a mutation meets: the case that decides.
@@ -91,44 +106,144 @@ pub fn decide(situation: &Situation<'_>, mutation: &Mutation) -> Verdict {
         outcome.by = Some(after);
         return refused(situation, outcome);
     }
+    if let Some(outcome) = choice_refused(situation, mutation) {
+        return refused(situation, outcome);
+    }
     let meets = meets(situation, mutation);
     match (mutation.op, meets) {
-        (Op::Create, Meets::Nothing) => write(situation, mutation, mutation.set.clone()),
+        (Op::Create, Meets::Nothing | Meets::Unknown) => plain(situation, mutation, mutation.set.clone()),
         // Its tombstone was cleaned up, or it never was: what is asked for already holds.
         (Op::Delete, Meets::Nothing | Meets::Unknown) => unchanged(situation, mutation),
         (Op::Update, Meets::Nothing | Meets::Unknown) => {
             refused(situation, Outcome::rejected(mutation.seq, RejectCode::GONE, "The record does not exist any more."))
         }
-        (Op::Create, Meets::Unknown) => write(situation, mutation, mutation.set.clone()),
         (Op::Create | Op::Update, Meets::Current) => {
             let fields = patched(situation, mutation);
             if situation.stored.is_some_and(|stored| !stored.deleted && stored.fields == fields) {
                 return unchanged(situation, mutation);
             }
-            write(situation, mutation, fields)
+            plain(situation, mutation, fields)
         }
-        (Op::Delete, Meets::Current) => write(situation, mutation, Fields::new()),
+        (Op::Delete, Meets::Current) => plain(situation, mutation, Fields::new()),
         (Op::Delete, Meets::Deleted) => unchanged(situation, mutation),
-        (Op::Create | Op::Update, Meets::Changed) => {
-            if situation.stored.is_some_and(|stored| same_fields(stored, mutation)) {
-                return unchanged(situation, mutation);
-            }
-            clash(situation, mutation)
+        (Op::Create | Op::Update, Meets::Changed)
+            if situation.stored.is_some_and(|stored| same_fields(situation.policy, stored, mutation)) =>
+        {
+            unchanged(situation, mutation)
         }
-        (Op::Delete, Meets::Changed) | (Op::Create | Op::Update, Meets::Deleted) => clash(situation, mutation),
+        (Op::Create, Meets::Changed) => clash(situation, mutation, Clash::CreateOnCreate),
+        (Op::Update, Meets::Changed) => clash(situation, mutation, Clash::UpdateOnUpdated),
+        (Op::Create | Op::Update, Meets::Deleted) => clash(situation, mutation, Clash::WriteOnDeleted),
+        (Op::Delete, Meets::Changed) => clash(situation, mutation, Clash::DeleteOnUpdated),
     }
 }
 
-/// Two writers did not know of each other: the policy's word.
-fn clash(situation: &Situation<'_>, mutation: &Mutation) -> Verdict {
-    match situation.policy {
-        Policy::ServerWins => superseded(situation, mutation.seq),
+/// Two writers did not know of each other: the policy's word, carried out.
+fn clash(situation: &Situation<'_>, mutation: &Mutation, clash: Clash) -> Verdict {
+    let Some(stored) = situation.stored else { return superseded(situation, mutation.seq) };
+    let mark = last_mark(situation, stored);
+    let role = situation.policy.role_of(situation.roles);
+    let met = Met { clash, fields: &stored.fields, mark: &mark, marks: stored.marks.as_ref() };
+    let by = By {
+        base: base(situation, mutation),
+        stamp: situation.stamp,
+        writer: situation.writer,
+        seq: mutation.seq,
+        role: &role,
+    };
+    match judge(situation.policy, met, by, mutation) {
+        Plan::Keep => superseded(situation, mutation.seq),
+        Plan::Take => {
+            let fields = if mutation.op == Op::Delete { Fields::new() } else { patched(situation, mutation) };
+            let mut verdict = write(situation, mutation, ResultStatus::Applied, fields, true);
+            verdict.overwritten = stored.fields.clone();
+            verdict
+        }
+        Plan::Recreate => {
+            // A create carries all fields; an update only those that it knew to have changed.
+            let fields = patched(situation, mutation);
+            write(situation, mutation, ResultStatus::Recreated, fields, true)
+        }
+        Plan::Merge(Merged { fields, overwritten, .. }) => {
+            let mut verdict = write(situation, mutation, ResultStatus::Merged, fields, true);
+            verdict.overwritten = overwritten;
+            verdict
+        }
+        Plan::Stale => {
+            let text = "Somebody else changed this record meanwhile.";
+            let outcome = Outcome::rejected(mutation.seq, RejectCode::STALE, text);
+            Verdict::without_effect(shown(situation, outcome))
+        }
+        Plan::AskAuthor => asked(situation, mutation.seq, "author", None),
+        // A group is decided as one, and a reviewer sees one record: its author takes it up again.
+        Plan::AskRole(_) if mutation.group.is_some() => asked(situation, mutation.seq, "author", None),
+        Plan::AskRole(role) => asked(situation, mutation.seq, "review", Some(role)),
+    }
+}
+
+fn asked(situation: &Situation<'_>, seq: Seq, to: &str, reviewer: Option<String>) -> Verdict {
+    let mut outcome = shown(situation, Outcome::new(seq, ResultStatus::Conflict));
+    outcome.to = Some(to.to_owned());
+    Verdict { reviewer, ..Verdict::without_effect(outcome) }
+}
+
+/// The field that names a record's policy may only say what the collection allows, to whom it allows it.
+fn choice_refused(situation: &Situation<'_>, mutation: &Mutation) -> Option<Outcome> {
+    let Refinement::Record(choice) = &situation.policy.refinement else { return None };
+    let stored = situation.stored.filter(|stored| !stored.deleted);
+    let before = stored.and_then(|stored| stored.fields.get(&choice.field));
+    let is_unset = mutation.unset.contains(&choice.field) || (mutation.op == Op::Create && before.is_some());
+    let after = match mutation.set.get(&choice.field) {
+        Some(after) => Some(after),
+        None if is_unset => None,
+        None => return None,
+    };
+    let null = Json::null();
+    if mutation.op == Op::Delete || after.unwrap_or(&null) == before.unwrap_or(&null) {
+        return None;
+    }
+    let is_known = after.is_none_or(|after| {
+        *after == null || after.as_string().is_some_and(|after| choice.allowed.contains_key(after.as_str()))
+    });
+    let words = match (is_known, choice.roles.is_disjoint(situation.roles)) {
+        (true, false) => return None,
+        (false, _) => "is no policy that this collection allows",
+        (true, true) => "may not be chosen by you",
+    };
+    let mut outcome = Outcome::rejected(mutation.seq, RejectCode::VALIDATION, "Some values are not valid.");
+    outcome.fields.insert(choice.field.clone(), words.to_owned());
+    Some(outcome)
+}
+
+/// The version that the mutation's writer knew.
+fn base(situation: &Situation<'_>, mutation: &Mutation) -> Version {
+    match (mutation.base, situation.after) {
+        (Some(base), _) => base,
+        (None, Some(after)) if after.took_effect() => after.version.unwrap_or_default(),
+        (None, _) => situation.after_base,
+    }
+}
+
+/// Who wrote the record last. Of another client only that it was another one is known.
+fn last_mark(situation: &Situation<'_>, stored: &Stored) -> Mark {
+    let is_own = stored.client == *situation.client;
+    Mark {
+        version: stored.version,
+        stamp: stored.stamp.clone(),
+        writer: if is_own { situation.writer.to_owned() } else { String::new() },
+        seq: stored.seq,
+        role: stored.role.clone(),
     }
 }
 
 /// The outcome of a mutation that lost: the server's record, or that there is none.
 pub fn superseded(situation: &Situation<'_>, seq: Seq) -> Verdict {
-    let mut outcome = placed(situation, Outcome::new(seq, ResultStatus::Superseded));
+    Verdict::without_effect(shown(situation, Outcome::new(seq, ResultStatus::Superseded)))
+}
+
+/// An outcome that shows the record as it stands.
+fn shown(situation: &Situation<'_>, outcome: Outcome) -> Outcome {
+    let mut outcome = placed(situation, outcome);
     if let Some(stored) = situation.stored {
         outcome.version = Some(stored.version);
         outcome.deleted = stored.deleted;
@@ -136,7 +251,7 @@ pub fn superseded(situation: &Situation<'_>, seq: Seq) -> Verdict {
     } else {
         outcome.deleted = true;
     }
-    Verdict { outcome, effect: None }
+    outcome
 }
 
 fn meets(situation: &Situation<'_>, mutation: &Mutation) -> Meets {
@@ -187,33 +302,55 @@ pub fn apply_patch(fields: &mut Fields, set: &Fields, unset: &[String]) {
 }
 
 /// The mutation asks for what is already there.
-fn same_fields(stored: &Stored, mutation: &Mutation) -> bool {
-    let set = mutation.set.iter().all(|(name, value)| stored.fields.get(name) == Some(value));
+fn same_fields(policy: &Policy, stored: &Stored, mutation: &Mutation) -> bool {
+    let set = mutation.set.iter().all(|(name, value)| policy.same(name, stored.fields.get(name), Some(value)));
     let unset = mutation.unset.iter().all(|name| !stored.fields.contains_key(name));
     set && unset && (mutation.op != Op::Create || stored.fields.len() == mutation.set.len())
 }
 
-fn write(situation: &Situation<'_>, mutation: &Mutation, fields: Fields) -> Verdict {
+/// A mutation that fits what is there: its author knows what it makes of it.
+fn plain(situation: &Situation<'_>, mutation: &Mutation, fields: Fields) -> Verdict {
+    write(situation, mutation, ResultStatus::Applied, fields, false)
+}
+
+fn write(
+    situation: &Situation<'_>,
+    mutation: &Mutation,
+    status: ResultStatus,
+    fields: Fields,
+    shows_record: bool,
+) -> Verdict {
     let deleted = mutation.op == Op::Delete;
     let version = next_version(situation);
     let mut stamp = situation.stamp.clone();
     if let Some(stored) = situation.stored
         && stored.stamp >= stamp
     {
-        // A current base orders this after what is there, whatever the clocks say (section 6).
+        // It comes after what is there, whatever the clocks say (section 6).
         let mut clock = landfall_protocol::Hlc::default();
         clock.observe(&stored.stamp);
         stamp = clock.tick(0, situation.client.as_str());
     }
-    let kept = match (deleted, situation.stored) {
+    let fields = match (deleted, situation.stored) {
         (true, Some(stored)) => stored.fields.clone(),
         _ => fields,
     };
-    let mut outcome = placed(situation, Outcome::new(mutation.seq, ResultStatus::Applied));
+    let role = situation.policy.role_of(situation.roles);
+    let seq = mutation.seq;
+    let marks = situation.policy.needs_marks().then(|| {
+        let writer = situation.writer.to_owned();
+        let mark = Mark { version, stamp: stamp.clone(), writer, seq, role: role.clone() };
+        let last = situation.stored.map(|stored| last_mark(situation, stored));
+        let was = situation.stored.zip(last.as_ref());
+        let was = was.map(|(stored, last)| (&stored.fields, last, stored.marks.as_ref(), stored.deleted));
+        marks_after(mutation.op, was, &fields, &mark)
+    });
+    let mut outcome = placed(situation, Outcome::new(seq, status));
     outcome.version = Some(version);
     outcome.deleted = deleted;
-    let stored = Stored { version, fields: kept, deleted, stamp, client: situation.client.clone(), seq: mutation.seq };
-    Verdict { outcome, effect: Some(Effect { stored }) }
+    outcome.record = (shows_record && !deleted).then(|| Object::of(&fields));
+    let stored = Stored { version, fields, deleted, stamp, client: situation.client.clone(), seq, role, marks };
+    Verdict { effect: Some(Effect { stored }), ..Verdict::without_effect(outcome) }
 }
 
 /// Applied without a new version.
@@ -228,11 +365,11 @@ fn unchanged(situation: &Situation<'_>, mutation: &Mutation) -> Verdict {
         // The base that the client holds may be another one: it needs the record.
         outcome.record = (!stored.deleted).then(|| Object::of(&stored.fields));
     }
-    Verdict { outcome, effect: None }
+    Verdict::without_effect(outcome)
 }
 
 fn refused(situation: &Situation<'_>, outcome: Outcome) -> Verdict {
-    Verdict { outcome: placed(situation, outcome), effect: None }
+    Verdict::without_effect(placed(situation, outcome))
 }
 
 fn placed(situation: &Situation<'_>, mut outcome: Outcome) -> Outcome {

@@ -14,12 +14,14 @@ pub mod fixup;
 pub mod lanes;
 pub mod plan;
 pub mod plant;
+pub mod policy;
 pub mod recover;
 pub mod retry;
 pub mod rows;
 pub mod schedule;
 pub mod settle;
 pub mod state;
+pub mod time;
 pub mod view;
 mod wire;
 

@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used)] // A test that cannot go on says so by panicking.
 #![allow(clippy::type_complexity)] // A table reads best as one literal.
 
-use landfall_core::authority::{Policy, Situation, Stored, decide};
+use landfall_core::authority::{Situation, Stored, decide};
+use landfall_core::policy::Policy;
 use landfall_protocol::{
     ClientId, Fields, Mutation, Op, Outcome, Position, RecordId, ResultStatus, Seq, Stamp, Version,
 };
+use std::collections::BTreeSet;
 
 fn fields(json: &str) -> Fields {
     serde_json::from_str(json).unwrap()
@@ -38,6 +40,8 @@ fn stored(version: u64, deleted: bool, json: &str) -> Stored {
         stamp: Stamp::new(5_000, 0, "other"),
         client: ClientId::from("other"),
         seq: Seq(1),
+        role: String::new(),
+        marks: None,
     }
 }
 
@@ -48,11 +52,14 @@ fn judge(
 ) -> (ResultStatus, Option<Stored>, Outcome) {
     let client = ClientId::from("me");
     let situation = Situation {
-        policy: Policy::ServerWins,
+        policy: &Policy::default(),
         stored,
         version_floor: Version(0),
         client: &client,
+        writer: "u me",
+        roles: &BTreeSet::new(),
         after,
+        after_base: Version::ZERO,
         position: Position(9),
         stamp: &mutation.stamp,
     };
@@ -130,11 +137,14 @@ fn r5_a_version_is_never_used_twice_across_delete_and_clean_up() {
     let client = ClientId::from("me");
     let create = mutation(Op::Create, "{}", Some(0), None);
     let situation = Situation {
-        policy: Policy::ServerWins,
+        policy: &Policy::default(),
         stored: None,
         version_floor: Version(41),
         client: &client,
+        writer: "u me",
+        roles: &BTreeSet::new(),
         after: None,
+        after_base: Version::ZERO,
         position: Position(1),
         stamp: &create.stamp,
     };

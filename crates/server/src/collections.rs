@@ -20,7 +20,8 @@
 //! whole record; `rules` are what it cannot say: a time field that must be later than another one. Roles that are
 //! absent mean everybody who was granted the scope. `policy` is `server-wins` unless given.
 
-use landfall_core::authority::Policy;
+use landfall_core::policy::Policy;
+use landfall_core::time::time_nanos;
 use landfall_protocol::{CollectionName, Fields, Scope};
 use serde::Deserialize;
 use serde_json::Value;
@@ -104,7 +105,7 @@ impl Collection {
             wrong.entry(field).or_insert(text);
         }
         for rule in &self.rules {
-            let time = |name: &str| record.get(name).and_then(Value::as_str).and_then(words::time_nanos);
+            let time = |name: &str| record.get(name).and_then(Value::as_str).and_then(time_nanos);
             if let (Some(late), Some(early)) = (time(&rule.field), time(&rule.later_than))
                 && late <= early
             {
@@ -138,7 +139,7 @@ impl Collections {
             let PolicyName::ServerWins = declaration.policy;
             let collection = Collection {
                 template,
-                policy: Policy::ServerWins,
+                policy: Policy::default(),
                 validator,
                 rules: declaration.rules,
                 read_roles: declaration.read_roles,

@@ -11,11 +11,12 @@ use crate::ledger::ledger;
 use crate::mutation::{Content, Element, record_bytes};
 use crate::run::Run;
 use crate::store::{AuditRow, ClientRow, StoreError, StoredOutcome, Transaction};
-use landfall_core::authority::{Policy, Situation, Stored, Verdict, decide, superseded};
+use landfall_core::authority::{Situation, Stored, Verdict, decide, superseded};
+use landfall_core::policy::Policy;
 use landfall_protocol::limits::{HLC_AHEAD_MS_MAX, RECORD_BYTES_MAX};
 use landfall_protocol::{
-    ClientId, Epoch, Json, Map, Mutation, Op, Outcome, Position, PushRequest, PushResponse, RejectCode, ResultStatus,
-    Scope, Seq, UnixMillis, Version,
+    ClientId, Epoch, Fields, Json, Map, Mutation, Op, Outcome, Position, PushRequest, PushResponse, RejectCode,
+    ResultStatus, Scope, Seq, UnixMillis, Version,
 };
 
 /// A push that was read and belongs to a verified user.
@@ -51,6 +52,7 @@ pub fn apply(db: &dyn Transaction, push: &Push, collections: &Collections) -> Re
         collections,
         acked_through,
         last_seq: known.last_seq,
+        writer: format!("{sub} {}", request.client_id),
         decided: Map::new(),
         run: None,
         heads: Map::new(),
@@ -86,11 +88,29 @@ struct Judge<'a> {
     acked_through: Seq,
     /// No seq above it was decided before this push.
     last_seq: Seq,
-    /// Outcomes given in this push, for `after`.
-    decided: Map<Seq, Outcome>,
+    /// User and client.
+    writer: String,
+    /// What was given in this push, for `after`.
+    decided: Map<Seq, Decided>,
     run: Option<Run>,
     heads: Map<Scope, Position>,
     results: Vec<Json>,
+}
+
+/// The outcome of an element, and what it did to others.
+#[derive(Clone)]
+struct Decided {
+    outcome: Outcome,
+    /// Where it stood.
+    base: Version,
+    /// What another writer had there (C2).
+    overwritten: Fields,
+}
+
+impl From<Outcome> for Decided {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, base: Version::ZERO, overwritten: Fields::new() }
+    }
 }
 
 type Judged<T> = Result<T, ServerError>;
@@ -130,8 +150,8 @@ impl Judge<'_> {
                     match answer {
                         Some(answer) => self.results.push(answer),
                         None => {
-                            let outcome = self.judge(member)?;
-                            self.settle(member, outcome)?;
+                            let decided = self.judge(member)?;
+                            self.settle(member, decided)?;
                         }
                     }
                 }
@@ -143,7 +163,7 @@ impl Judge<'_> {
     fn answer_with(&mut self, member: &Element, answer: Option<Json>, outcome: impl FnOnce() -> Outcome) -> Judged<()> {
         match answer {
             Some(answer) => self.results.push(answer),
-            None => self.settle(member, outcome())?,
+            None => self.settle(member, outcome().into())?,
         }
         Ok(())
     }
@@ -174,17 +194,17 @@ impl Judge<'_> {
         }
         let run_before = self.run.clone();
         self.db.savepoint()?;
-        let mut outcomes = Vec::with_capacity(members.len());
+        let mut answers: Vec<Decided> = Vec::with_capacity(members.len());
         for member in members {
-            let outcome = self.judge(member)?;
-            let took_effect = outcome.took_effect();
-            self.decided.insert(member.seq, outcome.clone());
-            outcomes.push(outcome);
+            let decided = self.judge(member)?;
+            let took_effect = decided.outcome.took_effect();
+            self.decided.insert(member.seq, decided.clone());
+            answers.push(decided);
             if !took_effect {
                 break;
             }
         }
-        let cause = outcomes.last().filter(|outcome| !outcome.took_effect()).cloned();
+        let cause = answers.last().map(|last| &last.outcome).filter(|outcome| !outcome.took_effect()).cloned();
         match &cause {
             None => self.db.release()?,
             Some(cause) => {
@@ -193,14 +213,14 @@ impl Judge<'_> {
                 for member in members {
                     self.decided.remove(&member.seq);
                 }
-                outcomes.clear();
+                answers.clear();
                 for member in members {
-                    outcomes.push(self.undone(member, cause)?);
+                    answers.push(self.undone(member, cause)?.into());
                 }
             }
         }
-        for (member, outcome) in members.iter().zip(outcomes) {
-            self.settle(member, outcome)?;
+        for (member, decided) in members.iter().zip(answers) {
+            self.settle(member, decided)?;
         }
         Ok(())
     }
@@ -226,26 +246,38 @@ impl Judge<'_> {
     }
 
     /// Judges one new element and writes its effect.
-    fn judge(&mut self, element: &Element) -> Judged<Outcome> {
+    fn judge(&mut self, element: &Element) -> Judged<Decided> {
         let mutation = match &element.content {
             Content::Mutation(mutation) => mutation,
-            Content::Refused { outcome, .. } => return Ok((**outcome).clone()),
+            Content::Refused { outcome, .. } => return Ok((**outcome).clone().into()),
             Content::Void => {
-                return Ok(Outcome::rejected(element.seq, RejectCode::VOID, "It was taken back before it arrived."));
+                let text = "It was taken back before it arrived.";
+                return Ok(Outcome::rejected(element.seq, RejectCode::VOID, text).into());
             }
         };
         if let Some(outcome) = self.not_allowed(mutation) {
-            return Ok(outcome);
+            return Ok(outcome.into());
         }
         self.enter(&mutation.scope)?;
         let (verdict, live_before) = self.with_situation(mutation, |situation| decide(situation, mutation))?;
-        let Some(effect) = verdict.effect else { return Ok(self.placed(mutation, verdict.outcome)) };
+        let base = self.base_of(mutation);
+        let Some(effect) = verdict.effect else {
+            let outcome = self.placed(mutation, verdict.outcome);
+            return Ok(Decided { base, ..outcome.into() });
+        };
         if let Some(refused) = self.not_valid(mutation, &effect.stored) {
-            return Ok(self.placed(mutation, refused));
+            return Ok(self.placed(mutation, refused).into());
         }
         let Some(run) = &mut self.run else { return Err(StoreError::Corrupt("BUG: no scope was entered").into()) };
         run.write(self.db, &mutation.key(), &effect.stored, live_before, &self.push.identity.sub, self.push.now)?;
-        Ok(self.placed(mutation, verdict.outcome))
+        let outcome = self.placed(mutation, verdict.outcome);
+        Ok(Decided { outcome, base, overwritten: verdict.overwritten })
+    }
+
+    /// The version that a mutation without effect stood on, for who comes after it in this push.
+    fn base_of(&self, mutation: &Mutation) -> Version {
+        let before = mutation.after.and_then(|after| self.decided.get(&after));
+        mutation.base.or_else(|| before.map(|before| before.base)).unwrap_or_default()
     }
 
     /// Permission: "not yours" and "not there" are one answer.
@@ -317,12 +349,16 @@ impl Judge<'_> {
         let after = mutation.after.map(|after| self.outcome_of(after, stored)).transpose()?.flatten();
         let stamp = mutation.stamp.clamped(self.push.now.get(), HLC_AHEAD_MS_MAX);
         let run = self.run.as_ref();
+        let standard = Policy::default();
         let verdict = ask(&Situation {
-            policy: self.collections.get(&mutation.collection).map_or(Policy::default(), |known| known.policy),
+            policy: self.collections.get(&mutation.collection).map_or(&standard, |known| &known.policy),
             stored,
             version_floor: run.map(|run| run.version_floor()).unwrap_or_default(),
             client: self.client(),
+            writer: &self.writer,
+            roles: &self.push.identity.roles,
             after: after.as_ref(),
+            after_base: self.base_of(mutation),
             position: run.map(Run::next).unwrap_or_default(),
             stamp: &stamp,
         });
@@ -331,8 +367,8 @@ impl Judge<'_> {
 
     /// The outcome of an earlier mutation of this client, as far as it is still known.
     fn outcome_of(&self, seq: Seq, stored: Option<&Stored>) -> Judged<Option<Outcome>> {
-        if let Some(outcome) = self.decided.get(&seq) {
-            return Ok(Some(outcome.clone()));
+        if let Some(decided) = self.decided.get(&seq) {
+            return Ok(Some(decided.outcome.clone()));
         }
         if let Some(found) = self.db.outcome(self.sub(), self.client(), seq)? {
             let outcome = serde_json::from_str(&found.text);
@@ -357,8 +393,9 @@ impl Judge<'_> {
     }
 
     /// Stores the outcome of an element, with audit and conflict rows.
-    fn settle(&mut self, element: &Element, outcome: Outcome) -> Judged<()> {
-        let answer = to_json(&outcome)?;
+    fn settle(&mut self, element: &Element, decided: Decided) -> Judged<()> {
+        let outcome = &decided.outcome;
+        let answer = to_json(outcome)?;
         let hash = if element.content == Content::Void { Vec::new() } else { element.hash.to_vec() };
         let stored = StoredOutcome { hash, text: answer.text().to_owned() };
         let (sub, client, now) = (self.sub(), self.client(), self.push.now);
@@ -369,13 +406,15 @@ impl Judge<'_> {
                 Op::Update => "update",
                 Op::Delete => "delete",
             };
-            let row = AuditRow { at: now, sub, client, key: &mutation.key(), op, outcome: &outcome };
+            let row = AuditRow { at: now, sub, client, key: &mutation.key(), op, outcome };
             self.db.audit(&row)?;
-            if matches!(outcome.status, ResultStatus::Superseded | ResultStatus::Conflict) {
-                self.db.keep_conflict(&row, element.text.text())?;
+            let may_have_lost =
+                matches!(outcome.status, ResultStatus::Superseded | ResultStatus::Conflict | ResultStatus::Merged);
+            if may_have_lost || !decided.overwritten.is_empty() {
+                self.db.keep_conflict(&row, element.text.text(), &decided.overwritten)?;
             }
         }
-        self.decided.insert(element.seq, outcome);
+        self.decided.insert(element.seq, decided);
         self.results.push(answer);
         Ok(())
     }

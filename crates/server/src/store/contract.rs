@@ -5,6 +5,7 @@ use super::{
     Transaction, Walk, prune,
 };
 use landfall_core::authority::Stored;
+use landfall_core::policy::{Mark, Marks};
 use landfall_protocol::{
     ClientId, Epoch, Fields, Pair, Position, RecordKey, RecordSum, Scope, Seq, Stamp, UnixMillis, Version,
 };
@@ -25,6 +26,11 @@ fn pair() -> Pair {
     key("").pair()
 }
 
+fn marks() -> Option<Marks> {
+    let mark = Mark { version: Version(1), writer: "ada c1".to_owned(), ..Mark::default() };
+    Some(Marks { floor: Version(3), by_name: [("title".to_owned(), mark)].into_iter().collect() })
+}
+
 /// Writes a record the way a push does, at a position of its own.
 fn put(db: &dyn Transaction, id: &str, deleted: bool, at: UnixMillis) -> StoreResult<Position> {
     let row = db.lock_scope(&scope())?;
@@ -32,7 +38,16 @@ fn put(db: &dyn Transaction, id: &str, deleted: bool, at: UnixMillis) -> StoreRe
     let version = before.as_ref().map_or(row.version_floor, |stored| stored.version.max(row.version_floor)).next();
     let fields: Fields = serde_json::from_str(r#"{"title":"t"}"#).map_err(|_| StoreError::Corrupt("fields"))?;
     let stamp = Stamp::new(at.get(), 0, "c1");
-    let stored = Stored { version, fields, deleted, stamp, client: client(), seq: Seq(1) };
+    let stored = Stored {
+        version,
+        fields,
+        deleted,
+        stamp,
+        client: client(),
+        seq: Seq(1),
+        role: "staff".to_owned(),
+        marks: marks(),
+    };
     let position = row.position.next();
     db.write_record(&RecordWrite { key: &key(id), position, part: 1, sub: SUB, stored: &stored, at })?;
     let (mut sum, mut live_count) = (RecordSum::default(), 0);
@@ -224,6 +239,7 @@ async fn r6_pruning_raises_the_floors_it_needs<S: Store>(store: &S) {
     put_one(store, "a", false, 300).await;
     let record = store.read::<_, StoreError, _>(|db| db.record(&key("a"))).await.unwrap().unwrap();
     assert_eq!(record.stored.version, Version(3));
+    assert_eq!((record.stored.role.as_str(), record.stored.marks), ("staff", marks()));
 }
 
 async fn r6_a_new_epoch_starts_above_everything<S: Store>(store: &S) {

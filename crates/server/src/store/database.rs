@@ -178,7 +178,7 @@ impl Snapshot for Db<'_> {
 
     fn record(&self, key: &RecordKey) -> StoreResult<Option<RecordRow>> {
         let found = self.row(
-            "SELECT version, deleted, fields, stamp, sub, client, seq FROM records
+            "SELECT version, deleted, fields, stamp, sub, client, seq, role, marks FROM records
              WHERE scope = ?1 AND collection = ?2 AND id = ?3",
             params![key.scope.as_str(), key.collection.as_str(), key.id.as_str()],
             |row| {
@@ -190,12 +190,16 @@ impl Snapshot for Db<'_> {
                     stamp: Stamp(row.get(3)?),
                     client: ClientId(row.get(5)?),
                     seq: Seq(number(row, 6)?),
+                    role: row.get(7)?,
+                    marks: None,
                 };
-                Ok((RecordRow { stored, sub: row.get(4)? }, fields))
+                Ok((RecordRow { stored, sub: row.get(4)? }, fields, row.get::<_, Option<String>>(8)?))
             },
         )?;
-        let Some((mut row, text)) = found else { return Ok(None) };
+        let Some((mut row, text, marks)) = found else { return Ok(None) };
         row.stored.fields = serde_json::from_str(&text).map_err(|_| StoreError::Corrupt("a record is no JSON"))?;
+        let marks = marks.as_deref().map(serde_json::from_str).transpose();
+        row.stored.marks = marks.map_err(|_| StoreError::Corrupt("marks are no JSON"))?;
         Ok(Some(row))
     }
 

@@ -5,7 +5,7 @@ use super::{
     AuditRow, ClientRow, RecordWrite, Retention, ScopeRow, Snapshot, StoreError, StoreResult, StoredOutcome,
     Transaction, retention,
 };
-use landfall_protocol::{ClientId, Epoch, Pair, Position, RecordSum, Scope, Seq, UnixMillis, Version};
+use landfall_protocol::{ClientId, Epoch, Fields, Pair, Position, RecordSum, Scope, Seq, UnixMillis, Version};
 use rusqlite::params;
 
 impl Transaction for Db<'_> {
@@ -93,15 +93,18 @@ impl Transaction for Db<'_> {
     fn write_record(&self, write: &RecordWrite<'_>) -> StoreResult<()> {
         let (key, stored) = (write.key, write.stored);
         let fields = serde_json::to_string(&stored.fields).map_err(|_| StoreError::Corrupt("fields are no JSON"))?;
+        let marks = stored.marks.as_ref().map(serde_json::to_string).transpose();
+        let marks = marks.map_err(|_| StoreError::Corrupt("marks are no JSON"))?;
         let (position, version) = (integer(write.position.get()), integer(stored.version.get()));
         self.execute(
             "INSERT INTO records
-                 (scope, collection, id, version, position, deleted, fields, stamp, sub, client, seq)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+                 (scope, collection, id, version, position, deleted, fields, stamp, sub, client, seq, role, marks)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
              ON CONFLICT (scope, collection, id) DO UPDATE SET
                  version = excluded.version, position = excluded.position, deleted = excluded.deleted,
                  fields = excluded.fields, stamp = excluded.stamp,
-                 sub = excluded.sub, client = excluded.client, seq = excluded.seq",
+                 sub = excluded.sub, client = excluded.client, seq = excluded.seq,
+                 role = excluded.role, marks = excluded.marks",
             params![
                 key.scope.as_str(),
                 key.collection.as_str(),
@@ -113,7 +116,9 @@ impl Transaction for Db<'_> {
                 stored.stamp.0,
                 write.sub,
                 stored.client.as_str(),
-                integer(stored.seq.get())
+                integer(stored.seq.get()),
+                stored.role,
+                marks
             ],
         )?;
         // A tombstone of the log needs no values.
@@ -173,12 +178,14 @@ impl Transaction for Db<'_> {
         Ok(())
     }
 
-    fn keep_conflict(&self, row: &AuditRow<'_>, mutation: &str) -> StoreResult<()> {
+    fn keep_conflict(&self, row: &AuditRow<'_>, mutation: &str, overwritten: &Fields) -> StoreResult<()> {
         let (key, outcome) = (row.key, row.outcome);
         let text = serde_json::to_string(outcome).map_err(|_| StoreError::Corrupt("an outcome is no JSON"))?;
+        let overwritten = (!overwritten.is_empty()).then(|| serde_json::to_string(overwritten)).transpose();
+        let overwritten = overwritten.map_err(|_| StoreError::Corrupt("fields are no JSON"))?;
         self.execute(
-            "INSERT INTO conflicts (at, sub, client_id, seq, scope, collection, record_id, mutation, outcome)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT INTO conflicts (at, sub, client_id, seq, scope, collection, record_id, mutation, outcome, overwritten)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             params![
                 integer(row.at.get()),
                 row.sub,
@@ -188,7 +195,8 @@ impl Transaction for Db<'_> {
                 key.collection.as_str(),
                 key.id.as_str(),
                 mutation,
-                text
+                text,
+                overwritten
             ],
         )?;
         Ok(())

@@ -20,8 +20,8 @@ pub use writer::{Heads, OnCommit};
 
 use landfall_core::authority::Stored;
 use landfall_protocol::{
-    ClientId, CollectionName, Epoch, Json, LedgerEntry, Outcome, Pair, Position, RecordId, RecordKey, RecordSum, Scope,
-    Seq, Stamp, UnixMillis, Version,
+    ClientId, CollectionName, Epoch, Fields, Json, LedgerEntry, Outcome, Pair, Position, RecordId, RecordKey,
+    RecordSum, Scope, Seq, Stamp, UnixMillis, Version,
 };
 use serde::Serialize;
 use std::future::Future;
@@ -218,8 +218,8 @@ pub trait Transaction: Snapshot {
     /// Moves a pair's checksum and count of live records.
     fn add_sum(&self, pair: &Pair, sum: RecordSum, live_count: i64) -> StoreResult<()>;
     fn audit(&self, row: &AuditRow<'_>) -> StoreResult<()>;
-    /// Keeps a mutation that lost, word for word (C2).
-    fn keep_conflict(&self, row: &AuditRow<'_>, mutation: &str) -> StoreResult<()>;
+    /// Keeps what lost (C2): the mutation word for word, and the values that it overwrote.
+    fn keep_conflict(&self, row: &AuditRow<'_>, mutation: &str, overwritten: &Fields) -> StoreResult<()>;
     fn put_refresh_token(&self, hash: &[u8; 32], sub: &str, expires_at: UnixMillis) -> StoreResult<()>;
     fn revoke_refresh_token(&self, hash: &[u8; 32]) -> StoreResult<()>;
     /// Starts a new epoch: what a server does with a restored backup. Counters and floors rise by 2³².

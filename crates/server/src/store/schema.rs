@@ -7,7 +7,7 @@ use super::StoreError;
 use rusqlite::Connection;
 
 /// Version of the tables; kept in `user_version`.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE meta (
@@ -24,6 +24,7 @@ CREATE TABLE records (
     version INTEGER NOT NULL, position INTEGER NOT NULL, deleted INTEGER NOT NULL,
     fields TEXT NOT NULL, stamp TEXT NOT NULL,
     sub TEXT NOT NULL, client TEXT NOT NULL, seq INTEGER NOT NULL,
+    role TEXT NOT NULL DEFAULT '', marks TEXT,
     PRIMARY KEY (scope, collection, id)
 ) WITHOUT ROWID;
 CREATE INDEX tombstones ON records (scope, position) WHERE deleted = 1;
@@ -59,11 +60,18 @@ CREATE TABLE conflicts (
     id INTEGER PRIMARY KEY,
     at INTEGER NOT NULL, sub TEXT NOT NULL, client_id TEXT NOT NULL, seq INTEGER NOT NULL,
     scope TEXT NOT NULL, collection TEXT NOT NULL, record_id TEXT NOT NULL,
-    mutation TEXT NOT NULL, outcome TEXT NOT NULL
+    mutation TEXT NOT NULL, outcome TEXT NOT NULL, overwritten TEXT
 );
 CREATE TABLE refresh_tokens (
     token_hash BLOB PRIMARY KEY, sub TEXT NOT NULL, expires_at INTEGER NOT NULL
 ) WITHOUT ROWID;
+";
+
+/// What a file of version 1 lacks: the writers' roles, who wrote which field, and what a conflict overwrote.
+const FROM_1: &str = "
+ALTER TABLE records ADD COLUMN role TEXT NOT NULL DEFAULT '';
+ALTER TABLE records ADD COLUMN marks TEXT;
+ALTER TABLE conflicts ADD COLUMN overwritten TEXT;
 ";
 
 /// Settings of every connection. `FULL` is what makes an answered push survive kill -9 and a power cut (S6).
@@ -80,21 +88,26 @@ pub fn tune(connection: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Creates the tables in a new file and refuses a file of a newer server.
+/// Creates the tables in a new file, brings an older file up to date and refuses one of a newer server.
 pub fn prepare(connection: &mut Connection, new_epoch: &str) -> Result<(), StoreError> {
     let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    match found {
-        0 => {
-            let transaction = connection.transaction()?;
-            transaction.execute_batch(TABLES)?;
-            transaction.execute("INSERT INTO meta (key, value) VALUES ('epoch', ?1)", [new_epoch])?;
-            transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-            transaction.commit()?;
-            Ok(())
-        }
-        SCHEMA_VERSION => Ok(()),
-        _ => Err(StoreError::Corrupt("the data directory was written by a newer server")),
+    if found > SCHEMA_VERSION {
+        return Err(StoreError::Corrupt("the data directory was written by a newer server"));
     }
+    if found == SCHEMA_VERSION {
+        return Ok(());
+    }
+    // One transaction: a file is of the old version or of the new one, whenever the server is killed.
+    let transaction = connection.transaction()?;
+    if found == 0 {
+        transaction.execute_batch(TABLES)?;
+        transaction.execute("INSERT INTO meta (key, value) VALUES ('epoch', ?1)", [new_epoch])?;
+    } else {
+        transaction.execute_batch(FROM_1)?;
+    }
+    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    transaction.commit()?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -111,5 +124,34 @@ mod tests {
         assert_eq!(epoch, "e1");
         connection.pragma_update(None, "user_version", 99).unwrap();
         assert!(prepare(&mut connection, "e3").is_err());
+    }
+
+    #[test]
+    fn a_file_of_version_1_keeps_its_records_and_gets_what_it_lacks() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(include_str!("tables_1.sql")).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO meta VALUES ('epoch', 'old');
+                 INSERT INTO records VALUES ('user:a', 'notes', 'n', 3, 7, 0, '{}', 's', 'a', 'c', 2);
+                 PRAGMA user_version = 1;",
+            )
+            .unwrap();
+        prepare(&mut connection, "new").unwrap();
+        let row: (i64, String, String, Option<String>) = connection
+            .query_row("SELECT version, fields, role, marks FROM records", [], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })
+            .unwrap();
+        assert_eq!(row, (3, "{}".to_owned(), String::new(), None));
+        let columns = |connection: &Connection| -> Vec<String> {
+            let sql = "SELECT m.name || '.' || c.name FROM sqlite_master m, pragma_table_info(m.name) c
+                       WHERE m.type = 'table' ORDER BY 1";
+            let mut statement = connection.prepare(sql).unwrap();
+            statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+        };
+        let mut fresh = Connection::open_in_memory().unwrap();
+        prepare(&mut fresh, "new").unwrap();
+        assert_eq!(columns(&connection), columns(&fresh), "an old file ends as a new one begins");
     }
 }

@@ -2,13 +2,15 @@
 
 use super::{ClientLedger, CrashAt, LogRow, Moved, Server, error, ok, to_json};
 use crate::model::{Verdict as Seen, plain};
-use landfall_core::authority::{Policy, Situation, Stored, decide, superseded};
+use landfall_core::authority::{Situation, Stored, decide, superseded};
 use landfall_core::plant::{Plant, planted};
+use landfall_core::policy::Policy;
 use landfall_protocol::{
     ClientId, ErrorCode, Json, Mutation, Op, Outcome, Position, PushMutation, PushRequest, PushResponse, RecordKey,
     RejectCode, ResultStatus, Scope, Seq, Stamp, UnixMillis, Version, limits,
 };
 use landfall_replica::HttpResponse;
+use std::collections::BTreeSet;
 
 impl Server {
     pub(super) fn push(&mut self, now: u64, profile: usize, user: &str, body: &str) -> Option<(HttpResponse, Moved)> {
@@ -275,12 +277,16 @@ impl Push<'_> {
         let position = Position(self.next_position());
         let floor = self.server.data.scopes.get(&mutation.scope).map_or(0, |scope| scope.version_floor);
         let stamp: Stamp = mutation.stamp.clamped(self.now, limits::HLC_AHEAD_MS_MAX);
+        let writer = format!("{} {}", self.client.0, self.client.1);
         ask(&Situation {
-            policy: Policy::ServerWins,
+            policy: &Policy::default(),
             stored,
             version_floor: Version(floor),
             client: &self.client.1,
+            writer: &writer,
+            roles: &BTreeSet::new(),
             after,
+            after_base: Version::ZERO,
             position,
             stamp: &stamp,
         })

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 fn is_false(flag: &bool) -> bool {
     !*flag
 }
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
 
 /// What a mutation does to its record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -136,6 +139,9 @@ pub struct PushRequest {
     /// Entries that wait at the client, this push included.
     #[serde(default)]
     pub pending_count: u64,
+    /// Entries and groups at the client that wait for a person.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failed_count: u64,
     /// Exact bytes of each [`PushMutation`]; their SHA-256 is what S3 compares.
     pub mutations: Vec<Json>,
 }
@@ -150,6 +156,7 @@ crate::wire!(PushRequest {
     schema_version: Keep,
     acked_through: Need,
     pending_count: Keep,
+    failed_count: Skip,
     mutations: Need
 });
 
@@ -455,8 +462,15 @@ impl ServerLimits {
 pub struct DeviceStatus {
     pub client_id: ClientId,
     pub device: String,
+    /// When it pushed or pulled last.
     pub last_seen: UnixMillis,
+    /// When it said how much waits there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reported_at: Option<UnixMillis>,
     pub pending_count: u64,
+    /// Entries and groups there that wait for a person.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failed_count: u64,
     /// The request came with this device's cookie: what it last reported, even when its storage was evicted.
     #[serde(default, skip_serializing_if = "is_false")]
     pub this_device: bool,

@@ -47,6 +47,9 @@ pub struct Config {
     /// Pulls and status requests of a user [default: 1200/60; off with --dev]
     #[arg(long, env = "LANDFALL_POLL_RATE")]
     pub poll_rate: Option<Rate>,
+    /// Who shows it as bearer token may read /metrics; without one, this machine may
+    #[arg(long, env = "LANDFALL_METRICS_TOKEN", hide_env_values = true)]
+    pub metrics_token: Option<String>,
     /// Logs as JSON lines
     #[arg(long)]
     pub log_json: bool,

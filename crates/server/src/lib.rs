@@ -3,16 +3,19 @@
 //! `routes` and `session` speak HTTP; `service` knows what a push, a pull and a status are; `push` and `pull` hold their
 //! rules, run inside one transaction of the `store`. The verdict on a mutation is `landfall_core::authority`'s.
 
+mod admin;
 mod auth;
 mod body;
 mod collections;
 mod config;
 mod cursor;
 mod dev;
+mod devices;
 mod error;
 mod group;
 mod ledger;
 mod live;
+mod metrics;
 mod mutation;
 mod process;
 mod pull;

@@ -5,6 +5,7 @@ use crate::collections::Collections;
 use crate::config::{Config, ConfigError};
 use crate::dev::Faults;
 use crate::live::Hub;
+use crate::metrics::Metrics;
 use crate::rate::Limiter;
 use crate::routes::{App, router};
 use crate::service::{Service, now};
@@ -43,9 +44,14 @@ impl Server {
         let collections = Collections::parse(&text)?;
         let hub = Arc::new(Hub::default());
         let publisher = Arc::clone(&hub);
-        let on_commit: OnCommit = Arc::new(move |heads| publisher.publish(heads));
+        let metrics = Metrics::default();
+        let counter = metrics.clone();
+        let on_commit: OnCommit = Arc::new(move |commit| {
+            publisher.publish(&commit.heads);
+            counter.committed(commit);
+        });
         let store = SqliteStore::open(&config.data.join("landfall.db"), &new_epoch()?.0, on_commit)?;
-        let service = Service::new(store, collections);
+        let service = Service::new(store, collections, metrics);
         if config.restored {
             service.renew_epoch(new_epoch()?).await.map_err(|_| StoreError::Closed)?;
         }
@@ -60,6 +66,7 @@ impl Server {
             dev: config.dev,
             faults: Mutex::new(Faults::default()),
             limiter: Limiter::new(config.rates()),
+            metrics_token: config.metrics_token.clone(),
             closing: closed,
         };
         let router = router(app, config.www.as_deref());

@@ -25,6 +25,15 @@ pub enum Kind {
     Poll,
 }
 
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Push => "push",
+            Self::Poll => "poll",
+        }
+    }
+}
+
 /// `count` requests in any `window`; on the command line `20/300` (seconds) or `off`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rate {

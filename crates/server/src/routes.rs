@@ -2,26 +2,29 @@
 //!
 //! A push is checked in this order: size and encoding, JSON, protocol, token, user; then the service judges it.
 
+use crate::admin;
 use crate::auth::{Identity, Tokens};
 use crate::body::read_json;
 use crate::dev::{self, Faults};
 use crate::error::{Refusal, ServerError};
 use crate::live::{Hub, Live};
+use crate::metrics;
 use crate::rate::{Allowance, Kind, Limiter};
 use crate::service::Service;
 use crate::session::{self, check_origin, device_of, with_cookie};
 use crate::site;
-use crate::store::SqliteStore;
+use crate::store::{DeviceReport, SqliteStore};
 use axum::Json;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{Request, State};
+use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use landfall_protocol::{PROTOCOL, PullRequest, PushRequest};
+use landfall_protocol::{ClientId, PROTOCOL, PullRequest, PushRequest};
+use serde::Deserialize;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -43,6 +46,8 @@ pub struct App {
     pub dev: bool,
     pub faults: Mutex<Faults>,
     pub limiter: Limiter,
+    /// Without one, metrics are for this machine only.
+    pub metrics_token: Option<String>,
     pub closing: watch::Receiver<bool>,
 }
 
@@ -50,6 +55,7 @@ pub type Shared = Arc<App>;
 
 /// All routes; `www` is the directory of the web app.
 pub fn router(app: App, www: Option<&Path>) -> Router {
+    let app: Shared = Arc::new(app);
     let mut routes = Router::new()
         .route("/v1/sync/push", post(push))
         .route("/v1/sync/pull", post(pull))
@@ -57,7 +63,9 @@ pub fn router(app: App, www: Option<&Path>) -> Router {
         .route("/v1/sync/live", get(live))
         .route("/v1/{*rest}", get(nothing).post(nothing))
         .route("/healthz", get(health))
-        .merge(session::router());
+        .merge(session::router())
+        .merge(admin::router(&app))
+        .merge(metrics::router());
     if app.dev {
         routes = routes.merge(dev::router());
     }
@@ -77,18 +85,22 @@ pub fn router(app: App, www: Option<&Path>) -> Router {
                 .compress_when(SizeAbove::new(GZIP_ABOVE_BYTES).and(NotForContentType::IMAGES)),
         )
         .layer(from_fn(site::security_headers))
-        .layer(from_fn(trace))
-        .with_state(Arc::new(app))
+        .layer(from_fn_with_state(app.clone(), trace))
+        .with_state(app)
 }
 
-/// Gives the request its id, writes the log line, and words the error if there was one.
-async fn trace(request: Request, next: Next) -> Response {
+/// Gives the request its id, counts it, writes the log line, and words the error if there was one.
+async fn trace(State(app): State<Shared>, request: Request, next: Next) -> Response {
+    let metrics = app.service.metrics();
+    let request = request.map(|body| metrics.count_received(body));
     let request_id = session::random_hex(8).unwrap_or_default();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let start = Instant::now();
     let mut response = next.run(request).await;
-    let duration_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let duration = start.elapsed();
+    let duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     let status = response.status().as_u16();
+    metrics.answered(&path, status, duration);
     if let Some(Refusal(error)) = response.extensions_mut().remove::<Refusal>() {
         let headers = std::mem::take(response.headers_mut());
         response = error.answer(&request_id);
@@ -108,7 +120,7 @@ async fn trace(request: Request, next: Next) -> Response {
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
     }
-    response
+    response.map(|body| metrics.count_sent(body))
 }
 
 async fn no_store(request: Request, next: Next) -> Response {
@@ -130,7 +142,7 @@ impl App {
     /// Who asks, if there is room for one more request of this kind.
     pub(crate) fn admit(&self, headers: &HeaderMap, kind: Kind) -> Result<Admitted, ServerError> {
         let identity = self.identify(headers)?;
-        let allowance = self.limiter.take(kind, &identity.sub)?;
+        let allowance = self.limiter.take(kind, &identity.sub).inspect_err(|_| self.service.metrics().limited(kind))?;
         Ok(Admitted { identity, allowance })
     }
 }
@@ -181,9 +193,30 @@ async fn pull(State(app): State<Shared>, headers: HeaderMap, body: Body) -> Resu
     Ok(with_allowance(allowance, app.service.pull(identity, request).await.map(Json)))
 }
 
-async fn status(State(app): State<Shared>, headers: HeaderMap) -> Result<Response, ServerError> {
+/// What a client may say of itself when it asks for the status.
+#[derive(Deserialize)]
+struct StatusAsked {
+    client_id: Option<ClientId>,
+    #[serde(default)]
+    pending_count: u64,
+    #[serde(default)]
+    failed_count: u64,
+}
+
+async fn status(
+    State(app): State<Shared>,
+    Query(asked): Query<StatusAsked>,
+    headers: HeaderMap,
+) -> Result<Response, ServerError> {
     let Admitted { identity, allowance } = app.admit(&headers, Kind::Poll)?;
-    Ok(with_allowance(allowance, app.service.status(identity, device_of(&headers)).await.map(Json)))
+    let answer = async {
+        if let Some(client) = asked.client_id {
+            let report = DeviceReport { pending_count: asked.pending_count, failed_count: asked.failed_count };
+            app.service.report(&identity, client, report).await?;
+        }
+        app.service.status(identity, device_of(&headers)).await
+    };
+    Ok(with_allowance(allowance, answer.await.map(Json)))
 }
 
 async fn live(
@@ -192,17 +225,19 @@ async fn live(
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, ServerError> {
     check_origin(&headers)?;
+    let socket_count = app.service.metrics().clone();
     let live = Live {
         service: app.service.clone(),
         tokens: Arc::clone(&app.tokens),
         hub: Arc::clone(&app.hub),
         closing: app.closing.clone(),
     };
-    Ok(upgrade
-        .max_message_size(LIVE_MESSAGE_BYTES_MAX)
-        .read_buffer_size(4 * 1024)
-        .write_buffer_size(0)
-        .on_upgrade(move |socket| live.serve(socket)))
+    Ok(upgrade.max_message_size(LIVE_MESSAGE_BYTES_MAX).read_buffer_size(4 * 1024).write_buffer_size(0).on_upgrade(
+        move |socket| async move {
+            let _counted = socket_count.socket();
+            live.serve(socket).await;
+        },
+    ))
 }
 
 async fn health() -> &'static str {

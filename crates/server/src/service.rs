@@ -2,11 +2,13 @@
 
 use crate::auth::Identity;
 use crate::collections::Collections;
+use crate::devices::Presence;
 use crate::error::ServerError;
+use crate::metrics::Metrics;
 use crate::mutation::Element;
 use crate::pull::{self, Pull};
 use crate::push::{self, Push};
-use crate::store::{Retention, Store, StoreError, prune};
+use crate::store::{DeviceReport, Retention, Store, StoreError, prune};
 use landfall_protocol::limits::{BATCH_COUNT_MAX, NUMBER_MAX};
 use landfall_protocol::{
     ClientId, DeviceStatus, Epoch, Map, PROTOCOL, Position, PullRequest, PullResponse, PushRequest, PushResponse,
@@ -14,6 +16,10 @@ use landfall_protocol::{
 };
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Devices of a user that the status shows: the newest, of so many.
+const DEVICES_MAX: usize = 100;
+const DEVICES_READ_MAX: u32 = 1000;
 
 /// The wall clock.
 pub fn now() -> UnixMillis {
@@ -26,15 +32,23 @@ pub fn now() -> UnixMillis {
 pub struct Service<S> {
     store: S,
     collections: Arc<Collections>,
+    presence: Arc<Presence>,
+    metrics: Metrics,
 }
 
 impl<S: Store> Service<S> {
-    pub fn new(store: S, collections: Collections) -> Self {
-        Self { store, collections: Arc::new(collections) }
+    pub fn new(store: S, collections: Collections, metrics: Metrics) -> Self {
+        Self { store, collections: Arc::new(collections), presence: Arc::default(), metrics }
     }
 
     pub fn store(&self) -> &S {
         &self.store
+    }
+    pub fn presence(&self) -> &Presence {
+        &self.presence
+    }
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Judges a push of `identity`; every mutation of it gets an outcome.
@@ -48,21 +62,40 @@ impl<S: Store> Service<S> {
         if request.mutations.len() > BATCH_COUNT_MAX {
             return Err(ServerError::TooLarge(format!("a push has at most {BATCH_COUNT_MAX} mutations")));
         }
-        if request.acked_through.get() > NUMBER_MAX || request.pending_count > NUMBER_MAX {
+        if request.acked_through.get() > NUMBER_MAX || request.pending_count.max(request.failed_count) > NUMBER_MAX {
             return Err(ServerError::Malformed("a number is past 2^53-1".to_owned()));
         }
         let elements = request.mutations.iter().map(Element::read).collect::<Result<Vec<_>, _>>()?;
+        let failed_count = request.failed_count;
+        let failed_is_news = self.presence.failed_is_news(&identity.sub, &request.client_id, failed_count);
+        let (sub, client) = (identity.sub.clone(), request.client_id.clone());
         let push = Push { identity, request, elements, device_key, now: now() };
         let collections = Arc::clone(&self.collections);
-        self.store.write(move |db| push::apply(db, &push, &collections)).await
+        let answer = self.store.write(move |db| {
+            let answer = push::apply(db, &push, &collections)?;
+            if failed_is_news {
+                let report = DeviceReport { pending_count: push.request.pending_count, failed_count };
+                db.note_report(&push.identity.sub, &push.request.client_id, report, push.now)?;
+            }
+            Ok::<_, ServerError>(answer)
+        });
+        let answer = answer.await;
+        match &answer {
+            Ok(answer) => self.metrics.pushed(answer),
+            Err(_) => self.presence.forget(&sub, &client),
+        }
+        answer
     }
 
     /// The next page for `identity`.
     pub async fn pull(&self, identity: Identity, request: PullRequest) -> Result<PullResponse, ServerError> {
         check_envelope(&identity, &request.user, &request.client_id)?;
+        let (sub, client) = (identity.sub.clone(), request.client_id.clone());
         let pull = Pull { identity, request, now: now() };
         let collections = Arc::clone(&self.collections);
-        self.store.read(move |db| pull::page(db, &pull, &collections)).await
+        let page = self.store.read(move |db| pull::page(db, &pull, &collections)).await?;
+        self.note_pull(&sub, &client).await;
+        Ok(page)
     }
 
     /// Where the user's scopes stand and what their devices last reported. `device_key` tells which one is asking.
@@ -70,12 +103,19 @@ impl<S: Store> Service<S> {
         self.store
             .read(move |db| {
                 let scopes = scope_heads(db, identity.scopes.iter())?;
-                let devices = db.clients_of(&identity.sub)?.into_iter().map(|(client_id, row)| DeviceStatus {
-                    client_id,
-                    this_device: device_key.as_ref().is_some_and(|key| *key == row.device_key),
+                let mut rows = db.devices(Some(&identity.sub), ("", ""), DEVICES_READ_MAX)?;
+                // One that only pulled has said nothing of itself.
+                rows.retain(|row| row.reported_at.get() > 0);
+                rows.sort_by_key(|row| std::cmp::Reverse(row.last_sync()));
+                rows.truncate(DEVICES_MAX);
+                let devices = rows.into_iter().map(|row| DeviceStatus {
+                    this_device: !row.device_key.is_empty() && device_key.as_ref() == Some(&row.device_key),
+                    last_seen: row.last_sync(),
+                    reported_at: Some(row.reported_at),
+                    client_id: row.client_id,
                     device: row.device,
-                    last_seen: row.last_seen,
                     pending_count: row.pending_count,
+                    failed_count: row.failed_count,
                 });
                 Ok(StatusResponse {
                     server_time: now(),

@@ -190,6 +190,7 @@ impl<H: Host> Replica<H> {
             schema_version: self.config.schema_version,
             acked_through: client.acked_through,
             pending_count: db.state.entries.len() as u64,
+            failed_count: db.state.parked.len() as u64,
             mutations: sent.iter().map(InFlight::wire).collect(),
         };
         to_json(&request)

@@ -3,7 +3,7 @@
 use super::database::{Db, integer, scope_row};
 use super::{
     AuditRow, ClientRow, RecordWrite, Retention, ScopeRow, Snapshot, StoreError, StoreResult, StoredOutcome,
-    Transaction, retention,
+    Transaction, operations, retention,
 };
 use landfall_protocol::{ClientId, Epoch, Fields, Pair, Position, RecordSum, Scope, Seq, UnixMillis, Version};
 use rusqlite::params;
@@ -175,7 +175,7 @@ impl Transaction for Db<'_> {
                 outcome.position.map(|position| integer(position.get()))
             ],
         )?;
-        Ok(())
+        operations::count_failure(self, &key.collection, outcome, row.at)
     }
 
     fn keep_conflict(&self, row: &AuditRow<'_>, mutation: &str, overwritten: &Fields) -> StoreResult<()> {

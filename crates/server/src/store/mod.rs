@@ -9,14 +9,19 @@
 mod contract;
 mod database;
 mod edit;
+mod operations;
 mod retention;
 mod schema;
 mod sqlite;
 mod writer;
 
+pub use operations::{
+    AuditFilter, AuditLine, DeviceReport, DeviceRow, FailureCount, HOUR_MS, LostRow, OperationReads, OperationWrites,
+    SystemRecord, Totals, UserPending,
+};
 pub use retention::{Retention, prune};
 pub use sqlite::SqliteStore;
-pub use writer::{Heads, OnCommit};
+pub use writer::{Commit, Heads, OnCommit};
 
 use landfall_core::authority::Stored;
 use landfall_protocol::{
@@ -167,7 +172,7 @@ pub struct AuditDump {
 }
 
 /// Reads of one state of the database.
-pub trait Snapshot {
+pub trait Snapshot: OperationReads {
     fn epoch(&self) -> StoreResult<Epoch>;
     fn client(&self, sub: &str, client: &ClientId) -> StoreResult<Option<ClientRow>>;
     fn clients_of(&self, sub: &str) -> StoreResult<Vec<(ClientId, ClientRow)>>;
@@ -194,7 +199,7 @@ pub trait Snapshot {
 }
 
 /// What a write job can do, all of it in one transaction.
-pub trait Transaction: Snapshot {
+pub trait Transaction: Snapshot + OperationWrites {
     /// A point to come back to inside the job; points nest.
     fn savepoint(&self) -> StoreResult<()>;
     fn release(&self) -> StoreResult<()>;

@@ -5,7 +5,7 @@
 //! versions rises past every tombstone that is cleaned up.
 
 use super::database::{Db, integer, number};
-use super::{Store, StoreError, StoreResult};
+use super::{Store, StoreError, StoreResult, operations};
 use landfall_protocol::limits::{CHANGE_LOG_COUNT_MAX, CHANGE_LOG_MS, CLIENT_IDLE_MS, NUMBER_MAX};
 use landfall_protocol::{Epoch, Position, Scope, UnixMillis};
 use rusqlite::params;
@@ -117,6 +117,8 @@ pub(super) fn prune_idle(db: &Db<'_>, retention: &Retention, now: UnixMillis, ro
         db.execute("DELETE FROM clients WHERE sub = ?1 AND client_id = ?2", params![sub, client])?;
     }
     let audited = integer(now.get().saturating_sub(retention.audit_ms));
+    let since = |kept_ms| UnixMillis(now.get().saturating_sub(kept_ms));
+    operations::prune(db, since(retention.audit_ms), since(retention.client_idle_ms))?;
     let mut rows = idle.len();
     for table in ["audit", "conflicts"] {
         // Ids grow with time: only the oldest rows need a look.

@@ -3,7 +3,7 @@
 //! Identity is (scope, collection, id). The change log holds after-images in the order of a scope's counter; a
 //! ledger row is written in the transaction of the effect it speaks of.
 
-use super::StoreError;
+use super::{StoreError, operations};
 use rusqlite::Connection;
 
 /// Version of the tables; kept in `user_version`.
@@ -94,19 +94,19 @@ pub fn prepare(connection: &mut Connection, new_epoch: &str) -> Result<(), Store
     if found > SCHEMA_VERSION {
         return Err(StoreError::Corrupt("the data directory was written by a newer server"));
     }
-    if found == SCHEMA_VERSION {
-        return Ok(());
+    if found < SCHEMA_VERSION {
+        // One transaction: a file is of the old version or of the new one, whenever the server is killed.
+        let transaction = connection.transaction()?;
+        if found == 0 {
+            transaction.execute_batch(TABLES)?;
+            transaction.execute("INSERT INTO meta (key, value) VALUES ('epoch', ?1)", [new_epoch])?;
+        } else {
+            transaction.execute_batch(FROM_1)?;
+        }
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        transaction.commit()?;
     }
-    // One transaction: a file is of the old version or of the new one, whenever the server is killed.
-    let transaction = connection.transaction()?;
-    if found == 0 {
-        transaction.execute_batch(TABLES)?;
-        transaction.execute("INSERT INTO meta (key, value) VALUES ('epoch', ?1)", [new_epoch])?;
-    } else {
-        transaction.execute_batch(FROM_1)?;
-    }
-    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-    transaction.commit()?;
+    connection.execute_batch(operations::TABLES)?;
     Ok(())
 }
 

@@ -23,8 +23,18 @@ const GROUP_TIME_MAX: Duration = Duration::from_millis(10);
 
 /// Where each scope's counter stands after a commit.
 pub type Heads = BTreeMap<Scope, Position>;
-/// Called on the writer thread after each commit that changed something; must not block.
-pub type OnCommit = Arc<dyn Fn(&Heads) + Send + Sync>;
+/// A commit that is on the disk.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// Of the scopes that it changed.
+    pub heads: Heads,
+    pub job_count: usize,
+    /// How long the disk took.
+    pub duration: Duration,
+}
+
+/// Called on the writer thread after each commit; must not block.
+pub type OnCommit = Arc<dyn Fn(&Commit) + Send + Sync>;
 
 /// How the commit of a job's group ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,9 +98,9 @@ impl Writer {
 
 fn work(connection: &Connection, queue: &Receiver<Job>, on_commit: &OnCommit) {
     while let Ok(first) = queue.recv() {
-        let (heads, answers, fate) = commit_group(connection, first, queue);
-        if fate == Fate::Committed && !heads.is_empty() {
-            on_commit(&heads);
+        let (heads, answers, fate, duration) = commit_group(connection, first, queue);
+        if fate == Fate::Committed {
+            on_commit(&Commit { heads, job_count: answers.len(), duration });
         }
         for answer in answers {
             answer(fate);
@@ -101,7 +111,7 @@ fn work(connection: &Connection, queue: &Receiver<Job>, on_commit: &OnCommit) {
     }
 }
 
-fn commit_group(connection: &Connection, first: Job, queue: &Receiver<Job>) -> (Heads, Vec<Answer>, Fate) {
+fn commit_group(connection: &Connection, first: Job, queue: &Receiver<Job>) -> (Heads, Vec<Answer>, Fate, Duration) {
     let (mut heads, mut answers) = (Heads::new(), Vec::new());
     let begun = connection.execute_batch("BEGIN IMMEDIATE");
     let mut fate = begun.map_or_else(|error| fate_of(&error), |()| Fate::Committed);
@@ -112,17 +122,19 @@ fn commit_group(connection: &Connection, first: Job, queue: &Receiver<Job>) -> (
         let more = answers.len() < GROUP_MAX && start.elapsed() < GROUP_TIME_MAX;
         next = if more { queue.try_recv().ok() } else { None };
     }
+    let committing = Instant::now();
     if fate == Fate::Committed
         && let Err(error) = connection.execute_batch("COMMIT")
     {
         fate = fate_of(&error);
     }
+    let duration = committing.elapsed();
     if !connection.is_autocommit()
         && let Err(error) = connection.execute_batch("ROLLBACK")
     {
         tracing::error!(%error, "rollback failed");
     }
-    (heads, answers, fate)
+    (heads, answers, fate, duration)
 }
 
 /// Runs one job in its savepoint. When SQLite itself gave up the whole transaction, the group is lost.

@@ -14,6 +14,7 @@ use js_sys::Function;
 use landfall_core::schedule::Trigger;
 use landfall_core::settle::Event;
 use landfall_protocol::Map;
+use landfall_protocol::{Map, limits};
 use landfall_protocol::codec::{ToJson, from_json};
 use landfall_replica::db::Touched;
 use landfall_replica::{Change, Host, LiveQuery, Query, Replica, SyncError};
@@ -74,7 +75,11 @@ impl Driver {
         let settings = options.settings(worker);
         let host = BrowserHost {
             rows,
-            net: Net::new(options.url.clone(), settings.cookie_auth),
+            net: Net::new(
+                options.url.clone(),
+                settings.cookie_auth,
+                options.gzip_above_bytes.unwrap_or(limits::GZIP_ABOVE_BYTES),
+            ),
             hooks,
             locks: Locks::default(),
             channel: RefCell::new(None),

@@ -1,14 +1,12 @@
 //! Requests: JSON over fetch, compressed above a threshold, aborted after a limit.
 
-use crate::timer;
+use crate::clock;
 use gloo_net::http::{Headers, Request};
+use gloo_timers::callback::Timeout;
 use js_sys::Uint8Array;
 use landfall_protocol::limits;
 use landfall_replica::{HttpRequest, HttpResponse, NetworkError};
 use std::cell::Cell;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::Poll;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{AbortController, ReadableWritablePair, RequestCredentials, RequestInit, Response};
@@ -26,41 +24,36 @@ extern "C" {
 pub(crate) struct Net {
     pub(crate) url: String,
     pub(crate) cookies: bool,
+    gzip_above_bytes: usize,
     /// Compression failed once: this browser has none.
     plain: Cell<bool>,
 }
 
 impl Net {
-    pub(crate) fn new(url: String, cookies: bool) -> Self {
+    pub(crate) fn new(url: String, cookies: bool, gzip_above_bytes: usize) -> Self {
         Self {
             url,
             cookies,
+            gzip_above_bytes,
             plain: Cell::new(js_sys::Reflect::has(&js_sys::global(), &"CompressionStream".into()) != Ok(true)),
         }
     }
 
     pub(crate) async fn fetch(&self, request: HttpRequest) -> Result<HttpResponse, NetworkError> {
         let abort = AbortController::new().map_err(|_| NetworkError)?;
-        let mut work = pin!(self.exchange(request, &abort));
-        let mut timeout = pin!(timer::pause(limits::REQUEST_MS_MAX));
-        poll_fn(|context| {
-            if let Poll::Ready(result) = work.as_mut().poll(context) {
-                return Poll::Ready(result);
-            }
-            match timeout.as_mut().poll(context) {
-                Poll::Ready(()) => {
-                    abort.abort();
-                    Poll::Ready(Err(NetworkError))
-                }
-                Poll::Pending => Poll::Pending,
-            }
-        })
-        .await
-    }
-
-    async fn exchange(&self, request: HttpRequest, abort: &AbortController) -> Result<HttpResponse, NetworkError> {
+        let abort_after = |ms: u64| {
+            let abort = abort.clone();
+            Timeout::new(ms as u32, move || abort.abort())
+        };
+        let started = clock::now().get();
+        let headers_late =
+            abort_after(if request.method == "GET" { limits::PROBE_MS_MAX } else { limits::HEADERS_MS_MAX });
         // An address of its own is the refresh endpoint, which lives on a cookie.
         let own = !request.path.starts_with('/');
+        if !own && self.url.is_empty() {
+            // Opened with a transport, which this context was not given.
+            return Err(NetworkError);
+        }
         let url = if own { request.path.clone() } else { [self.url.as_str(), &request.path].concat() };
         // gloo's builder parses the address to add a query to it, and knows all methods; both are code that nobody needs.
         let (init, headers) = (RequestInit::new(), Headers::new());
@@ -85,6 +78,9 @@ impl Net {
         init.set_headers(&headers.into_raw());
         let sent = web_sys::Request::new_with_str_and_init(&url, &init).map_err(|_| NetworkError)?;
         let response = Request::from(sent).send().await.map_err(|_| NetworkError)?;
+        drop(headers_late);
+        let left = (started + limits::REQUEST_MS_MAX).saturating_sub(clock::now().get());
+        let _body_late = abort_after(left.min(limits::BODY_MS_MAX));
         let body = response.text().await.map_err(|_| NetworkError)?;
         // Seconds; the date form is not used by this protocol's servers.
         let retry_after = response.headers().get("retry-after").and_then(|text| text.trim_ascii().parse::<u64>().ok());
@@ -92,7 +88,7 @@ impl Net {
     }
 
     async fn compressed(&self, text: &str) -> Option<Uint8Array> {
-        if text.len() < limits::GZIP_ABOVE_BYTES || self.plain.get() {
+        if text.len() < self.gzip_above_bytes || self.plain.get() {
             return None;
         }
         let bytes = gzip(text).await;

@@ -82,6 +82,7 @@ pub(crate) struct Options {
     pub(crate) durability: Option<String>,
     pub(crate) retry: Option<Retry>,
     pub(crate) memory_bytes: Option<usize>,
+    pub(crate) gzip_above_bytes: Option<usize>,
 }
 
 landfall_protocol::wire_in!(Options {
@@ -94,7 +95,8 @@ landfall_protocol::wire_in!(Options {
     schema_version: Keep,
     durability: Keep,
     retry: Keep,
-    memory_bytes: Keep
+    memory_bytes: Keep,
+    gzip_above_bytes: Keep
 });
 
 impl Options {

@@ -53,6 +53,10 @@ pub const BATCH_BYTES_TIGHT: usize = 32 * 1024;
 pub const BODY_BYTES_MAX: usize = BATCH_BYTES_MAX + 64 * 1024;
 /// A request is aborted after this long and counts as a network error, ms.
 pub const REQUEST_MS_MAX: u64 = 40_000;
+/// Of it, to the headers of the answer, and then to the end of its body, ms; a probe as a whole.
+pub const HEADERS_MS_MAX: u64 = 30_000;
+pub const BODY_MS_MAX: u64 = 30_000;
+pub const PROBE_MS_MAX: u64 = 10_000;
 /// A request whose body is larger than this is compressed, bytes.
 pub const GZIP_ABOVE_BYTES: usize = 1024;
 /// Server ping on the live channel, ms.

@@ -18,6 +18,7 @@ import { decodeRow, meta, Query, type Sight } from './query.js';
 import { exportStream, importLines, type Transferable } from './transfer.js';
 import type {
   Changes, Conflict, Draft, ImportOptions, ImportResult, Inspection, OpenOptions, OutboxEntry, QueryOptions, ScopeOption, Stored, SyncEvents, SyncProgress, SyncResult, SyncStatus,
+import { carrier } from './transport.js';
   TokenAuth, Unsubscribe, WriteResult,
 } from './types.js';
 import { upgradesOf, type Upgrade } from './upgrade.js';
@@ -116,6 +117,7 @@ export class Landfall {
     });
     this.#senses = this.#makeSenses();
     this.#writes = new WriteQueue(this.#engine);
+      transport: options.transport && carrier(options.transport),
     this.#checks = new Checks(options.collections, {
       get: (name, id, scope) => this.collection<object>(name).get(id, { ...(scope !== undefined && { scope }) }),
       isWhole: async (name) => {

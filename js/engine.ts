@@ -6,6 +6,7 @@
  * live queries, which change nothing, go on in the fresh instance.
  */
 import { SyncError, toSyncError, type Json } from './errors.js';
+import type { Carry } from './transport.js';
 import { instanceDied, isTrap, liveGeneration, onDeath, openReplica, type Replica } from './wasm.js';
 
 /** What the engine says by itself: `{type, …}`. */
@@ -17,6 +18,7 @@ export interface EngineEvent {
 export interface EngineOptions {
   readonly optionsJson: string;
   readonly token: (() => Promise<{ token: string; expires_at: number | null } | null>) | undefined;
+  readonly transport: Carry | undefined;
   /** May be called inside a call of the engine. */
   readonly event: (event: EngineEvent) => boolean | void;
   /** Called with every replica, the first and the fresh ones, before anybody else uses it. */
@@ -128,12 +130,12 @@ export class Engine {
 
   async #openFresh(): Promise<Replica> {
     const seen = liveGeneration();
-    const { optionsJson, token, event, opened } = this.#options;
+    const { optionsJson, token, transport, event, opened } = this.#options;
     const heard = (json: string): boolean | void => {
       if (seen === liveGeneration()) return event(JSON.parse(json) as EngineEvent);
     };
     try {
-      const replica = await this.#track(() => openReplica(optionsJson, { event: heard, ...(token && { token }) }));
+      const replica = await this.#track(() => openReplica(optionsJson, { event: heard, ...(token && { token }), ...(transport && { transport }) }));
       this.#replica = replica;
       opened(replica);
       for (const watch of this.#watches) this.#start(watch, replica);

@@ -28,7 +28,7 @@ export function encodeOptions(options: OpenOptions): { readonly database: string
   expect(isText(name), 'name', 'must be a non-empty string');
   expect(isText(user), 'user', 'must be a non-empty string');
   expect(transport === undefined || (isObject(transport) && typeof transport.push === 'function' && typeof transport.pull === 'function'), 'transport', 'must have push() and pull()');
-  expect(isText(url) || (url === undefined && transport !== undefined), 'url', 'must be an address');
+  expect(transport ? url === undefined : isText(url), 'url', transport ? 'must be left out with a transport' : 'must be an address');
   expect(auth === 'cookie' || isObject(auth), 'auth', "must be 'cookie' or an object");
   expect(isObject(collections) && Object.keys(collections).length > 0, 'collections', 'must name at least one collection');
   expect(durability === undefined || durability === 'strict' || durability === 'relaxed', 'durability', "must be 'strict' or 'relaxed'");

@@ -8,7 +8,7 @@ export interface OpenOptions {
   readonly name: string;
   /** The signed-in user, as the token's `sub` names them. A database belongs to one user. */
   readonly user: string;
-  /** Where push, pull, status and live are found, for example `/v1/sync`. May be left out with a `transport`. */
+  /** Where push, pull, status and live are found, for example `/v1/sync`. Left out where there is a `transport`. */
   readonly url?: string;
   readonly auth: TokenAuth | 'cookie';
   readonly collections: Readonly<Record<string, CollectionOptions>>;
@@ -24,7 +24,7 @@ export interface OpenOptions {
     /** Answers that can be a change's own fault before it is `failed` and waits for a person. Default 10. */
     readonly attempts?: number;
   };
-  /** Carries pushes and pulls instead of requests to `url`. A worker gets its own by `attach(self, { transport })`. */
+  /** Carries pushes and pulls instead of requests to a `url`; there is no live channel then. A worker gets its own by `attach(self, { transport })`. */
   readonly transport?: Transport;
   /** Request bodies of this size and above are compressed, where the browser can. Default 1,024. */
   readonly gzipAboveBytes?: number;
@@ -89,9 +89,9 @@ export interface StandardIssue {
 }
 
 /**
- * A backend of one's own. It gets and gives what docs/protocol.md says of `push` and `pull`, as objects; exactly once, order and
- * atomic groups are then its own to keep. What it throws is no answer, and the same batch comes again, unless the error has a
- * `status` (a number, as of HTTP; with `code`, `message` and `retryAfterMs` if it likes). It has 40 seconds for each call.
+ * A backend of one's own. It gets and gives what docs/protocol.md says of `push` and `pull`, as objects; exactly once, order,
+ * atomic groups and voids are then its own to keep. What it throws is no answer, and the same batch comes again, unless the
+ * error has a `status` (a number, as of HTTP; with `code`, `message` and `retryAfterMs` if it likes). It has 40 seconds a call.
  */
 export interface Transport {
   push(batch: TransportRequest, call: TransportCall): Promise<object>;

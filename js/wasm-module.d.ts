@@ -9,6 +9,8 @@ export interface Hooks {
   /** May be called at any moment, also inside a call of the engine. Must not throw. True answers `untidy`: a worker was asked. */
   event(json: string): boolean | void;
   token?: () => Promise<{ token: string; expires_at: number | null } | null>;
+  /** Instead of requests. Rejects where there is no answer; sees to its own limit of time. */
+  transport?: (path: string, body: string | undefined, token: string | undefined) => Promise<{ status: number; body: string; retry_after_ms?: number | undefined }>;
 }
 
 export interface RawStatus {

@@ -11,6 +11,8 @@ import { isSyncError, SyncError, toSyncError } from '../js/errors.js';
 import { databaseOfTag, databasePrefix, messageOf } from '../js/tags.js';
 import { instanceDied, isTrap, liveGeneration, onDeath, openStoredReplica, setWasmUrl } from '../js/wasm.js';
 import { decide, type FlushReport } from './decide.js';
+import { carrier } from '../js/transport.js';
+import type { Transport } from '../js/types.js';
 
 export interface AttachOptions {
   /** Where `landfall_bg.wasm` is, when not beside the script. */
@@ -19,6 +21,8 @@ export interface AttachOptions {
   readonly budgetMs?: number;
 }
 
+  /** What `open()` is given in the page, for databases that were opened with one. */
+  readonly transport?: Transport;
 /** What `attach()` needs of a worker's `self`; the rest is looked for when it is called. */
 export interface AttachTarget {
   addEventListener(type: string, listener: (event: Event) => void): void;
@@ -52,20 +56,22 @@ export function attach(self: AttachTarget, options: AttachOptions = {}): void {
   }
   if (options.wasmUrl !== undefined) setWasmUrl(options.wasmUrl);
   const before = attached.get(self);
-  if (before) return void (before.budgetMs = options.budgetMs ?? before.budgetMs);
-  const flusher = new Flusher(self as Scope, options.budgetMs ?? budgetMsDefault);
+  const flusher = before ?? new Flusher(self as Scope);
+  flusher.budgetMs = options.budgetMs ?? flusher.budgetMs;
+  flusher.transport = options.transport ?? flusher.transport;
+  if (before) return;
   attached.set(self, flusher);
   flusher.listen();
 }
 
 class Flusher {
-  budgetMs: number;
+  budgetMs = budgetMsDefault;
+  transport: Transport | undefined;
   readonly #scope: Scope;
   readonly #flights = new Map<string, Flights>();
 
-  constructor(scope: Scope, budgetMs: number) {
+  constructor(scope: Scope) {
     this.#scope = scope;
-    this.budgetMs = budgetMs;
   }
 
   listen(): void {
@@ -107,7 +113,7 @@ class Flusher {
   }
 
   #flush(database: string, lastChance: boolean): Promise<FlushReport | undefined> {
-    const flights = this.#flights.get(database) ?? new Flights((last, deadline) => flushOnce(database, last, deadline));
+    const flights = this.#flights.get(database) ?? new Flights((last, deadline) => flushOnce(database, last, deadline, this.transport));
     this.#flights.set(database, flights);
     return flights.join(lastChance, Date.now() + this.budgetMs);
   }
@@ -159,7 +165,7 @@ class Flights {
 }
 
 /** Undefined when there is no such database. The engine is closed afterwards, so that a page can delete or upgrade it. */
-async function flushOnce(database: string, lastChance: boolean, deadlineMs: number): Promise<FlushReport | undefined> {
+async function flushOnce(database: string, lastChance: boolean, deadlineMs: number, transport: Transport | undefined): Promise<FlushReport | undefined> {
   // To open a database is to make it: a tag that outlived a logout must not bring an empty one back.
   const names = await databaseNames();
   if (names && !names.includes(database)) return undefined;
@@ -168,7 +174,7 @@ async function flushOnce(database: string, lastChance: boolean, deadlineMs: numb
   // A promise of an instance that died would never end, nor would the event that waits for it.
   const death = new Promise<never>((_, reject) => (forget = onDeath(reject)));
   const flush = async (): Promise<FlushReport | undefined> => {
-    const replica = await openStoredReplica(database, { event: () => undefined });
+    const replica = await openStoredReplica(database, { event: () => undefined, ...(transport && { transport: carrier(transport) }) });
     if (!replica) return undefined;
     try {
       return JSON.parse(await replica.flush(Math.max(deadlineMs - Date.now(), 0), lastChance)) as FlushReport;

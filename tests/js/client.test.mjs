@@ -38,7 +38,7 @@ test('bad options are refused before anything is opened', async () => {
   for (const notes of [{ batch: -1 }, { mode: 'online' }, { references: { parent_id: 'elsewhere' } }, { validate: () => true }]) {
     await rejectsWith(open({ ...options, collections: { notes } }), 'invalid_options');
   }
-  for (const more of [{ gzipAboveBytes: 0 }, { transport: { push() {} } }, { url: undefined }]) await rejectsWith(open({ ...options, ...more }), 'invalid_options');
+  for (const more of [{ gzipAboveBytes: 0 }, { transport: { push() {} } }, { url: undefined }, { transport: { push() {}, pull() {} } }]) await rejectsWith(open({ ...options, ...more }), 'invalid_options');
   assert.equal(replicas.length, 0);
 });
 

@@ -22,6 +22,8 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const engineGlue = join(root, 'pkg', 'landfall.js');
 const engineModule = join(root, 'pkg', 'landfall_bg.wasm');
 
+const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+
 /** One script from one entry. `glue` stands in for the engine's glue in tests. */
 export async function bundle(entry, { format = 'es', glue = engineGlue, minify = true } = {}) {
   const build = await rolldown({
@@ -32,8 +34,13 @@ export async function bundle(entry, { format = 'es', glue = engineGlue, minify =
     resolve: { alias: { '#glue': glue } },
     platform: 'browser',
     external: ['react'],
-    // A classic script has no address of its own; in a worker, the worker's is what it was registered by.
-    ...(format === 'iife' && { transform: { define: { 'import.meta.url': 'self.location.href' } } }),
+    transform: {
+      define: {
+        LANDFALL_VERSION: JSON.stringify(version),
+        // A classic script has no address of its own; in a worker, the worker's is what it was registered by.
+        ...(format === 'iife' && { 'import.meta.url': 'self.location.href' }),
+      },
+    },
     onLog(level, log, report) {
       // Glue that was made without its reset function: the engine then schedules the fresh instance itself.
       if (log.code === 'IMPORT_IS_UNDEFINED' && log.message.includes('__wbg_reset_state')) return;

@@ -11,14 +11,17 @@ import { sense, senseChanges, type Senses } from './browser.js';
 import { Engine, type EngineEvent } from './engine.js';
 import { SyncError } from './errors.js';
 import { Emitter, guarded } from './events.js';
+import { History, metricsOf } from './history.js';
 import { inspection } from './inspection.js';
 import { expiresAtMs } from './jwt.js';
 import { encodeOptions } from './options.js';
 import { decodeRow, meta, Query, type Sight } from './query.js';
+import { supportBundle } from './support.js';
 import { exportStream, importLines, type Transferable } from './transfer.js';
-import type {
-  Changes, Conflict, Draft, ImportOptions, ImportResult, Inspection, OpenOptions, OutboxEntry, QueryOptions, ScopeOption, Stored, SyncEvents, SyncProgress, SyncResult, SyncStatus,
 import { carrier } from './transport.js';
+import type {
+  Changes, Conflict, Draft, ImportOptions, ImportResult, Inspection, OpenOptions, OutboxEntry, QueryOptions, ScopeOption, Stored, SyncEvents, SyncMetrics, SyncProgress, SyncResult, SyncStatus,
+  SyncStep,
   TokenAuth, Unsubscribe, WriteResult,
 } from './types.js';
 import { upgradesOf, type Upgrade } from './upgrade.js';
@@ -49,6 +52,10 @@ export interface Sync {
   readonly status: SyncStatus;
   /** Sends and fetches everything now. An outage is a result (`error`), not an exception. */
   now(options?: { readonly onProgress?: (progress: SyncProgress) => void }): Promise<SyncResult>;
+  /** What became of the last 1,000 pushes and pulls of this device, in numbers. */
+  metrics(): Promise<SyncMetrics>;
+  /** The last pushes and pulls of this device, by any tab or the worker, newest first; 1,000 at most. */
+  history(options?: { readonly limit?: number }): Promise<SyncStep[]>;
   on<K extends keyof SyncEvents>(event: K, listener: (value: SyncEvents[K]) => void): Unsubscribe;
 }
 
@@ -89,6 +96,7 @@ export class Landfall {
   readonly #collections: ReadonlySet<string>;
   readonly #upgrades: ReadonlyMap<string, Upgrade>;
   readonly #background: BackgroundFlush;
+  readonly #history: History;
   readonly #senses: Senses;
   /** Units whose failure was told. */
   readonly #failed = new Set<string | number>();
@@ -104,10 +112,12 @@ export class Landfall {
     this.#collections = new Set(Object.keys(options.collections));
     this.#upgrades = upgradesOf(options);
     this.#wantsPersist = options.persist !== 'manual';
+    this.#history = new History(database);
     this.#background = new BackgroundFlush(database, options.serviceWorker ?? true);
     this.#engine = new Engine({
       optionsJson,
       token: tokenHook(options.auth),
+      transport: options.transport && carrier(options.transport),
       event: (event) => this.#heard(event),
       opened: (replica) => {
         this.#setStatus(JSON.parse(replica.status()) as RawStatus);
@@ -117,7 +127,6 @@ export class Landfall {
     });
     this.#senses = this.#makeSenses();
     this.#writes = new WriteQueue(this.#engine);
-      transport: options.transport && carrier(options.transport),
     this.#checks = new Checks(options.collections, {
       get: (name, id, scope) => this.collection<object>(name).get(id, { ...(scope !== undefined && { scope }) }),
       isWhole: async (name) => {
@@ -211,12 +220,20 @@ export class Landfall {
     this.#writes.send();
     this.#confirmations.end();
     await this.#engine.end((replica) => replica.logout(unsynced === 'keep' ? 'keep' : 'wipe'), true);
+    if (unsynced !== 'keep') this.#history.delete();
     this.#deaf?.();
   }
 
   /** What a support person wants to see; without the contents of records. */
   async inspect(): Promise<Inspection> {
     return inspection(await this.#engine.call((replica) => replica.inspect()));
+  }
+
+  /** A file for whoever helps: status, inspection, metrics, history, and what waits, without any value of a record. */
+  async supportBundle(): Promise<Blob> {
+    const history = await this.sync.history();
+    const metrics = metricsOf(history, this.#status);
+    return supportBundle({ status: this.#status, inspection: await this.inspect(), metrics, history, outbox: await this.outbox.list(), conflicts: await this.conflicts.list() });
   }
 
   /**
@@ -290,6 +307,7 @@ export class Landfall {
     return {
       online: (online) => this.#engine.tell((replica) => replica.set_online(online)),
       visible: (visible) => {
+        if (!visible) void this.#history.save();
         if (visible) this.#background.renew();
         else this.#background.leave();
         this.#engine.tell((replica) => replica.set_visible(visible));
@@ -309,6 +327,8 @@ export class Landfall {
         const hear = onProgress && ((json: string) => queueMicrotask(() => guarded(() => onProgress(progress(JSON.parse(json) as EngineEvent)))));
         return JSON.parse(await this.#engine.call((replica) => replica.sync_now(hear))) as SyncResult;
       },
+      metrics: async () => metricsOf(await this.#history.list(Infinity), this.#status),
+      history: ({ limit = Infinity } = {}) => this.#history.list(limit),
       on: (event, listener) => this.#events.on(event, listener),
     };
   }
@@ -348,6 +368,7 @@ export class Landfall {
   /** May run inside a call of the engine: keeps what must be right at once, tells everybody later. */
   #heard(event: EngineEvent): boolean | void {
     const emit = this.#events;
+    this.#history.heard(event);
     switch (event.type) {
       case 'status':
         this.#setStatus(event['status'] as unknown as RawStatus);

@@ -7,22 +7,24 @@
  *
  * Source: ARCHITECTURE.md.
  */
+import type { EngineEvent } from '../js/engine.js';
 import { isSyncError, SyncError, toSyncError } from '../js/errors.js';
+import { History } from '../js/history.js';
 import { databaseOfTag, databasePrefix, messageOf } from '../js/tags.js';
-import { instanceDied, isTrap, liveGeneration, onDeath, openStoredReplica, setWasmUrl } from '../js/wasm.js';
-import { decide, type FlushReport } from './decide.js';
 import { carrier } from '../js/transport.js';
 import type { Transport } from '../js/types.js';
+import { instanceDied, isTrap, liveGeneration, onDeath, openStoredReplica, setWasmUrl } from '../js/wasm.js';
+import { decide, type FlushReport } from './decide.js';
 
 export interface AttachOptions {
   /** Where `landfall_bg.wasm` is, when not beside the script. */
   readonly wasmUrl?: string | URL;
   /** How long one event may flush; Chromium ends an event after about three minutes. */
   readonly budgetMs?: number;
-}
-
   /** What `open()` is given in the page, for databases that were opened with one. */
   readonly transport?: Transport;
+}
+
 /** What `attach()` needs of a worker's `self`; the rest is looked for when it is called. */
 export interface AttachTarget {
   addEventListener(type: string, listener: (event: Event) => void): void;
@@ -83,7 +85,7 @@ class Flusher {
       const message = messageOf(event.data);
       if (message?.type === 'landfall-flush') event.waitUntil(this.#tryFlush(message.database));
       // Nobody waits for it, and no flight is to wait for it or end with it.
-      if (message?.type === 'landfall-tidy') event.waitUntil(flushOnce(message.database, false, Date.now()).catch(() => undefined));
+      if (message?.type === 'landfall-tidy') event.waitUntil(flushOnce(message.database, false, Date.now(), undefined).catch(() => undefined));
     });
     this.#on('activate', (event) => event.waitUntil(this.#flushAll()));
     // Where nobody wakes this worker to sync, every start for another reason is a chance. After the script has run: it may set options.
@@ -170,11 +172,12 @@ async function flushOnce(database: string, lastChance: boolean, deadlineMs: numb
   const names = await databaseNames();
   if (names && !names.includes(database)) return undefined;
   const seen = liveGeneration();
+  const history = new History(database);
   let forget: (() => void) | undefined;
   // A promise of an instance that died would never end, nor would the event that waits for it.
   const death = new Promise<never>((_, reject) => (forget = onDeath(reject)));
   const flush = async (): Promise<FlushReport | undefined> => {
-    const replica = await openStoredReplica(database, { event: () => undefined, ...(transport && { transport: carrier(transport) }) });
+    const replica = await openStoredReplica(database, { event: (json) => history.heard(JSON.parse(json) as EngineEvent), ...(transport && { transport: carrier(transport) }) });
     if (!replica) return undefined;
     try {
       return JSON.parse(await replica.flush(Math.max(deadlineMs - Date.now(), 0), lastChance)) as FlushReport;
@@ -183,6 +186,7 @@ async function flushOnce(database: string, lastChance: boolean, deadlineMs: numb
         await replica.close();
         replica.free();
       }
+      await history.save();
     }
   };
   try {

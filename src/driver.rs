@@ -13,9 +13,8 @@ use crate::timer::Signal;
 use js_sys::Function;
 use landfall_core::schedule::Trigger;
 use landfall_core::settle::Event;
-use landfall_protocol::Map;
-use landfall_protocol::{Map, limits};
 use landfall_protocol::codec::{ToJson, from_json};
+use landfall_protocol::{Map, limits};
 use landfall_replica::db::Touched;
 use landfall_replica::{Change, Host, LiveQuery, Query, Replica, SyncError};
 use landfall_storage::{CommitError, Durability, Key, RowKind, RowStore, StorageFault, StoreName, Txn, row};
@@ -352,18 +351,21 @@ impl Driver {
                     }
                     hooks.event(&text);
                 }
-                Change::Event(event) => self.event(&event).await,
-            }
-        }
-        if !touched.collections.is_empty() {
-                Change::Step { step, result, ms, pulled, code } => hooks.event(&convert::object(&[
+                Change::Step { step, result, ms, tally, code } => hooks.event(&convert::object(&[
                     ("type", &"step"),
                     ("step", &step),
                     ("result", &result),
                     ("ms", &ms),
-                    ("pulled", &pulled),
+                    ("applied", &tally.applied),
+                    ("rejected", &tally.rejected),
+                    ("conflicts", &tally.conflicts),
+                    ("pulled", &tally.pulled),
                     ("code", &code),
                 ])),
+                Change::Event(event) => self.event(&event).await,
+            }
+        }
+        if !touched.collections.is_empty() {
             self.update_all(&touched).await;
             hooks.event(&convert::object(&[("type", &"change"), ("collections", &touched.collections)]));
         }

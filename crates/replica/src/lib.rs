@@ -22,7 +22,7 @@ pub use error::{CODES, SyncError};
 pub use host::{Host, HttpRequest, HttpResponse, LockWait, NetworkError, Notice, Task, Token};
 pub use live_query::LiveQuery;
 pub use query::{Condition, Order, Query, Row, Rows};
-pub use report::{Change, FlushReport, OutboxItem, Status, SyncReport};
+pub use report::{Change, FlushReport, OutboxItem, Status, SyncReport, Tally};
 pub use write::{WriteAnswer, WriteKind, WriteOp, Written};
 
 use db::{Db, Touched, refresh};
@@ -78,8 +78,8 @@ pub struct Replica<H: Host> {
     changes: RefCell<Vec<Change>>,
     pub(crate) touched: RefCell<Touched>,
     closed: Cell<bool>,
-    /// Records that came in by pulls and were news to this context.
-    pub(crate) pulled_count: Cell<u64>,
+    /// Of all steps of this context.
+    pub(crate) tally: Cell<report::Tally>,
     /// How often this context has pulled everything there was.
     pub(crate) heads: Cell<u64>,
     /// Requests of this context that are under way.

@@ -77,7 +77,7 @@ impl<H: Host> Replica<H> {
             changes: RefCell::default(),
             touched: RefCell::default(),
             closed: Cell::new(false),
-            pulled_count: Cell::new(0),
+            tally: Cell::default(),
             heads: Cell::new(0),
             running: Cell::new(0),
             needs_foreground: Cell::new(false),

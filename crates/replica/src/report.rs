@@ -33,10 +33,21 @@ pub enum Change {
         step: &'static str,
         result: &'static str,
         ms: u64,
-        pulled: u64,
+        tally: Tally,
         code: Option<String>,
     },
     Event(Event),
+}
+
+/// What a step came to, or all steps of this context.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Entries that took effect, units that were refused, values that lost.
+    pub applied: u64,
+    pub rejected: u64,
+    pub conflicts: u64,
+    /// Records that were news.
+    pub pulled: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -458,7 +469,7 @@ impl<H: Host> Replica<H> {
             entries: db.state.entries.len(),
             parked: db.state.parked.len(),
             heads: self.heads.get(),
-            pulled: self.pulled_count.get(),
+            pulled: self.tally.get().pulled,
         }
     }
 

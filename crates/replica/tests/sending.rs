@@ -174,10 +174,11 @@ fn l4_a_settle_and_the_batch_it_stores_are_one_transaction_that_expects_the_clie
     assert_eq!(seen.get(), 2, "two of the four batches were stored by the settle of another one");
 }
 
+/// Name, end, entries that took effect, and why not.
 fn steps(replica: &Opened) -> Vec<(&'static str, &'static str, u64, Option<String>)> {
     let told = replica.take_changes().0.into_iter();
     let steps = told.filter_map(|change| match change {
-        Change::Step { step, result, pulled, code, .. } => Some((step, result, pulled, code)),
+        Change::Step { step, result, tally, code, .. } => Some((step, result, tally.applied, code)),
         Change::Status | Change::Enqueued | Change::Progress { .. } | Change::Event(_) => None,
     });
     steps.collect()
@@ -189,7 +190,7 @@ fn each_push_and_pull_that_sent_something_is_told_once_with_how_it_ended() {
     listen(&lab);
     let replica = seven(&lab);
     at_once(replica.step());
-    assert_eq!(steps(&replica), [("push", "done", 0, None)], "one step of four batches");
+    assert_eq!(steps(&replica), [("push", "done", 7, None)], "one step of four batches");
     // The server of this test answers no pull.
     at_once(replica.step());
     assert_eq!(steps(&replica), [("pull", "lost", 0, None)]);

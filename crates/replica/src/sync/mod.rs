@@ -10,7 +10,7 @@ use crate::Replica;
 use crate::db::{Committing, Db, commit_outbox};
 use crate::error::SyncError;
 use crate::host::{Host, HttpRequest, HttpResponse, LockWait, NetworkError};
-use crate::report::{Change, FlushReport, Phase, SyncReport};
+use crate::report::{Change, FlushReport, Phase, SyncReport, Tally};
 use landfall_core::Base;
 use landfall_core::batch::units;
 use landfall_core::fixup::failed_units;
@@ -120,7 +120,7 @@ impl<H: Host> Replica<H> {
         let _running = Running::begin(&self.running);
         self.set_phase(phase);
         self.schedule.borrow_mut().begin(request);
-        let pulled = self.pulled_count.get();
+        let before = self.tally.get();
         let answer = match caught_up {
             Ok(()) => self.request(request).await,
             Err(error) => {
@@ -138,8 +138,14 @@ impl<H: Host> Replica<H> {
         if let Some((step, result)) = step_names(request, answer).filter(|_| asked >= began) {
             let said = self.last_error.borrow();
             let code = said.as_ref().filter(|_| result != "done").map(|(code, _)| code.clone());
-            let pulled = self.pulled_count.get() - pulled;
-            self.push_change(Change::Step { step, result, ms: now.get().saturating_sub(began.get()), pulled, code });
+            let all = self.tally.get();
+            let tally = Tally {
+                applied: all.applied - before.applied,
+                rejected: all.rejected - before.rejected,
+                conflicts: all.conflicts - before.conflicts,
+                pulled: all.pulled - before.pulled,
+            };
+            self.push_change(Change::Step { step, result, ms: now.get().saturating_sub(began.get()), tally, code });
         }
         if counts {
             self.count_failure().await;
@@ -231,9 +237,17 @@ impl<H: Host> Replica<H> {
     }
 
     fn events(&self, events: Vec<Event>) {
+        let mut tally = self.tally.get();
         for event in events {
+            match &event {
+                Event::Applied { entries } => tally.applied += entries.len() as u64,
+                Event::Parked { .. } => tally.rejected += 1,
+                Event::Conflict { .. } => tally.conflicts += 1,
+                Event::ClientFork | Event::Requeued { .. } => {}
+            }
             self.push_change(Change::Event(event));
         }
+        self.tally.set(tally);
     }
 
     async fn probe(&self) -> Answer {

@@ -4,7 +4,7 @@ use super::{error_of, known_epoch};
 use crate::Replica;
 use crate::db::{Committing, commit_base};
 use crate::host::{Host, HttpResponse, NetworkError};
-use crate::report::Change;
+use crate::report::{Change, Tally};
 use landfall_core::plan::OutboxTxn;
 use landfall_core::recover::plan_no_access;
 use landfall_core::schedule::{Answer, Next, Trigger};
@@ -194,7 +194,8 @@ impl<H: Host> Replica<H> {
             Committing::Stale => return Answer::Stale,
             Committing::Failed(error) => return self.storage_failed(error.into()),
         }
-        self.pulled_count.set(self.pulled_count.get() + news);
+        let tally = self.tally.get();
+        self.tally.set(Tally { pulled: tally.pulled + news, ..tally });
         if !removed.is_empty() {
             let now = self.host.now();
             let plan = |replica: &Self| {

@@ -49,6 +49,7 @@ const digest = (file) => createHash('sha256').update(readFileSync(file)).digest(
 export default defineConfig({
   root,
   plugins: [precacheManifest()],
+  oxc: { jsx: { runtime: 'automatic' } },
   build: {
     target: 'es2022',
     outDir: 'dist',

@@ -102,7 +102,9 @@ export class LandfallPending extends LandfallElement<PendingTexts> {
   }
 
   protected draw(db: Landfall | null): void {
-    const entries = db ? this.#entries : [];
+    // What is on its way when the network goes waits like the rest.
+    const offline = db?.sync.status.connectivity === 'offline';
+    const entries = (db ? this.#entries : []).map((entry): OutboxEntry => (offline && entry.state === 'sending' ? { ...entry, state: 'pending' } : entry));
     const words = this.words;
     const stuck = entries.filter(({ state }) => state === 'failed');
     setText(this.#heading, words.title);

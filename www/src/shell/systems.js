@@ -1,6 +1,13 @@
 // The five systems of the demo: where they are, what they keep, and what their databases are opened with.
 
 export const systems = {
+  workspace: {
+    title: 'Workspace',
+    symbol: 'board',
+    claim: 'A shared task board, in React. Open it twice and watch.',
+    shows: ['Real time between two windows', 'Pending state on every card', 'Rollback with the reason'],
+    collections: { tasks: { scope: 'facility:{facility_id}', immediate: true, indexes: [['facility_id', 'created_at']] } },
+  },
   attendance: {
     title: 'Attendance',
     symbol: 'clock',
@@ -14,9 +21,9 @@ export const addressOf = (key) => `/${key}/`;
 
 /** Who may sign in, and what each may do where. The server knows them; this is what the buttons say. */
 const logins = {
-  ada: { name: 'Ada', attendance: 'Staff of Main' },
-  grace: { name: 'Grace', attendance: 'Staff of Main and North' },
-  linus: { name: 'Linus', attendance: 'Staff of North' },
+  ada: { name: 'Ada', workspace: 'Works on the board of Main', attendance: 'Staff of Main' },
+  grace: { name: 'Grace', workspace: 'Works on the boards of Main and North', attendance: 'Staff of Main and North' },
+  linus: { name: 'Linus', workspace: 'Works on the board of North', attendance: 'Staff of North' },
 };
 
 export const loginsOf = (system) => Object.entries(logins).filter(([, login]) => login[system]).map(([user, login]) => ({ user, name: login.name, may: login[system] }));

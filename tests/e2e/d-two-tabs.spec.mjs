@@ -66,3 +66,22 @@ test('d: l5 s1 s4: two tabs and the worker at once make no duplicate, keep each 
   const audit = await expectOnceAndInOrder(server, 'ada');
   expect(audit.filter((row) => row.status !== 'applied')).toEqual([]);
 });
+
+test('d: l5: what one tab has stored the other one shows within a second', async ({ server, newDevice }) => {
+  const device = await newDevice(server.origin);
+  const left = await device.lab('ada');
+  const right = await device.lab('ada', { login: false });
+  await right.evaluate(() => {
+    window.shownAt = {};
+    lab.db.collection('notes').subscribe((rows) => rows.forEach(({ id }) => (shownAt[id] ??= Date.now())));
+  });
+  const took = [];
+  for (let n = 0; n < 9; n++) {
+    const id = `timed${n}`;
+    const storedAt = await left.evaluate((id) => lab.db.collection('notes').put({ id, title: id }).then(() => Date.now()), id);
+    await eventually(() => right.evaluate((id) => shownAt[id], id), noticedMs).toBeDefined();
+    took.push((await right.evaluate((id) => shownAt[id], id)) - storedAt);
+  }
+  // The middle one: single notices may meet a machine that does something else.
+  expect(took.sort((a, b) => a - b)[4]).toBeLessThan(1_000);
+});

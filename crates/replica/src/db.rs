@@ -149,16 +149,20 @@ impl Db {
         // What was there when the database was opened is no news.
         let is_open = self.client_text.is_some();
         let mut applied = Vec::new();
+        let mut requeued = 0;
         for (key, row) in news.outbox {
             touched.outbox = true;
             if is_open {
-                self.hear(&key, row.as_deref(), &mut applied, &mut touched.events);
+                self.hear(&key, row.as_deref(), &mut applied, &mut requeued, &mut touched.events);
             }
             let keys = self.apply_outbox_row(&key, row.as_deref());
             touched.keys(keys);
         }
         if !applied.is_empty() {
             touched.events.insert(0, Event::Applied { entries: applied });
+        }
+        if requeued > 0 {
+            touched.events.push(Event::Requeued { count: requeued });
         }
         if let Some(text) = news.client {
             if let Some(client) = text.as_deref().and_then(|text| decode::<ClientRow>(RowKind::Client, text).ok()) {
@@ -201,7 +205,14 @@ impl Db {
     }
 
     /// What a row of another context says to this one's listeners, before it is taken in.
-    fn hear(&self, key: &str, text: Option<&str>, applied: &mut Vec<EntryId>, events: &mut Vec<Event>) {
+    fn hear(
+        &self,
+        key: &str,
+        text: Option<&str>,
+        applied: &mut Vec<EntryId>,
+        requeued: &mut u64,
+        events: &mut Vec<Event>,
+    ) {
         let Some(text) = text else { return };
         let row = key.to_owned();
         match cut(key, b'/').map_or(key, |(kind, _)| kind) {
@@ -211,6 +222,12 @@ impl Db {
                 let took_effect = mutations.filter(|it| it.outcome.as_ref().is_some_and(Outcome::took_effect));
                 let entries = took_effect.flat_map(|mutation| &mutation.entries);
                 applied.extend(entries.filter(|id| self.state.entries.contains_key(id)));
+                // What a restored server lost is queued again and leaves its bytes here.
+                if let Some(known) = self.state.settled.get(key) {
+                    for (was, is) in known.mutations.iter().zip(&settled.mutations) {
+                        *requeued += u64::from(was.text.is_some() && is.text.is_none());
+                    }
+                }
             }
             "conflict" if !self.conflicts.contains_key(key) => events.push(Event::Conflict { row }),
             "parked" => {

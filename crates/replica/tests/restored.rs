@@ -1,0 +1,75 @@
+//! A server that came back from a backup, as the contexts hear of it that only look on.
+
+#![allow(clippy::unwrap_used)] // A test that cannot go on says so by panicking.
+
+mod lab;
+
+use lab::{Lab, Opened, at_once, put};
+use landfall_core::schedule::Trigger;
+use landfall_core::settle::Event;
+use landfall_protocol::codec::from_json;
+use landfall_protocol::{Mutation, Object, PushRequest};
+use landfall_replica::{Change, HttpRequest, HttpResponse, Token};
+use std::cell::Cell;
+use std::rc::Rc;
+
+const RESET: &str = r#"{"error":{"code":"reset_required","message":"","request_id":"r","epoch":"e2",
+ "ledger":{"known":true,"acked_through":0,"entries":[]}}}"#;
+
+fn answer(request: &HttpRequest) -> Option<HttpResponse> {
+    if request.path != "/push" {
+        return None;
+    }
+    let push: PushRequest = from_json(request.body.as_ref().unwrap()).unwrap();
+    let results = push.mutations.iter().map(|text| {
+        let mutation: Mutation<Object> = from_json(text.text()).unwrap();
+        format!(r#"{{"seq":{0},"status":"applied","version":1,"position":{0}}}"#, mutation.seq)
+    });
+    let results = results.collect::<Vec<_>>().join(",");
+    Lab::answer(format!(r#"{{"server_time":1,"epoch":"e1","head":{{}},"results":[{results}]}}"#))
+}
+
+fn requeued(replica: &Opened) -> Vec<u64> {
+    let told = replica.take_changes().0.into_iter();
+    told.filter_map(|change| match change {
+        Change::Event(Event::Requeued { count }) => Some(count),
+        _ => None,
+    })
+    .collect()
+}
+
+fn steps(lab: &Lab, replica: &Opened) {
+    for _ in 0..20 {
+        at_once(replica.step());
+        lab.now.set(lab.now.get() + 250);
+    }
+}
+
+#[test]
+fn r6_what_a_restored_server_lost_is_said_once_in_every_context_whichever_queued_it_again() {
+    let lab = Lab::new();
+    let is_restored = Rc::new(Cell::new(false));
+    let restored = Rc::clone(&is_restored);
+    lab.serve(move |request| match restored.get() {
+        true => Some(HttpResponse { status: 409, retry_after_ms: None, body: RESET.to_owned() }),
+        false => answer(request),
+    });
+    let worker = lab.open().unwrap();
+    at_once(worker.set_token(Some(Token { token: "t".to_owned(), expires_at: None }))).unwrap();
+    let page = lab.open().unwrap();
+    for id in ["a", "b", "c"] {
+        put(&worker, id, "{}").unwrap();
+    }
+    steps(&lab, &worker);
+    at_once(page.refresh()).unwrap();
+    assert_eq!((page.status().pending, requeued(&page), requeued(&worker)), (0, Vec::new(), Vec::new()));
+
+    is_restored.set(true);
+    worker.trigger(Trigger::Poke);
+    steps(&lab, &worker);
+    assert_eq!((worker.status().pending, requeued(&worker)), (3, vec![3]));
+    at_once(page.refresh()).unwrap();
+    assert_eq!((page.status().pending, requeued(&page)), (3, vec![3]));
+    at_once(page.refresh()).unwrap();
+    assert!(requeued(&page).is_empty(), "said once");
+}

@@ -14,6 +14,8 @@ import { buildServer } from './start.mjs';
 
 const logDirectory = join(root, 'target', 'xtask', 'logs');
 const browserTestTimeoutSeconds = 180;
+/** For each target; .ci/run asks for more. */
+const fuzzSeconds = process.env.LANDFALL_FUZZ_SECONDS ?? '3';
 
 const others = otherBrowsers();
 const missing = (...names) => (names.every((name) => others[name]) ? undefined : `needs ${names.join(' and ')} on PATH`);
@@ -40,7 +42,7 @@ const stages = [
   { name: 'build', needs: ['npm', 'tools'], build: true, work: buildAll },
   { name: 'types', needs: ['npm'], work: () => command('node', ['js/build.mjs', '--check']) },
   { name: 'native', count: cargoCount, work: () => command('cargo', ['test', '--workspace', '--no-fail-fast']) },
-  { name: 'fuzz', count: cargoCount, work: () => command('node', ['xtask/fuzz.mjs', '--seconds', '3']) },
+  { name: 'fuzz', count: cargoCount, work: () => command('node', ['xtask/fuzz.mjs', '--seconds', fuzzSeconds]) },
   { name: 'wasm', needs: ['tools', 'browser'], count: cargoCount, work: wasmTests },
   { name: 'wasm-firefox', needs: ['tools'], skip: missing('firefox', 'geckodriver'), count: cargoCount, work: () => wasmTestsIn(['--firefox', '--geckodriver', others.geckodriver]) },
   // WebKitGTK's driver speaks as Safari's does.

@@ -15,7 +15,7 @@ use landfall_storage::row::{self, encode_text};
 use landfall_storage::run::Run;
 use landfall_storage::segment::Block;
 use landfall_storage::{Manifest, RowKind, RowOp, Txn, decode, encode};
-use mutate::{Was, fuzz};
+use mutate::{Check, Was, check, fuzz};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -60,61 +60,48 @@ fn take(txn: &Txn, kind: RowKind, all: &mut Vec<String>) {
     }
 }
 
-/// Fuzzes rows of a kind as they are, and their bodies under a checksum that is right.
-fn fuzz_kind<T: FromJson + ToJson + PartialEq + std::fmt::Debug>(kind: RowKind) {
+/// Rows of a kind as they are, and their bodies under a checksum that is right.
+fn checks_of<T: FromJson + ToJson + PartialEq + std::fmt::Debug>(kind: RowKind) -> [Check<'static>; 2] {
     let rows = rows(kind);
-    let read = |text: &str| {
+    let read = move |text: &str| {
         let Ok(value) = decode::<T>(kind, text) else { return Was::Refused };
         let written = encode(kind, &value);
         assert_eq!(decode::<T>(kind, &written).as_ref(), Ok(&value), "{written}");
         Was::Read
     };
-    fuzz(&format!("{kind:?}"), &rows, &read);
     let bodies: Vec<String> =
         rows.iter().filter_map(|text| row::open(kind, text).ok()).map(|row| row.body.to_owned()).collect();
-    fuzz(&format!("{kind:?}, checksum put right"), &bodies, &|body| read(&encode_text(kind, body)));
+    [
+        check(&format!("{kind:?}"), &rows, read),
+        check(&format!("{kind:?}, checksum put right"), &bodies, move |body| read(&encode_text(kind, body))),
+    ]
 }
 
 #[test]
-fn i3_log_rows_are_read_or_refused_whatever_they_are() {
-    fuzz_kind::<LogRow>(RowKind::Log);
-}
-
-#[test]
-fn i3_client_rows_are_read_or_refused_whatever_they_are() {
-    fuzz_kind::<ClientRow>(RowKind::Client);
+fn i3_log_rows_and_writes_are_read_or_refused_whatever_they_are() {
+    let write = "{\"op\":\"put\",\"collection\":\"a\",\"scope\":\"s\",\"id\":\"é\",\"fields\":{\"a\":[1]}}".to_owned();
+    let [as_it_is, put_right] = checks_of::<LogRow>(RowKind::Log);
+    let read = |text: &str| if from_json::<WriteOp>(text).is_some() { Was::Read } else { Was::Refused };
+    fuzz(&[as_it_is, put_right, check("write", &[write], read)]);
 }
 
 #[test]
 fn i3_descriptors_and_settled_rows_are_read_or_refused_whatever_they_are() {
-    fuzz_kind::<Descriptor>(RowKind::Descriptor);
-    fuzz_kind::<SettledRow>(RowKind::Acked);
+    let [descriptors, settled] =
+        [checks_of::<Descriptor>(RowKind::Descriptor), checks_of::<SettledRow>(RowKind::Acked)];
+    fuzz(&[descriptors, settled].into_iter().flatten().collect::<Vec<_>>());
 }
 
 #[test]
-fn i3_parked_rows_and_conflicts_are_read_or_refused_whatever_they_are() {
-    fuzz_kind::<ParkedRow>(RowKind::Parked);
-    fuzz_kind::<ConflictRow>(RowKind::Conflict);
+fn i3_client_rows_parked_rows_and_conflicts_are_read_or_refused_whatever_they_are() {
+    let parked = checks_of::<ParkedRow>(RowKind::Parked);
+    let conflicts = checks_of::<ConflictRow>(RowKind::Conflict);
+    let clients = checks_of::<ClientRow>(RowKind::Client);
+    fuzz(&[clients, parked, conflicts].into_iter().flatten().collect::<Vec<_>>());
 }
 
 #[test]
-fn i3_tokens_and_the_rows_of_a_real_base_are_read_or_refused_whatever_they_are() {
-    fuzz_kind::<Token>(RowKind::Token);
-    fuzz_kind::<Manifest>(RowKind::Manifest);
-    fuzz_kind::<Run>(RowKind::Run);
-}
-
-#[test]
-fn i3_rows_of_another_kind_are_never_taken_for_the_one_asked_for() {
-    let rows = rows(RowKind::Segment);
-    fuzz("segment for a page", &rows, &|text| {
-        assert!(Page::decode(text.to_owned()).is_err(), "a segment is read as a page");
-        if Block::decode(text.to_owned()).is_ok() { Was::Read } else { Was::Refused }
-    });
-}
-
-#[test]
-fn notices_and_writes_are_read_or_refused_whatever_they_are() {
+fn i3_tokens_notices_and_the_rows_of_a_real_base_are_read_or_refused_whatever_they_are() {
     let notices = [
         Notice::Log { key: u64::MAX >> 11 },
         Notice::Outbox { rev: 7 },
@@ -122,11 +109,20 @@ fn notices_and_writes_are_read_or_refused_whatever_they_are() {
         Notice::Token,
         Notice::Wiped,
     ];
-    fuzz("notice", &notices.map(|notice| notice.to_text()), &|text| {
+    let notice = |text: &str| {
         let Some(notice) = Notice::parse(text) else { return Was::Refused };
         assert_eq!(Notice::parse(&notice.to_text()).as_ref(), Some(&notice));
         Was::Read
-    });
-    let write = "{\"op\":\"put\",\"collection\":\"a\",\"scope\":\"s\",\"id\":\"é\",\"fields\":{\"a\":[1]}}".to_owned();
-    fuzz("write", &[write], &|text| if from_json::<WriteOp>(text).is_some() { Was::Read } else { Was::Refused });
+    };
+    let segment = |text: &str| {
+        assert!(Page::decode(text.to_owned()).is_err(), "a segment is read as a page");
+        if Block::decode(text.to_owned()).is_ok() { Was::Read } else { Was::Refused }
+    };
+    let small = [
+        check("notice", &notices.map(|notice| notice.to_text()), notice),
+        check("segment for a page", &rows(RowKind::Segment), segment),
+    ];
+    let manifests = checks_of::<Manifest>(RowKind::Manifest);
+    let (tokens, runs) = (checks_of::<Token>(RowKind::Token), checks_of::<Run>(RowKind::Run));
+    fuzz(&tokens.into_iter().chain(manifests).chain(runs).chain(small).collect::<Vec<_>>());
 }

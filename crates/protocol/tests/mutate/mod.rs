@@ -1,6 +1,7 @@
 //! A fuzzer for readers of text: whole texts, a little spoiled, again and again. Deterministic, on stable Rust.
 //!
-//! Each target runs for `LANDFALL_FUZZ_MS` (300). A reader that panics, or that does not come back, is shown with its text.
+//! Each target runs for `LANDFALL_FUZZ_MS` (300). A target is one decoder, or a few small ones: all that is checked of it
+//! shares that time. A reader that panics, or that does not come back, is shown with its text.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,6 +13,17 @@ use std::time::{Duration, Instant};
 pub enum Was {
     Read,
     Refused,
+}
+
+/// One thing that is checked of a decoder: `read` must read the `corpus`, and is then given spoiled texts.
+pub struct Check<'a> {
+    name: String,
+    corpus: Vec<String>,
+    read: Box<dyn Fn(&str) -> Was + 'a>,
+}
+
+pub fn check<'a>(name: &str, corpus: &[String], read: impl Fn(&str) -> Was + 'a) -> Check<'a> {
+    Check { name: name.to_owned(), corpus: corpus.to_vec(), read: Box::new(read) }
 }
 
 /// Longest text that is tried, bytes.
@@ -86,14 +98,21 @@ impl Random {
     }
 }
 
-/// Gives `read` the corpus, which it must read, and then spoiled texts until the time is over.
-pub fn fuzz(name: &str, corpus: &[String], read: &dyn Fn(&str) -> Was) {
+/// Runs the checks of one target, each for its share of the time.
+pub fn fuzz(checks: &[Check<'_>]) {
+    let time = std::env::var("LANDFALL_FUZZ_MS").ok().and_then(|ms| ms.parse().ok()).unwrap_or(300);
+    for check in checks {
+        run(check, Duration::from_millis(time) / checks.len() as u32);
+    }
+}
+
+/// Gives the reader its corpus, and then spoiled texts until the time is over.
+fn run(Check { name, corpus, read }: &Check<'_>, time: Duration) {
     assert!(!corpus.is_empty(), "{name}: nothing to begin with");
     for text in corpus {
         assert_eq!(tried(name, text, read), Was::Read, "{name}: {text}");
     }
-    let time = std::env::var("LANDFALL_FUZZ_MS").ok().and_then(|ms| ms.parse().ok()).unwrap_or(300);
-    let until = Instant::now() + Duration::from_millis(time);
+    let until = Instant::now() + time;
     let watched = Arc::new(Mutex::new(Some((Instant::now(), String::new()))));
     watch(name, Arc::clone(&watched));
     let mut kept: Vec<String> = corpus.to_vec();

@@ -10,6 +10,7 @@
 pub mod authority;
 pub mod batch;
 pub mod by_record;
+pub mod derive;
 pub mod fixup;
 pub mod lanes;
 pub mod plan;
@@ -17,6 +18,7 @@ pub mod plant;
 pub mod policy;
 pub mod recover;
 pub mod retry;
+pub mod review;
 pub mod rows;
 pub mod schedule;
 pub mod settle;

@@ -237,7 +237,7 @@ impl Policy {
 }
 
 /// A time as text, or as milliseconds since 1970.
-fn nanos(value: &Json) -> Option<i128> {
+pub fn nanos(value: &Json) -> Option<i128> {
     match Value::of(value.text()) {
         Value::String(text) => time_nanos(&text),
         #[allow(clippy::cast_possible_truncation, reason = "a time, and a JSON number is exact to 2^53")]

@@ -34,6 +34,10 @@ pub const LANE_COUNT_MAX: usize = 1000;
 pub const HLC_AHEAD_MS_MAX: u64 = 60_000;
 /// Longest `Retry-After` that is obeyed, ms.
 pub const RETRY_AFTER_MS_MAX: u64 = 3_600_000;
+/// How far ahead of the server a time may be that must not lie in the future, ms.
+pub const NOT_FUTURE_MS: u64 = 300_000;
+/// Records that one delete may take along.
+pub const CASCADE_COUNT_MAX: usize = 1000;
 /// Change log and tombstones are kept this long, ms.
 pub const CHANGE_LOG_MS: u64 = 30 * 24 * 3_600_000;
 /// Changes kept for one scope.

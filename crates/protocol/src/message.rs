@@ -287,10 +287,14 @@ impl RejectCode {
     pub const DUPLICATE: &'static str = "duplicate";
     pub const ID_MISMATCH: &'static str = "id_mismatch";
     pub const IMMUTABLE: &'static str = "immutable";
+    /// A time that lies ahead where the collection allows none.
+    pub const NOT_FUTURE: &'static str = "not_future";
+    /// Of a conflict that waited for a role: another one of it was first.
+    pub const ALREADY_DECIDED: &'static str = "already_decided";
     pub const VOID: &'static str = "void";
     /// Given by the client itself, never by a server.
     pub const NO_ACCESS: &'static str = "no_access";
-    pub const ALL: [&'static str; 16] = [
+    pub const ALL: [&'static str; 18] = [
         Self::VALIDATION,
         Self::FORBIDDEN,
         Self::UNKNOWN_COLLECTION,
@@ -305,6 +309,8 @@ impl RejectCode {
         Self::DUPLICATE,
         Self::ID_MISMATCH,
         Self::IMMUTABLE,
+        Self::NOT_FUTURE,
+        Self::ALREADY_DECIDED,
         Self::VOID,
         Self::NO_ACCESS,
     ];

@@ -10,7 +10,10 @@
 //!       "schema": { "type": "object", "required": ["title"], "properties": { "title": { "type": "string" } } },
 //!       "rules": [{ "field": "ends_at", "later_than": "starts_at", "message": "The end must be after the start." }],
 //!       "read_roles": ["staff"], "write_roles": ["staff"],
-//!       "policy": "server-wins"
+//!       "policy": { "fields": { "title": { "manual": { "by": "author" } } }, "else": "merge" },
+//!       "equal_within": { "started_at": "60s" }, "not_future": ["started_at"],
+//!       "unique": [["device_id", "started_at"], ["title"]],
+//!       "references": { "folder_id": { "collection": "folders", "on_delete": "cascade" } }
 //!     }
 //!   }
 //! }
@@ -18,15 +21,20 @@
 //! `scope` is a template. `{user}` stands for the user whose scope it is; any other `{field}` for that field of
 //! the record, which must then hold the same text and never changes. `schema` is a JSON Schema (2020-12) of the
 //! whole record; `rules` are what it cannot say: a time field that must be later than another one. Roles that are
-//! absent mean everybody who was granted the scope. `policy` is `server-wins` unless given.
+//! absent mean everybody who was granted the scope. `policy` is `server-wins` unless given (docs/protocol.md, and
+//! `collections/policy.rs` for its shapes). The first key of `unique` gives a record its id, the others only refuse a second
+//! one. `references` may name the collection alone; a parent with children then stays.
 
+use landfall_core::derive::{KeyField, KeyType};
 use landfall_core::policy::Policy;
+use landfall_core::review::CONFLICTS;
 use landfall_core::time::time_nanos;
 use landfall_protocol::{CollectionName, Fields, Scope};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
+mod policy;
 mod template;
 mod words;
 
@@ -59,15 +67,48 @@ struct Declaration {
     rules: Vec<Rule>,
     read_roles: Option<BTreeSet<String>>,
     write_roles: Option<BTreeSet<String>>,
+    policy: Option<Value>,
+    equal_within: Option<Value>,
     #[serde(default)]
-    policy: PolicyName,
+    not_future: Vec<String>,
+    #[serde(default)]
+    unique: Vec<Vec<String>>,
+    #[serde(default)]
+    references: BTreeMap<String, Target>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum PolicyName {
+/// What a reference names.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Target {
+    Collection(String),
+    Full(FullTarget),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FullTarget {
+    collection: String,
+    #[serde(default)]
+    on_delete: OnDelete,
+}
+
+/// What becomes of a parent's delete while a record refers to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDelete {
     #[default]
-    ServerWins,
+    Refuse,
+    /// The children are deleted, too.
+    Cascade,
+}
+
+/// A field that holds the id of another record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    pub field: String,
+    pub collection: CollectionName,
+    pub on_delete: OnDelete,
 }
 
 /// `field` must be a later time than `later_than`, where both are given.
@@ -83,6 +124,11 @@ pub struct Rule {
 pub struct Collection {
     pub template: Template,
     pub policy: Policy,
+    /// Times that must not lie ahead of the server's.
+    pub not_future: Vec<String>,
+    /// The first key gives the id.
+    pub unique: Vec<Vec<KeyField>>,
+    pub references: Vec<Reference>,
     validator: jsonschema::Validator,
     rules: Vec<Rule>,
     read_roles: Option<BTreeSet<String>>,
@@ -116,6 +162,64 @@ impl Collection {
     }
 }
 
+/// The parts of a declaration that decide about writes.
+struct Rules {
+    policy: Policy,
+    unique: Vec<Vec<KeyField>>,
+    references: Vec<Reference>,
+}
+
+impl Rules {
+    fn read(declaration: &Declaration, template: &Template) -> Result<Self, String> {
+        let mut policy = declaration.policy.as_ref().map(policy::policy).transpose()?.unwrap_or_default();
+        if let Some(within) = &declaration.equal_within {
+            policy.equal_within_ms = policy::equal_within(within)?;
+        }
+        let fixed = |name: &str| template.fields().any(|field| field == name);
+        if let Some(name) = policy::names(&policy).into_iter().find(|name| fixed(name)) {
+            return Err(format!("policy names {name}, which says whose a record is and never changes"));
+        }
+        let key_field = |name: &String| {
+            let kind = key_type(&declaration.schema, name);
+            let kind = kind.ok_or_else(|| format!("unique: the schema does not say that {name} is a text or a number"));
+            Ok::<_, String>(KeyField { name: name.clone(), kind: kind? })
+        };
+        let unique = declaration.unique.iter().map(|key| key.iter().map(key_field).collect());
+        let unique: Vec<Vec<KeyField>> = unique.collect::<Result<_, _>>()?;
+        if unique.iter().any(Vec::is_empty) {
+            return Err("unique: a key has no field".to_owned());
+        }
+        let in_key = |name: &str| unique.iter().flatten().any(|field| field.name == name);
+        if let Some(name) = policy::names(&policy).into_iter().find(|name| in_key(name)) {
+            return Err(format!("policy names {name}, which is of a unique key and never changes"));
+        }
+        let reference = |(field, target): (&String, &Target)| {
+            let (collection, on_delete) = match target {
+                Target::Collection(collection) => (collection, OnDelete::Refuse),
+                Target::Full(full) => (&full.collection, full.on_delete),
+            };
+            Reference { field: field.clone(), collection: CollectionName(collection.clone()), on_delete }
+        };
+        Ok(Self { policy, unique, references: declaration.references.iter().map(reference).collect() })
+    }
+}
+
+/// What the schema says that a field is. `None`: nothing that a key can be made of.
+fn key_type(schema: &Value, name: &str) -> Option<KeyType> {
+    let property = schema.get("properties")?.get(name)?;
+    let named = match property.get("type")? {
+        Value::String(only) => only.as_str(),
+        Value::Array(types) => types.iter().filter_map(Value::as_str).find(|name| *name != "null")?,
+        _ => return None,
+    };
+    match named {
+        "string" if property.get("format").and_then(Value::as_str) == Some("date-time") => Some(KeyType::Time),
+        "string" => Some(KeyType::Text),
+        "number" | "integer" => Some(KeyType::Number),
+        _ => None,
+    }
+}
+
 /// All declared collections.
 pub struct Collections {
     by_name: BTreeMap<CollectionName, Collection>,
@@ -136,10 +240,16 @@ impl Collections {
                 .should_validate_formats(true)
                 .build(&declaration.schema)
                 .map_err(|error| fail(error.to_string()))?;
-            let PolicyName::ServerWins = declaration.policy;
+            if name.starts_with('_') {
+                return Err(fail("names with _ are the server's own".to_owned()));
+            }
+            let rules = Rules::read(&declaration, &template).map_err(fail)?;
             let collection = Collection {
                 template,
-                policy: Policy::default(),
+                policy: rules.policy,
+                not_future: declaration.not_future,
+                unique: rules.unique,
+                references: rules.references,
                 validator,
                 rules: declaration.rules,
                 read_roles: declaration.read_roles,
@@ -147,7 +257,34 @@ impl Collections {
             };
             by_name.insert(CollectionName(name), collection);
         }
+        for (name, collection) in &by_name {
+            for reference in &collection.references {
+                if !by_name.contains_key(&reference.collection) {
+                    let reason = format!("reference {} names a collection that is not declared", reference.field);
+                    return Err(CollectionsError::Collection { name: name.0.clone(), reason });
+                }
+            }
+        }
         Ok(Self { by_name })
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&CollectionName, &Collection)> {
+        self.by_name.iter()
+    }
+
+    /// True when this user may see and decide what waits for a role in `scope`: one of those roles is theirs, and
+    /// they may read whatever the rows can speak of.
+    pub fn may_review(&self, scope: &Scope, roles: &BTreeSet<String>) -> bool {
+        let asking =
+            |collection: &&Collection| collection.template.fits(scope) && !collection.policy.reviewers().is_empty();
+        let mut asking = self.by_name.values().filter(asking).peekable();
+        let mut is_asked = false;
+        asking.peek().is_some()
+            && asking.all(|collection| {
+                is_asked |= !collection.policy.reviewers().is_disjoint(roles);
+                collection.may_read(roles)
+            })
+            && is_asked
     }
 
     pub fn get(&self, name: &CollectionName) -> Option<&Collection> {
@@ -156,6 +293,9 @@ impl Collections {
 
     /// True when this user may pull `name` in `scope`.
     pub fn readable(&self, name: &CollectionName, scope: &Scope, roles: &BTreeSet<String>) -> bool {
+        if name.as_str() == CONFLICTS {
+            return self.may_review(scope, roles);
+        }
         self.get(name).is_some_and(|collection| collection.may_read(roles) && collection.template.fits(scope))
     }
 }
@@ -207,5 +347,51 @@ mod tests {
             let error = Collections::parse(&bad).err().unwrap().to_string();
             assert!(error.starts_with("collection x: "), "{error}");
         }
+    }
+
+    #[test]
+    fn a_rule_that_makes_no_sense_is_refused_with_its_collections_name() {
+        let read = |more: &str| {
+            let schema = r#"{"properties":{"a":{"type":"string"},"t":{"type":["string","null"],"format":"date-time"},"l":{"type":"array"}}}"#;
+            let text =
+                format!(r#"{{"version":1,"collections":{{"x":{{"scope":"s:{{site}}","schema":{schema},{more}}}}}}}"#);
+            Collections::parse(&text).map(|_| ()).map_err(|error| error.to_string())
+        };
+        assert_eq!(read(r#""unique":[["a","t"]],"references":{"a":"x"},"not_future":["t"]"#), Ok(()));
+        for (bad, word) in [
+            (r#""policy":"sometimes""#, "sometimes"),
+            (r#""policy":{"fields":{"site":"client-wins"}}"#, "never changes"),
+            (r#""unique":[["a"]],"policy":{"fields":{"a":"client-wins"}}"#, "unique key"),
+            (r#""equal_within":{"t":"soon"}"#, "equal_within of t"),
+            (r#""unique":[["l"]]"#, "that l is"),
+            (r#""unique":[["nowhere"]]"#, "nowhere"),
+            (r#""unique":[[]]"#, "no field"),
+            (r#""references":{"a":"elsewhere"}"#, "not declared"),
+        ] {
+            let error = read(bad).unwrap_err();
+            assert!(error.starts_with("collection x: ") && error.contains(word), "{bad}: {error}");
+        }
+        assert!(read(r#""references":{"a":{"collection":"x","on_delete":"explode"}}"#).is_err());
+        assert!(read(r#""polices":"merge""#).is_err(), "an unknown key is a typing error");
+        let own = r#"{"version":1,"collections":{"_conflicts":{"scope":"s:x","schema":{}}}}"#;
+        assert!(Collections::parse(own).is_err());
+    }
+
+    #[test]
+    fn c4_only_a_role_that_is_asked_and_may_read_what_it_is_asked_about_sees_what_waits() {
+        let collections = Collections::parse(
+            r#"{"version":1,"collections":{
+                "open":{"scope":"s:{site}","schema":{},"policy":{"manual":{"by":"manager"}}},
+                "shut":{"scope":"s:{site}","schema":{},"policy":{"manual":{"by":"auditor"}},"read_roles":["auditor"]},
+                "plain":{"scope":"user:{user}","schema":{}}}}"#,
+        )
+        .unwrap();
+        let may = |scope: &str, roles: &[&str]| {
+            let roles = roles.iter().map(|role| (*role).to_owned()).collect();
+            collections.readable(&CONFLICTS.into(), &Scope::from(scope), &roles)
+        };
+        assert!(may("s:1", &["auditor"]) && may("s:1", &["auditor", "manager"]));
+        assert!(!may("s:1", &["manager"]), "rows of `shut` would show what managers may not read");
+        assert!(!may("s:1", &["staff"]) && !may("user:ada", &["auditor"]));
     }
 }

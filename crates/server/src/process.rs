@@ -52,6 +52,7 @@ impl Server {
         });
         let store = SqliteStore::open(&config.data.join("landfall.db"), &new_epoch()?.0, on_commit)?;
         let service = Service::new(store, collections, metrics);
+        service.relink().await?;
         if config.restored {
             service.renew_epoch(new_epoch()?).await.map_err(|_| StoreError::Closed)?;
         }

@@ -4,19 +4,21 @@
 //! repeat is answered is the stored text (S2). A group is undone to its savepoint as soon as one member has no effect (S5).
 
 use crate::auth::Identity;
-use crate::collections::Collections;
+use crate::collections::{Collection, Collections};
 use crate::error::ServerError;
 use crate::group::{Unit, units};
 use crate::ledger::ledger;
+use crate::links;
 use crate::mutation::{Content, Element, record_bytes};
+use crate::review::is_decision;
 use crate::run::Run;
 use crate::store::{AuditRow, ClientRow, StoreError, StoredOutcome, Transaction};
 use landfall_core::authority::{Situation, Stored, Verdict, decide, superseded};
-use landfall_core::policy::Policy;
-use landfall_protocol::limits::{HLC_AHEAD_MS_MAX, RECORD_BYTES_MAX};
+use landfall_core::policy::{Policy, nanos};
+use landfall_protocol::limits::{HLC_AHEAD_MS_MAX, NOT_FUTURE_MS, RECORD_BYTES_MAX};
 use landfall_protocol::{
-    ClientId, Epoch, Fields, Json, Map, Mutation, Op, Outcome, Position, PushRequest, PushResponse, RejectCode,
-    ResultStatus, Scope, Seq, UnixMillis, Version,
+    ClientId, Epoch, Fields, Json, Map, Mutation, Op, Outcome, Position, PushRequest, PushResponse, RecordKey,
+    RejectCode, ResultStatus, Scope, Seq, UnixMillis, Version,
 };
 
 /// A push that was read and belongs to a verified user.
@@ -81,30 +83,30 @@ fn client_row(push: &Push, known: &ClientRow) -> ClientRow {
     }
 }
 
-struct Judge<'a> {
-    db: &'a dyn Transaction,
-    push: &'a Push,
-    collections: &'a Collections,
+pub(crate) struct Judge<'a> {
+    pub(crate) db: &'a dyn Transaction,
+    pub(crate) push: &'a Push,
+    pub(crate) collections: &'a Collections,
     acked_through: Seq,
     /// No seq above it was decided before this push.
     last_seq: Seq,
     /// User and client.
-    writer: String,
+    pub(crate) writer: String,
     /// What was given in this push, for `after`.
     decided: Map<Seq, Decided>,
-    run: Option<Run>,
+    pub(crate) run: Option<Run>,
     heads: Map<Scope, Position>,
     results: Vec<Json>,
 }
 
 /// The outcome of an element, and what it did to others.
 #[derive(Clone)]
-struct Decided {
-    outcome: Outcome,
+pub(crate) struct Decided {
+    pub(crate) outcome: Outcome,
     /// Where it stood.
-    base: Version,
+    pub(crate) base: Version,
     /// What another writer had there (C2).
-    overwritten: Fields,
+    pub(crate) overwritten: Fields,
 }
 
 impl From<Outcome> for Decided {
@@ -230,7 +232,9 @@ impl Judge<'_> {
         if cause.status == ResultStatus::Superseded
             && let Some(mutation) = mutation_of(member)
         {
-            let (verdict, _) = self.with_situation(mutation, |situation| superseded(situation, member.seq))?;
+            let stored = self.stored(mutation)?;
+            let verdict =
+                self.with_situation(mutation, stored.as_ref(), |situation| superseded(situation, member.seq))?;
             return Ok(self.placed(mutation, verdict.outcome));
         }
         if cause.seq == member.seq {
@@ -259,19 +263,83 @@ impl Judge<'_> {
             return Ok(outcome.into());
         }
         self.enter(&mutation.scope)?;
-        let (verdict, live_before) = self.with_situation(mutation, |situation| decide(situation, mutation))?;
+        if is_decision(mutation) { self.decide_review(mutation) } else { self.judge_allowed(mutation) }
+    }
+
+    /// Judges a mutation that its user may make, and writes its effect into the run.
+    pub(crate) fn judge_allowed(&mut self, mutation: &Mutation) -> Judged<Decided> {
+        let before = self.stored(mutation)?;
+        let stored = before.as_ref();
+        let verdict = self.with_situation(mutation, stored, |situation| decide(situation, mutation))?;
         let base = self.base_of(mutation);
+        if let Some(role) = &verdict.reviewer {
+            self.open_review(mutation, &verdict.outcome, role)?;
+        }
         let Some(effect) = verdict.effect else {
             let outcome = self.placed(mutation, verdict.outcome);
             return Ok(Decided { base, ..outcome.into() });
         };
-        if let Some(refused) = self.not_valid(mutation, &effect.stored) {
+        let mut refused = self.not_valid(mutation, &effect.stored);
+        if refused.is_none() && !effect.stored.deleted {
+            let fields = &effect.stored.fields;
+            refused = links::refusal(self.db, &self.push.identity, self.collections, mutation, stored, fields)?;
+        }
+        if let Some(refused) = refused {
             return Ok(self.placed(mutation, refused).into());
         }
-        let Some(run) = &mut self.run else { return Err(StoreError::Corrupt("BUG: no scope was entered").into()) };
-        run.write(self.db, &mutation.key(), &effect.stored, live_before, &self.push.identity.sub, self.push.now)?;
+        if effect.stored.deleted && links::is_parent(self.collections, &mutation.collection) {
+            match links::cascade(self.db, self.collections, mutation)? {
+                Err(refused) => return Ok(self.placed(mutation, *refused).into()),
+                Ok(children) => {
+                    for key in children {
+                        self.delete_child(&key, &effect.stored)?;
+                    }
+                }
+            }
+        }
+        let live_before = stored.filter(|stored| !stored.deleted).map(|stored| stored.version);
+        self.write(&mutation.key(), &effect.stored, live_before)?;
         let outcome = self.placed(mutation, verdict.outcome);
         Ok(Decided { outcome, base, overwritten: verdict.overwritten })
+    }
+
+    fn write(&mut self, key: &RecordKey, stored: &Stored, live_before: Option<Version>) -> Judged<()> {
+        let Some(run) = &mut self.run else { return Err(StoreError::Corrupt("BUG: no scope was entered").into()) };
+        run.write(self.db, key, stored, live_before, &self.push.identity.sub, self.push.now)?;
+        let collection = self.collections.get(&key.collection);
+        if let Some(collection) = collection.filter(|known| known.unique.len() > 1 || !known.references.is_empty()) {
+            let links = if stored.deleted { Vec::new() } else { links::links(key, collection, &stored.fields) };
+            self.db.put_links(key, &links)?;
+        }
+        Ok(())
+    }
+
+    /// A record that goes with its parent.
+    fn delete_child(&mut self, key: &RecordKey, parent: &Stored) -> Judged<()> {
+        let Some(row) = self.db.record(key)? else { return Ok(()) };
+        let before = row.stored.version;
+        let floor = self.run.as_ref().map(Run::version_floor).unwrap_or_default();
+        let stored = Stored {
+            version: before.max(floor).next(),
+            deleted: true,
+            stamp: parent.stamp.clone().max(row.stored.stamp.clone()),
+            client: parent.client.clone(),
+            seq: parent.seq,
+            ..row.stored
+        };
+        self.write(key, &stored, Some(before))
+    }
+
+    /// The record now, as this push's client may know it.
+    fn stored(&self, mutation: &Mutation) -> Judged<Option<Stored>> {
+        let found = self.db.record(&mutation.key())?;
+        Ok(found.map(|mut row| {
+            if row.sub != self.sub() {
+                // Another user's client may bear the same id.
+                row.stored.client = ClientId::default();
+            }
+            row.stored
+        }))
     }
 
     /// The version that a mutation without effect stood on, for who comes after it in this push.
@@ -285,6 +353,9 @@ impl Judge<'_> {
         let refuse = |code: &str, message: &str| Some(Outcome::rejected(mutation.seq, code, message));
         if !self.push.identity.holds(&mutation.scope) {
             return refuse(RejectCode::FORBIDDEN, "You have no access to this.");
+        }
+        if is_decision(mutation) {
+            return None;
         }
         let Some(collection) = self.collections.get(&mutation.collection) else {
             return refuse(RejectCode::UNKNOWN_COLLECTION, "The server does not know this collection.");
@@ -304,6 +375,9 @@ impl Judge<'_> {
         if record_bytes(&stored.fields) > RECORD_BYTES_MAX {
             return Some(Outcome::rejected(mutation.seq, RejectCode::TOO_LARGE, "The record is larger than 256 KB."));
         }
+        if let Some(outcome) = self.in_future(mutation, collection) {
+            return Some(outcome);
+        }
         let (code, message, fields) = match collection.template.mismatches(&mutation.scope, &stored.fields) {
             wrong if !wrong.is_empty() && mutation.op == Op::Update => {
                 (RejectCode::IMMUTABLE, "These values say whose the record is and cannot change.", wrong)
@@ -313,6 +387,19 @@ impl Judge<'_> {
         };
         (!fields.is_empty())
             .then(|| Outcome { fields: fields.into_iter().collect(), ..Outcome::rejected(mutation.seq, code, message) })
+    }
+
+    /// Only declared fields are refused for their time, and only when this mutation says it.
+    fn in_future(&self, mutation: &Mutation, collection: &Collection) -> Option<Outcome> {
+        let limit = i128::from(self.push.now.get() + NOT_FUTURE_MS) * 1_000_000;
+        let text = "This time lies in the future. Is the clock of the device right?";
+        let mut outcome = Outcome::rejected(mutation.seq, RejectCode::NOT_FUTURE, text);
+        for name in &collection.not_future {
+            if mutation.set.get(name).and_then(nanos).is_some_and(|time| time > limit) {
+                outcome.fields.insert(name.clone(), "lies in the future".to_owned());
+            }
+        }
+        (!outcome.fields.is_empty()).then_some(outcome)
     }
 
     /// Makes `scope` the scope of the current run, with its counter locked.
@@ -332,25 +419,18 @@ impl Judge<'_> {
         Ok(())
     }
 
-    /// Asks the authority; answers with the version of the live record that it saw.
+    /// Asks the authority.
     fn with_situation(
         &self,
         mutation: &Mutation,
+        stored: Option<&Stored>,
         ask: impl FnOnce(&Situation<'_>) -> Verdict,
-    ) -> Judged<(Verdict, Option<Version>)> {
-        let mut found = self.db.record(&mutation.key())?;
-        if let Some(row) = &mut found
-            && row.sub != self.sub()
-        {
-            // Another user's client may bear the same id.
-            row.stored.client = ClientId::default();
-        }
-        let stored = found.as_ref().map(|row| &row.stored);
+    ) -> Judged<Verdict> {
         let after = mutation.after.map(|after| self.outcome_of(after, stored)).transpose()?.flatten();
         let stamp = mutation.stamp.clamped(self.push.now.get(), HLC_AHEAD_MS_MAX);
         let run = self.run.as_ref();
         let standard = Policy::default();
-        let verdict = ask(&Situation {
+        Ok(ask(&Situation {
             policy: self.collections.get(&mutation.collection).map_or(&standard, |known| &known.policy),
             stored,
             version_floor: run.map(|run| run.version_floor()).unwrap_or_default(),
@@ -361,8 +441,7 @@ impl Judge<'_> {
             after_base: self.base_of(mutation),
             position: run.map(Run::next).unwrap_or_default(),
             stamp: &stamp,
-        });
-        Ok((verdict, stored.filter(|stored| !stored.deleted).map(|stored| stored.version)))
+        }))
     }
 
     /// The outcome of an earlier mutation of this client, as far as it is still known.
@@ -384,7 +463,7 @@ impl Judge<'_> {
     }
 
     /// Says where the outcome was decided: at the counter as it stands after its effect.
-    fn placed(&self, mutation: &Mutation, mut outcome: Outcome) -> Outcome {
+    pub(crate) fn placed(&self, mutation: &Mutation, mut outcome: Outcome) -> Outcome {
         if let Some(run) = self.run.as_ref().filter(|run| run.scope == mutation.scope) {
             outcome.scope = Some(run.scope.clone());
             outcome.position = Some(run.current());

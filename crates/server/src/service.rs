@@ -5,6 +5,7 @@ use crate::collections::Collections;
 use crate::devices::Presence;
 use crate::error::ServerError;
 use crate::metrics::Metrics;
+use crate::links;
 use crate::mutation::Element;
 use crate::pull::{self, Pull};
 use crate::push::{self, Push};
@@ -139,6 +140,12 @@ impl<S: Store> Service<S> {
     /// Starts a new epoch, as after a restored backup.
     pub async fn renew_epoch(&self, epoch: Epoch) -> Result<(), ServerError> {
         self.store.write(move |db| Ok(db.renew_epoch(&epoch)?)).await
+    }
+
+    /// Brings unique keys and references in line with the declaration. To be called before the first push.
+    pub async fn relink(&self) -> Result<(), StoreError> {
+        let collections = Arc::clone(&self.collections);
+        self.store.write(move |db| links::relink(db, &collections)).await
     }
 
     /// Cleans up what is older than `retention`.

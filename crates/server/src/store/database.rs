@@ -227,6 +227,31 @@ impl Snapshot for Db<'_> {
         Ok(RecordSum(found.unwrap_or(0).cast_unsigned()))
     }
 
+    fn linked(&self, pair: &Pair, link: &str, count_max: usize) -> StoreResult<Vec<RecordId>> {
+        self.rows(
+            "SELECT id FROM links WHERE scope = ?1 AND collection = ?2 AND link = ?3 ORDER BY id LIMIT ?4",
+            params![pair.0.as_str(), pair.1.as_str(), link, i64::try_from(count_max).unwrap_or(i64::MAX)],
+            |row| row.get(0).map(RecordId),
+        )
+    }
+
+    fn links_declared(&self) -> StoreResult<String> {
+        let sql = "SELECT value FROM meta WHERE key = 'links'";
+        Ok(self.row(sql, [], |row| row.get(0))?.unwrap_or_default())
+    }
+
+    fn each_record(&self, name: &CollectionName, visit: &mut dyn FnMut(Scope, RecordId, &str)) -> StoreResult<()> {
+        // Which scopes there are is known; a walk by scope keeps to the key of the table.
+        let scopes = self.rows("SELECT scope FROM scopes ORDER BY scope", [], |row| row.get(0).map(Scope))?;
+        for scope in scopes {
+            self.records(&Pair(scope.clone(), name.clone()), "", &mut |row| {
+                visit(scope.clone(), row.id, &row.fields);
+                Walk::On
+            })?;
+        }
+        Ok(())
+    }
+
     fn refresh_token(&self, hash: &[u8; 32], now: UnixMillis) -> StoreResult<Option<String>> {
         let sql = "SELECT sub FROM refresh_tokens WHERE token_hash = ?1 AND expires_at > ?2";
         self.row(sql, params![hash, integer(now.get())], |row| row.get(0))

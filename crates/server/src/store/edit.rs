@@ -5,7 +5,9 @@ use super::{
     AuditRow, ClientRow, RecordWrite, Retention, ScopeRow, Snapshot, StoreError, StoreResult, StoredOutcome,
     Transaction, operations, retention,
 };
-use landfall_protocol::{ClientId, Epoch, Fields, Pair, Position, RecordSum, Scope, Seq, UnixMillis, Version};
+use landfall_protocol::{
+    ClientId, Epoch, Fields, Pair, Position, RecordKey, RecordSum, Scope, Seq, UnixMillis, Version,
+};
 use rusqlite::params;
 
 impl Transaction for Db<'_> {
@@ -139,6 +141,27 @@ impl Transaction for Db<'_> {
                 integer(write.at.get())
             ],
         )?;
+        Ok(())
+    }
+
+    fn put_links(&self, key: &RecordKey, links: &[String]) -> StoreResult<()> {
+        let (scope, collection, id) = (key.scope.as_str(), key.collection.as_str(), key.id.as_str());
+        let sql = "DELETE FROM links WHERE scope = ?1 AND collection = ?2 AND id = ?3";
+        self.execute(sql, params![scope, collection, id])?;
+        for link in links {
+            let sql = "INSERT OR IGNORE INTO links (scope, collection, link, id) VALUES (?1, ?2, ?3, ?4)";
+            self.execute(sql, params![scope, collection, link, id])?;
+        }
+        Ok(())
+    }
+    fn clear_links(&self) -> StoreResult<()> {
+        self.execute("DELETE FROM links", [])?;
+        Ok(())
+    }
+    fn set_links_declared(&self, declared: &str) -> StoreResult<()> {
+        let sql = "INSERT INTO meta (key, value) VALUES ('links', ?1)
+                   ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+        self.execute(sql, params![declared])?;
         Ok(())
     }
 

@@ -186,6 +186,12 @@ pub trait Snapshot: OperationReads {
     /// Walks the live records of a pair whose ids are greater than `after`, in the order of their ids.
     fn records(&self, pair: &Pair, after: &str, visit: &mut dyn FnMut(ChangeRow) -> Walk) -> StoreResult<()>;
     fn sum(&self, pair: &Pair) -> StoreResult<RecordSum>;
+    /// Records of a pair with this link, at most `count_max`, in the order of their ids.
+    fn linked(&self, pair: &Pair, link: &str, count_max: usize) -> StoreResult<Vec<RecordId>>;
+    /// What the links were made by; empty in a new file.
+    fn links_declared(&self) -> StoreResult<String>;
+    /// Walks all live records of a collection in any scope: scope, id, fields as text.
+    fn each_record(&self, name: &CollectionName, visit: &mut dyn FnMut(Scope, RecordId, &str)) -> StoreResult<()>;
     /// The user of an unexpired refresh token.
     fn refresh_token(&self, hash: &[u8; 32], now: UnixMillis) -> StoreResult<Option<String>>;
     /// How far each scope's change log may be pruned: always at the end of a push transaction.
@@ -220,6 +226,10 @@ pub trait Transaction: Snapshot + OperationWrites {
     fn prune_outcomes(&self, sub: &str, client: &ClientId, through: Seq) -> StoreResult<()>;
     /// Writes the record and its change.
     fn write_record(&self, write: &RecordWrite<'_>) -> StoreResult<()>;
+    /// Replaces the links of a record: what it is found by beside its id.
+    fn put_links(&self, key: &RecordKey, links: &[String]) -> StoreResult<()>;
+    fn clear_links(&self) -> StoreResult<()>;
+    fn set_links_declared(&self, declared: &str) -> StoreResult<()>;
     /// Moves a pair's checksum and count of live records.
     fn add_sum(&self, pair: &Pair, sum: RecordSum, live_count: i64) -> StoreResult<()>;
     fn audit(&self, row: &AuditRow<'_>) -> StoreResult<()>;

@@ -7,7 +7,7 @@ use super::{StoreError, operations};
 use rusqlite::Connection;
 
 /// Version of the tables; kept in `user_version`.
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 
 const TABLES: &str = "
 CREATE TABLE meta (
@@ -67,6 +67,15 @@ CREATE TABLE refresh_tokens (
 ) WITHOUT ROWID;
 ";
 
+/// Unique keys and references of live records.
+const LINKS: &str = "
+CREATE TABLE links (
+    scope TEXT NOT NULL, collection TEXT NOT NULL, link TEXT NOT NULL, id TEXT NOT NULL,
+    PRIMARY KEY (scope, collection, link, id)
+) WITHOUT ROWID;
+CREATE INDEX links_of ON links (scope, collection, id);
+";
+
 /// What a file of version 1 lacks: the writers' roles, who wrote which field, and what a conflict overwrote.
 const FROM_1: &str = "
 ALTER TABLE records ADD COLUMN role TEXT NOT NULL DEFAULT '';
@@ -100,9 +109,11 @@ pub fn prepare(connection: &mut Connection, new_epoch: &str) -> Result<(), Store
         if found == 0 {
             transaction.execute_batch(TABLES)?;
             transaction.execute("INSERT INTO meta (key, value) VALUES ('epoch', ?1)", [new_epoch])?;
-        } else {
+        }
+        if found == 1 {
             transaction.execute_batch(FROM_1)?;
         }
+        transaction.execute_batch(LINKS)?;
         transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
         transaction.commit()?;
     }

@@ -38,6 +38,23 @@ impl TestServer {
         Self { address, data, stop: Some(stop), running: Some(running) }
     }
 
+    /// With other collections than the demo's.
+    pub async fn start_with(data: tempfile::TempDir, collections: &Value) -> Self {
+        let file = data.path().join("collections.json");
+        std::fs::write(&file, collections.to_string()).unwrap();
+        let (address, stop, running) = launch_with(data.path(), file.to_str().unwrap(), &[]).await;
+        Self { address, data, stop: Some(stop), running: Some(running) }
+    }
+
+    /// A client of somebody with these roles, in the scope `s:1`.
+    pub fn writer(&self, user: &str, roles: &[&str]) -> Device {
+        let mut device = self.device(user, &format!("client-of-{user}"));
+        let mut claims = claims(user, &["s:1", "s:2"], FAR_FUTURE_SECONDS);
+        claims["roles"] = json!(roles);
+        device.token = token(&claims);
+        device
+    }
+
     /// Stops gracefully; the data directory stays.
     pub async fn stop(mut self) -> tempfile::TempDir {
         self.stop.take().unwrap().send(()).unwrap();
@@ -51,9 +68,16 @@ impl TestServer {
 }
 
 async fn launch(data: &Path, more: &[&str]) -> (SocketAddr, oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
-    let collections = collections_file();
+    launch_with(data, &collections_file(), more).await
+}
+
+async fn launch_with(
+    data: &Path,
+    collections: &str,
+    more: &[&str],
+) -> (SocketAddr, oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
     let mut arguments = vec!["landfall-server", "--dev", "--listen", "127.0.0.1:0", "--jwt-secret", SECRET];
-    arguments.extend(["--data", data.to_str().unwrap(), "--collections", &collections]);
+    arguments.extend(["--data", data.to_str().unwrap(), "--collections", collections]);
     arguments.extend(more);
     let server = Server::start(&Config::parse_from(arguments)).await.unwrap();
     let address = server.address();

@@ -24,6 +24,7 @@
 //! absent mean everybody who was granted the scope. `policy` is `server-wins` unless given (docs/protocol.md, and
 //! `collections/policy.rs` for its shapes). The first key of `unique` gives a record its id, the others only refuse a second
 //! one. `references` may name the collection alone; a parent with children then stays.
+//! `member_of`, such as `facility:{facility_id}`, names a scope that the writer must hold beside the record's own.
 
 use landfall_core::derive::{KeyField, KeyType};
 use landfall_core::policy::Policy;
@@ -34,6 +35,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
+mod membership;
 mod policy;
 mod template;
 mod words;
@@ -75,6 +77,7 @@ struct Declaration {
     unique: Vec<Vec<String>>,
     #[serde(default)]
     references: BTreeMap<String, Target>,
+    member_of: Option<String>,
 }
 
 /// What a reference names.
@@ -130,6 +133,8 @@ pub struct Collection {
     pub unique: Vec<Vec<KeyField>>,
     pub references: Vec<Reference>,
     validator: jsonschema::Validator,
+    /// A scope that the writer must hold, made of the record's fields.
+    member_of: Option<Template>,
     rules: Vec<Rule>,
     read_roles: Option<BTreeSet<String>>,
     write_roles: Option<BTreeSet<String>>,
@@ -244,6 +249,7 @@ impl Collections {
                 return Err(fail("names with _ are the server's own".to_owned()));
             }
             let rules = Rules::read(&declaration, &template).map_err(fail)?;
+            let member_of = declaration.member_of.as_deref().map(Template::parse).transpose().map_err(fail)?;
             let collection = Collection {
                 template,
                 policy: rules.policy,
@@ -251,6 +257,7 @@ impl Collections {
                 unique: rules.unique,
                 references: rules.references,
                 validator,
+                member_of,
                 rules: declaration.rules,
                 read_roles: declaration.read_roles,
                 write_roles: declaration.write_roles,

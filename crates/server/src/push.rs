@@ -383,7 +383,11 @@ impl Judge<'_> {
                 (RejectCode::IMMUTABLE, "These values say whose the record is and cannot change.", wrong)
             }
             wrong if !wrong.is_empty() => (RejectCode::VALIDATION, "Some values are not valid.", wrong),
-            _ => (RejectCode::VALIDATION, "Some values are not valid.", collection.validate(&stored.fields)),
+            _ => (
+                RejectCode::VALIDATION,
+                "Some values are not valid.",
+                collection.refusals(&stored.fields, &self.push.identity.scopes),
+            ),
         };
         (!fields.is_empty())
             .then(|| Outcome { fields: fields.into_iter().collect(), ..Outcome::rejected(mutation.seq, code, message) })

@@ -57,6 +57,15 @@ impl Template {
         })
     }
 
+    /// The scope that a record's fields make; `None` where one of them is missing. `{user}` is no field.
+    pub fn filled(&self, fields: &Fields) -> Option<Scope> {
+        let text = |part: &Part| match part {
+            Part::Text(text) => Some(text.clone()),
+            Part::Variable(name) => fields.get(name).and_then(landfall_protocol::Json::as_string),
+        };
+        self.parts.iter().map(text).collect::<Option<String>>().map(Scope)
+    }
+
     /// What the record's fields must be in `scope`, by name, where they are not.
     pub fn mismatches(&self, scope: &Scope, fields: &Fields) -> BTreeMap<String, String> {
         let values = self.values(scope).unwrap_or_default();
@@ -71,7 +80,8 @@ impl Template {
             .collect()
     }
 
-    fn values(&self, scope: &Scope) -> Option<BTreeMap<&str, String>> {
+    /// What each variable is in `scope`; `None` for a scope of another template.
+    pub fn values(&self, scope: &Scope) -> Option<BTreeMap<&str, String>> {
         let mut values = BTreeMap::new();
         let mut rest = scope.as_str();
         for (at, part) in self.parts.iter().enumerate() {

@@ -7,7 +7,6 @@
 //! is lost or rounded by a detour through a number type.
 
 pub mod codec;
-mod derived_id;
 mod envelope;
 mod hash;
 mod id;
@@ -20,7 +19,6 @@ mod object;
 mod stamp;
 pub mod text;
 
-pub use derived_id::{NAMESPACE, derived_id};
 pub use envelope::{ErrorBody, ErrorCode, ErrorEnvelope, Ledger, LedgerEntry};
 pub use hash::{RecordSum, hash_text, record_hash};
 pub use id::{

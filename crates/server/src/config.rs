@@ -47,6 +47,15 @@ pub struct Config {
     /// Pulls and status requests of a user [default: 1200/60; off with --dev]
     #[arg(long, env = "LANDFALL_POLL_RATE")]
     pub poll_rate: Option<Rate>,
+    /// Requests of a user to /api/attendance
+    #[arg(long, env = "LANDFALL_ATTENDANCE_RATE", default_value = "20/300")]
+    pub attendance_rate: Rate,
+    /// Requests of a user to /api/desktop
+    #[arg(long, env = "LANDFALL_GRADES_RATE", default_value = "120/60")]
+    pub grades_rate: Rate,
+    /// Requests of a user to /api/v1
+    #[arg(long, env = "LANDFALL_INSIGHT_RATE", default_value = "120/60")]
+    pub insight_rate: Rate,
     /// Who shows it as bearer token may read /metrics; without one, this machine may
     #[arg(long, env = "LANDFALL_METRICS_TOKEN", hide_env_values = true)]
     pub metrics_token: Option<String>,
@@ -77,7 +86,13 @@ impl Config {
     /// The limits that were given. A native client is bounded to what no app comes near; load tests run with `--dev`.
     pub fn rates(&self) -> Rates {
         let native = if self.dev { Rate::Off } else { Rate::of(1200, 60) };
-        Rates { push: self.push_rate.unwrap_or(native), poll: self.poll_rate.unwrap_or(native) }
+        Rates {
+            push: self.push_rate.unwrap_or(native),
+            poll: self.poll_rate.unwrap_or(native),
+            attendance: self.attendance_rate,
+            grades: self.grades_rate,
+            insight: self.insight_rate,
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod admin;
 mod auth;
 mod body;
 mod collections;
+mod compat;
 mod config;
 mod cursor;
 mod dev;

@@ -38,6 +38,7 @@ pub struct Metrics {
     requests: Family<Labels<2>, Counter>,
     request_seconds: Family<Labels<1>, Histogram, fn() -> Histogram>,
     results: Family<Labels<2>, Counter>,
+    compat_records: Family<Labels<2>, Counter>,
     rate_limited: Family<Labels<1>, Counter>,
     commit_seconds: Histogram,
     commit_jobs: Histogram,
@@ -61,6 +62,7 @@ impl Default for Metrics {
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(seconds),
             results: Family::default(),
+            compat_records: Family::default(),
             rate_limited: Family::default(),
             commit_seconds: seconds(),
             commit_jobs: Histogram::new(exponential_buckets(1.0, 2.0, 10)),
@@ -77,6 +79,8 @@ impl Default for Metrics {
         registry.register_with_unit("request", help, Unit::Seconds, all.request_seconds.clone());
         let help = "Answers to mutations, repeats among them, by status and reject code";
         registry.register("push_results", help, all.results.clone());
+        let help = "Records of the compatible endpoints by system and what became of them";
+        registry.register("compat_records", help, all.compat_records.clone());
         registry.register("rate_limited", "Requests that were told to wait, by kind", all.rate_limited.clone());
         registry.register_with_unit("commit", "Time of a COMMIT", Unit::Seconds, all.commit_seconds.clone());
         registry.register("commit_jobs", "Jobs that one COMMIT made durable", all.commit_jobs.clone());
@@ -114,6 +118,13 @@ impl Metrics {
                 let labels = [("status", result.status.to_owned().into()), ("code", code.into())];
                 self.results.get_or_create(&labels).inc();
             }
+        }
+    }
+
+    /// `outcome` is `synced`, `conflicts` or `errors`, in the words of the documents.
+    pub fn compat(&self, system: &'static str, outcome: &'static str, count: usize) {
+        if let Ok(count @ 1..) = u64::try_from(count) {
+            self.compat_records.get_or_create(&[("system", system.into()), ("outcome", outcome.into())]).inc_by(count);
         }
     }
 

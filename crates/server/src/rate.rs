@@ -23,6 +23,9 @@ pub enum Kind {
     Push,
     /// Pull and status.
     Poll,
+    Attendance,
+    Grades,
+    Insight,
 }
 
 impl Kind {
@@ -30,6 +33,9 @@ impl Kind {
         match self {
             Self::Push => "push",
             Self::Poll => "poll",
+            Self::Attendance => "attendance",
+            Self::Grades => "grades",
+            Self::Insight => "insight",
         }
     }
 }
@@ -70,6 +76,9 @@ impl FromStr for Rate {
 pub struct Rates {
     pub push: Rate,
     pub poll: Rate,
+    pub attendance: Rate,
+    pub grades: Rate,
+    pub insight: Rate,
 }
 
 impl Rates {
@@ -77,6 +86,9 @@ impl Rates {
         match kind {
             Kind::Push => self.push,
             Kind::Poll => self.poll,
+            Kind::Attendance => self.attendance,
+            Kind::Grades => self.grades,
+            Kind::Insight => self.insight,
         }
     }
 }
@@ -151,8 +163,11 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    fn rates(push: Rate, poll: Rate) -> Rates {
+        Rates { push, poll, attendance: Rate::Off, grades: Rate::Off, insight: Rate::Off }
+    }
     fn limiter() -> Limiter {
-        Limiter::new(Rates { push: Rate::of(20, 300), poll: Rate::of(2, 10) })
+        Limiter::new(rates(Rate::of(20, 300), Rate::of(2, 10)))
     }
     fn reset(refused: Result<Option<Allowance>, ServerError>) -> Duration {
         match refused {
@@ -185,7 +200,7 @@ mod tests {
         assert!(take(Kind::Poll, "ada").is_ok() && take(Kind::Poll, "ada").is_ok());
         assert!(take(Kind::Poll, "ada").is_err());
         assert!(take(Kind::Poll, "grace").is_ok() && take(Kind::Push, "ada").is_ok());
-        let without = Limiter::new(Rates { push: Rate::Off, poll: Rate::Off });
+        let without = Limiter::new(rates(Rate::Off, Rate::Off));
         let taken = (0..1000).map(|_| without.take_at(Kind::Push, "ada", SECOND).unwrap());
         assert_eq!(taken.filter(Option::is_none).count(), 1000);
     }

@@ -5,6 +5,7 @@
 use crate::admin;
 use crate::auth::{Identity, Tokens};
 use crate::body::read_json;
+use crate::compat;
 use crate::dev::{self, Faults};
 use crate::error::{Refusal, ServerError};
 use crate::live::{Hub, Live};
@@ -65,7 +66,8 @@ pub fn router(app: App, www: Option<&Path>) -> Router {
         .route("/healthz", get(health))
         .merge(session::router())
         .merge(admin::router(&app))
-        .merge(metrics::router());
+        .merge(metrics::router())
+        .merge(compat::router());
     if app.dev {
         routes = routes.merge(dev::router());
     }
@@ -150,7 +152,7 @@ impl App {
 /// A user whose request was counted.
 pub(crate) struct Admitted {
     pub(crate) identity: Identity,
-    allowance: Option<Allowance>,
+    pub(crate) allowance: Option<Allowance>,
 }
 
 /// Says on an answer, also on a refusal, how much room the user has left.

@@ -2,10 +2,11 @@
 
 use crate::auth::Identity;
 use crate::collections::Collections;
+use crate::compat::CLIENT_PREFIX;
 use crate::devices::Presence;
 use crate::error::ServerError;
-use crate::metrics::Metrics;
 use crate::links;
+use crate::metrics::Metrics;
 use crate::mutation::Element;
 use crate::pull::{self, Pull};
 use crate::push::{self, Push};
@@ -44,6 +45,9 @@ impl<S: Store> Service<S> {
 
     pub fn store(&self) -> &S {
         &self.store
+    }
+    pub fn collections(&self) -> &Arc<Collections> {
+        &self.collections
     }
     pub fn presence(&self) -> &Presence {
         &self.presence
@@ -167,6 +171,9 @@ fn check_envelope(identity: &Identity, user: &str, client: &ClientId) -> Result<
     }
     if client.as_str().is_empty() || client.as_str().len() > 64 {
         return Err(ServerError::Malformed("a client_id has between 1 and 64 bytes".to_owned()));
+    }
+    if client.as_str().starts_with(CLIENT_PREFIX) {
+        return Err(ServerError::Malformed(format!("a client_id does not begin with {CLIENT_PREFIX}")));
     }
     Ok(())
 }

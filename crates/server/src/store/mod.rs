@@ -5,6 +5,7 @@
 //! A store must lock a scope's counter row before it reads anything of that scope in a write job, so that
 //! the order of positions is the order of commits.
 
+mod compat;
 #[cfg(test)]
 mod contract;
 mod database;
@@ -15,6 +16,7 @@ mod schema;
 mod sqlite;
 mod writer;
 
+pub use compat::{CompatReads, CompatWrites};
 pub use operations::{
     AuditFilter, AuditLine, DeviceReport, DeviceRow, FailureCount, HOUR_MS, LostRow, OperationReads, OperationWrites,
     SystemRecord, Totals, UserPending,
@@ -172,7 +174,7 @@ pub struct AuditDump {
 }
 
 /// Reads of one state of the database.
-pub trait Snapshot: OperationReads {
+pub trait Snapshot: OperationReads + CompatReads {
     fn epoch(&self) -> StoreResult<Epoch>;
     fn client(&self, sub: &str, client: &ClientId) -> StoreResult<Option<ClientRow>>;
     fn clients_of(&self, sub: &str) -> StoreResult<Vec<(ClientId, ClientRow)>>;
@@ -205,7 +207,7 @@ pub trait Snapshot: OperationReads {
 }
 
 /// What a write job can do, all of it in one transaction.
-pub trait Transaction: Snapshot + OperationWrites {
+pub trait Transaction: Snapshot + OperationWrites + CompatWrites {
     /// A point to come back to inside the job; points nest.
     fn savepoint(&self) -> StoreResult<()>;
     fn release(&self) -> StoreResult<()>;

@@ -5,7 +5,7 @@
 //! versions rises past every tombstone that is cleaned up.
 
 use super::database::{Db, integer, number};
-use super::{Store, StoreError, StoreResult, operations};
+use super::{Store, StoreError, StoreResult, compat, operations};
 use landfall_protocol::limits::{CHANGE_LOG_COUNT_MAX, CHANGE_LOG_MS, CLIENT_IDLE_MS, NUMBER_MAX};
 use landfall_protocol::{Epoch, Position, Scope, UnixMillis};
 use rusqlite::params;
@@ -119,6 +119,7 @@ pub(super) fn prune_idle(db: &Db<'_>, retention: &Retention, now: UnixMillis, ro
     let audited = integer(now.get().saturating_sub(retention.audit_ms));
     let since = |kept_ms| UnixMillis(now.get().saturating_sub(kept_ms));
     operations::prune(db, since(retention.audit_ms), since(retention.client_idle_ms))?;
+    compat::prune(db, since(retention.client_idle_ms))?;
     let mut rows = idle.len();
     for table in ["audit", "conflicts"] {
         // Ids grow with time: only the oldest rows need a look.

@@ -3,7 +3,7 @@
 //! Identity is (scope, collection, id). The change log holds after-images in the order of a scope's counter; a
 //! ledger row is written in the transaction of the effect it speaks of.
 
-use super::{StoreError, operations};
+use super::{StoreError, compat, operations};
 use rusqlite::Connection;
 
 /// Version of the tables; kept in `user_version`.
@@ -118,6 +118,7 @@ pub fn prepare(connection: &mut Connection, new_epoch: &str) -> Result<(), Store
         transaction.commit()?;
     }
     connection.execute_batch(operations::TABLES)?;
+    connection.execute_batch(compat::TABLES)?;
     Ok(())
 }
 

@@ -43,15 +43,19 @@ pub struct Person {
 }
 
 /// The people of `--dev`. Their password is [`DEMO_PASSWORD`].
-pub const DEMO_PEOPLE: [Person; 4] = [
+pub const DEMO_PEOPLE: [Person; 8] = [
     Person { sub: "ada", name: "Ada", roles: &["staff"], scopes: &["facility:main"] },
     Person { sub: "grace", name: "Grace", roles: &["staff"], scopes: &["facility:main", "facility:north"] },
     Person { sub: "linus", name: "Linus", roles: &["staff"], scopes: &["facility:north"] },
+    Person { sub: "tess", name: "Tess (teacher)", roles: &["teacher"], scopes: &["school:demo"] },
+    Person { sub: "carl", name: "Carl (cashier)", roles: &["cashier"], scopes: &["company:demo"] },
+    Person { sub: "sam", name: "Sam (store)", roles: &["store"], scopes: &["store:demo"] },
+    Person { sub: "mia", name: "Mia (manager)", roles: &["manager"], scopes: &["store:demo", "company:demo"] },
     Person {
         sub: "root-demo",
         name: "Root (demo)",
         roles: &["admin", "staff"],
-        scopes: &["facility:main", "facility:north"],
+        scopes: &["facility:main", "facility:north", "school:demo", "store:demo", "company:demo"],
     },
 ];
 pub const DEMO_PASSWORD: &str = "landfall";

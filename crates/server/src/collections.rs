@@ -25,6 +25,7 @@
 //! `collections/policy.rs` for its shapes). The first key of `unique` gives a record its id, the others only refuse a second
 //! one. `references` may name the collection alone; a parent with children then stays.
 //! `member_of`, such as `facility:{facility_id}`, names a scope that the writer must hold beside the record's own.
+//! `retention`, such as `{ "change_log_days": 90 }`, says how long a replica may be away before it starts again from nothing.
 
 use landfall_core::derive::{KeyField, KeyType};
 use landfall_core::policy::Policy;
@@ -37,8 +38,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 mod membership;
 mod policy;
+mod retention;
 mod template;
 mod words;
+
+use retention::Kept;
 
 pub use template::Template;
 
@@ -78,6 +82,7 @@ struct Declaration {
     #[serde(default)]
     references: BTreeMap<String, Target>,
     member_of: Option<String>,
+    retention: Option<Kept>,
 }
 
 /// What a reference names.
@@ -135,6 +140,7 @@ pub struct Collection {
     validator: jsonschema::Validator,
     /// A scope that the writer must hold, made of the record's fields.
     member_of: Option<Template>,
+    change_log_ms: Option<u64>,
     rules: Vec<Rule>,
     read_roles: Option<BTreeSet<String>>,
     write_roles: Option<BTreeSet<String>>,
@@ -258,6 +264,7 @@ impl Collections {
                 references: rules.references,
                 validator,
                 member_of,
+                change_log_ms: declaration.retention.as_ref().map(Kept::change_log_ms).transpose().map_err(fail)?,
                 rules: declaration.rules,
                 read_roles: declaration.read_roles,
                 write_roles: declaration.write_roles,

@@ -10,7 +10,7 @@ use crate::rate::Limiter;
 use crate::routes::{App, router};
 use crate::service::{Service, now};
 use crate::session::random_hex;
-use crate::store::{OnCommit, Retention, SqliteStore, Store, StoreError};
+use crate::store::{OnCommit, SqliteStore, Store, StoreError};
 use axum::Router;
 use axum::serve::ListenerExt;
 use landfall_protocol::Epoch;
@@ -120,7 +120,7 @@ async fn prune_hourly(service: Service<SqliteStore>) {
     let mut tick = tokio::time::interval(PRUNE_EVERY);
     loop {
         tick.tick().await;
-        if let Err(error) = service.prune(Retention::default(), now()).await {
+        if let Err(error) = service.prune(service.retention(), now()).await {
             tracing::warn!(%error, "clean-up failed; the next hour tries again");
         }
     }

@@ -156,6 +156,12 @@ impl<S: Store> Service<S> {
     pub async fn prune(&self, retention: Retention, now: UnixMillis) -> Result<(), StoreError> {
         prune(&self.store, retention, now).await
     }
+
+    /// How long things are kept, with what the collections declare.
+    pub fn retention(&self) -> Retention {
+        let collections = Arc::clone(&self.collections);
+        Retention { by_scope: Some(Arc::new(move |scope| collections.change_log_ms(scope))), ..Retention::default() }
+    }
 }
 
 fn scope_heads<'a>(

@@ -52,6 +52,46 @@ async fn a_login_gives_a_token_that_works_and_a_cookie_that_renews_it_until_logo
 }
 
 #[tokio::test]
+async fn the_demo_people_may_do_what_their_pages_need() {
+    let server = TestServer::start().await;
+    let can = [
+        (
+            "tess",
+            "/api/desktop/sync/ecr-scores",
+            json!([{"student_id": "s", "ecr_item_id": "i", "score": 1}]),
+            "synced",
+        ),
+        (
+            "sam",
+            "/api/v1/sync/push",
+            json!({"device_id": "d", "changes":
+            {"submissions": [{"id": "s", "form_id": "f", "status": "new"}]}}),
+            "applied",
+        ),
+        (
+            "mia",
+            "/api/v1/sync/push",
+            json!({"device_id": "d", "changes": {"forms": [{"id": "f", "title": "F"}]}}),
+            "applied",
+        ),
+    ];
+    for (user, path, body, done) in can {
+        let token = login(server.address, user).await.json()["token"].as_str().unwrap().to_owned();
+        let headers = [("authorization", format!("Bearer {token}"))];
+        let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+        let answer = ask(server.address, "POST", path, &headers, body.to_string().as_bytes()).await.json();
+        let count =
+            answer[done].as_array().map_or_else(|| answer[done].as_object().map_or(0, |all| all.len()), Vec::len);
+        assert_eq!(count, 1, "{user}: {answer}");
+    }
+    let admin = login(server.address, "root-demo").await.json();
+    let bearer = format!("Bearer {}", admin["token"].as_str().unwrap());
+    let overview = ask(server.address, "GET", "/v1/admin/overview", &[("authorization", &bearer)], b"").await;
+    assert_eq!(overview.status, 200);
+    assert_eq!(login(server.address, "carl").await.json()["roles"], json!(["cashier"]));
+}
+
+#[tokio::test]
 async fn a_device_is_known_by_its_cookie_when_its_storage_is_gone() {
     let server = TestServer::start().await;
     let device = server.device("ada", "c1");

@@ -224,6 +224,17 @@ async fn r6_pruning_raises_the_floors_it_needs<S: Store>(store: &S) {
     let idle = ClientRow { last_seen: UnixMillis(100), ..ClientRow::default() };
     store.write::<_, StoreError, _>(move |db| db.put_client(SUB, &client(), &idle)).await.unwrap();
     let retention = Retention { change_log_ms: 50, client_idle_ms: 50, ..Retention::default() };
+    // What was declared for this scope counts more than what holds for all, and no other scope's does.
+    for (kept_scope, kept_ms) in [("user:ada", 300), ("user:grace", 50)] {
+        let by_scope: super::retention::KeptByScope =
+            Arc::new(move |scope| (scope.as_str() == kept_scope).then_some(kept_ms));
+        let kept = Retention { by_scope: Some(by_scope), ..Retention::default() };
+        prune(store, kept, UnixMillis(300)).await.unwrap();
+        assert_eq!(scope_row(store).await.pruned_through, Position::ZERO);
+    }
+    let only_this: super::retention::KeptByScope = Arc::new(|scope| (scope.as_str() == "user:ada").then_some(150));
+    prune(store, Retention { by_scope: Some(only_this), ..Retention::default() }, UnixMillis(300)).await.unwrap();
+    assert_eq!(scope_row(store).await.pruned_through, Position(1));
     prune(store, retention, UnixMillis(300)).await.unwrap();
     let row = scope_row(store).await;
     let floors = ScopeRow { position: Position(3), version_floor: Version(2), pruned_through: Position(2) };

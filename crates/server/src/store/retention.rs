@@ -9,16 +9,22 @@ use super::{Store, StoreError, StoreResult, compat, operations};
 use landfall_protocol::limits::{CHANGE_LOG_COUNT_MAX, CHANGE_LOG_MS, CLIENT_IDLE_MS, NUMBER_MAX};
 use landfall_protocol::{Epoch, Position, Scope, UnixMillis};
 use rusqlite::params;
+use std::sync::Arc;
 
 /// Rows that one write job removes: short enough that pushes do not wait.
 const STEP_ROWS: u32 = 2000;
 /// What a new epoch adds to every counter and floor: more than a lost tail of the log can hold.
 const EPOCH_STRIDE: u64 = 1 << 32;
 
+/// How long a scope's change log is kept, where that was declared.
+pub type KeptByScope = Arc<dyn Fn(&Scope) -> Option<u64> + Send + Sync>;
+
 /// Times and counts that clean-up goes by.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub struct Retention {
     pub change_log_ms: u64,
+    /// Overrides `change_log_ms` where it answers.
+    pub by_scope: Option<KeptByScope>,
     pub change_log_count_max: u64,
     pub client_idle_ms: u64,
     pub audit_ms: u64,
@@ -28,6 +34,7 @@ impl Default for Retention {
     fn default() -> Self {
         Self {
             change_log_ms: CHANGE_LOG_MS,
+            by_scope: None,
             change_log_count_max: CHANGE_LOG_COUNT_MAX,
             client_idle_ms: CLIENT_IDLE_MS,
             audit_ms: 90 * 24 * 3_600_000,
@@ -37,7 +44,8 @@ impl Default for Retention {
 
 /// Removes what is older than `retention`, in small write jobs.
 pub async fn prune<S: Store>(store: &S, retention: Retention, now: UnixMillis) -> StoreResult<()> {
-    let plan = store.read::<_, StoreError, _>(move |db| db.prune_plan(&retention, now)).await?;
+    let planned = retention.clone();
+    let plan = store.read::<_, StoreError, _>(move |db| db.prune_plan(&planned, now)).await?;
     for (scope, through) in plan {
         loop {
             let scope = scope.clone();
@@ -46,32 +54,38 @@ pub async fn prune<S: Store>(store: &S, retention: Retention, now: UnixMillis) -
             }
         }
     }
-    while store.write::<_, StoreError, _>(move |db| db.prune_idle(&retention, now, STEP_ROWS)).await? {}
-    Ok(())
+    loop {
+        let retention = retention.clone();
+        if !store.write::<_, StoreError, _>(move |db| db.prune_idle(&retention, now, STEP_ROWS)).await? {
+            return Ok(());
+        }
+    }
 }
 
 /// For each scope the newest position that may go.
 pub(super) fn plan(db: &Db<'_>, retention: &Retention, now: UnixMillis) -> StoreResult<Vec<(Scope, Position)>> {
-    let oldest = integer(now.get().saturating_sub(retention.change_log_ms));
     let scopes = db.rows("SELECT scope, position, pruned_through FROM scopes ORDER BY scope", [], |row| {
         Ok((row.get::<_, String>(0)?, number(row, 1)?, number(row, 2)?))
     })?;
     let mut plan = Vec::new();
     for (scope, head, pruned_through) in scopes {
+        let scope = Scope(scope);
+        let declared = retention.by_scope.as_ref().and_then(|kept| kept(&scope));
+        let oldest = integer(now.get().saturating_sub(declared.unwrap_or(retention.change_log_ms)));
         let first_kept = db.row(
             "SELECT position FROM changes WHERE scope = ?1 AND at >= ?2 ORDER BY position LIMIT 1",
-            params![scope, oldest],
+            params![scope.as_str(), oldest],
             |row| number(row, 0),
         )?;
         let by_age = first_kept.map_or(head, |position| position - 1);
         let by_count = db.row(
             "SELECT position FROM changes WHERE scope = ?1 ORDER BY position DESC LIMIT 1 OFFSET ?2",
-            params![scope, integer(retention.change_log_count_max)],
+            params![scope.as_str(), integer(retention.change_log_count_max)],
             |row| number(row, 0),
         )?;
         let through = by_age.max(by_count.unwrap_or(0));
         if through > pruned_through {
-            plan.push((Scope(scope), Position(through)));
+            plan.push((scope, Position(through)));
         }
     }
     Ok(plan)

@@ -182,7 +182,8 @@ export class LandfallConflicts extends LandfallElement<ConflictTexts> {
     this.#error.hidden = true;
     try {
       if (!(await resolve(db, conflict, choice))) remember(nameOf(conflict));
-      this.#conflicts = this.#conflicts.filter((other) => other !== conflict);
+      // By name: the list may have been read anew meanwhile.
+      this.#conflicts = this.#conflicts.filter((other) => nameOf(other) !== nameOf(conflict));
       this.changed();
       this.tell('landfall-resolved', { conflict, choice });
     } catch (error) {

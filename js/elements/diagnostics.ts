@@ -1,6 +1,6 @@
 /** `<landfall-diagnostics>`: the database in numbers, for whoever has to find out why something does not sync. No contents of records. */
 import type { Landfall } from '../client.js';
-import type { Inspection, SyncStatus, Unsubscribe } from '../types.js';
+import type { Inspection, SyncMetrics, SyncStatus, SyncStep, Unsubscribe } from '../types.js';
 import { LandfallElement } from './base.js';
 import { h, setText } from './dom.js';
 import { exact } from './time.js';
@@ -24,6 +24,20 @@ export const diagnosticsTexts = {
   persisted: 'Kept by the browser',
   database: 'Database',
   client: 'This device',
+  successRate: 'Success rate',
+  failureRate: 'Failure rate',
+  averageTime: 'Average sync time',
+  conflictRate: 'Conflict frequency',
+  lastSuccess: 'Last success',
+  history: 'The last syncs',
+  noHistory: 'Nothing was synced yet.',
+  time: 'When',
+  step: 'What',
+  result: 'How it ended',
+  took: 'Took',
+  counts: 'Sent, refused, conflicts, received',
+  steps: { push: 'Sent', pull: 'Fetched' },
+  results: { done: 'well', lost: 'no answer', unauthorized: 'not signed in', busy: 'asked to wait', faulty: 'server error', refused: 'refused', storage: 'storage error' },
   quarantined: 'Damaged rows set aside',
   collections: 'Collections on this device',
   collection: 'Collection',
@@ -52,8 +66,7 @@ export function size(bytes: number): string {
   return `${value < 10 ? value.toFixed(1) : Math.round(value)} ${units[unit]}`;
 }
 
-/** A report that holds more than the picture; engines without one give the picture alone. */
-type Reports = { supportBundle?(): Promise<unknown> };
+const stepsShown = 20;
 
 export class LandfallDiagnostics extends LandfallElement<DiagnosticsTexts> {
   readonly #heading = h('h2', { id: 'title' });
@@ -63,13 +76,17 @@ export class LandfallDiagnostics extends LandfallElement<DiagnosticsTexts> {
   readonly #refresh = h('button', { type: 'button', part: 'refresh', onclick: () => void this.#read() });
   readonly #save = h('button', { type: 'button', part: 'save', onclick: () => void this.#saveReport() });
   readonly #error = h('p', { class: 'error', role: 'alert', part: 'error', hidden: true });
-  #picture: Inspection | null = null;
+  readonly #stepsTitle = h('h3', { id: 'steps' });
+  readonly #steps = h('table', { part: 'history', 'aria-labelledby': 'steps' });
+  #picture: Picture | null = null;
 
   constructor() {
     super(diagnosticsTexts, style);
     this.root.append(h('section', { part: 'box', 'aria-labelledby': 'title' },
       h('div', { class: 'item-head' }, this.#heading, h('div', { class: 'actions' }, this.#refresh, this.#save)),
-      this.#error, this.#facts, this.#tableTitle, h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-labelledby': 'pairs' }, this.#table)));
+      this.#error, this.#facts,
+      this.#stepsTitle, h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-labelledby': 'steps' }, this.#steps),
+      this.#tableTitle, h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-labelledby': 'pairs' }, this.#table)));
   }
 
   protected watch(db: Landfall): Unsubscribe[] {
@@ -83,7 +100,8 @@ export class LandfallDiagnostics extends LandfallElement<DiagnosticsTexts> {
     if (!db) return;
     this.#error.hidden = true;
     try {
-      this.#picture = await db.inspect();
+      const [inspection, metrics, steps] = await Promise.all([db.inspect(), db.sync.metrics(), db.sync.history({ limit: stepsShown })]);
+      this.#picture = { inspection, metrics, steps };
     } catch (error) {
       this.#fail(error);
     }
@@ -98,8 +116,9 @@ export class LandfallDiagnostics extends LandfallElement<DiagnosticsTexts> {
     setText(this.#tableTitle, words.collections);
     const picture = this.#picture;
     const facts = db ? [...statusFacts(db.sync.status, words), ...(picture ? pictureFacts(picture, words) : [[words.database, words.reading] as const])] : [];
+    this.#drawSteps(picture?.steps ?? []);
     this.#facts.replaceChildren(...facts.map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value))));
-    const pairs = picture?.base.pairs ?? [];
+    const pairs = picture?.inspection.base.pairs ?? [];
     const head = [words.collection, words.scope, words.records, words.position, words.bytes].map((name, i) => h('th', { scope: 'col', class: i > 1 && 'number' }, name));
     this.#table.replaceChildren(
       h('thead', {}, h('tr', {}, head)),
@@ -108,13 +127,23 @@ export class LandfallDiagnostics extends LandfallElement<DiagnosticsTexts> {
         h('td', { class: 'number' }, pair.covered === null ? words.loading : String(pair.covered)), h('td', { class: 'number' }, size(pair.bytes))))));
   }
 
+  #drawSteps(steps: readonly SyncStep[]): void {
+    const words = this.words;
+    setText(this.#stepsTitle, words.history);
+    if (steps.length === 0) return void this.#steps.replaceChildren(h('tbody', {}, h('tr', {}, h('td', {}, words.noHistory))));
+    const head = [words.time, words.step, words.result, words.took, words.counts].map((name, i) => h('th', { scope: 'col', class: i > 2 && 'number' }, name));
+    this.#steps.replaceChildren(
+      h('thead', {}, h('tr', {}, head)),
+      h('tbody', {}, steps.map(({ at, step, result, ms, applied, rejected, conflicts, pulled, code }) => h('tr', { 'data-result': result },
+        h('td', {}, exact(at)), h('th', { scope: 'row' }, words.steps[step]), h('td', {}, words.results[result], code !== null && ` (${code})`),
+        h('td', { class: 'number' }, `${Math.round(ms)} ms`), h('td', { class: 'number' }, `${applied} · ${rejected} · ${conflicts} · ${pulled}`)))));
+  }
+
   async #saveReport(): Promise<void> {
-    const db = this.db as (Landfall & Reports) | null;
+    const db = this.db;
     if (!db) return;
     try {
-      const report = db.supportBundle ? await db.supportBundle() : { at: new Date().toISOString(), status: db.sync.status, inspection: await db.inspect() };
-      const blob = report instanceof Blob ? report : new Blob([JSON.stringify(report, null, 2)], { type: 'application/json' });
-      const url = URL.createObjectURL(blob);
+      const url = URL.createObjectURL(await db.supportBundle());
       h('a', { href: url, download: this.words.reportName }).click();
       setTimeout(() => URL.revokeObjectURL(url));
     } catch (error) {
@@ -128,7 +157,14 @@ export class LandfallDiagnostics extends LandfallElement<DiagnosticsTexts> {
   }
 }
 
+interface Picture {
+  readonly inspection: Inspection;
+  readonly metrics: SyncMetrics;
+  readonly steps: readonly SyncStep[];
+}
+
 type Fact = readonly [string, string];
+const percent = (rate: number): string => `${(100 * rate).toFixed(rate === 0 || rate === 1 ? 0 : 1)} %`;
 
 function statusFacts(status: SyncStatus, words: DiagnosticsTexts): Fact[] {
   return [
@@ -144,8 +180,13 @@ function statusFacts(status: SyncStatus, words: DiagnosticsTexts): Fact[] {
   ];
 }
 
-function pictureFacts({ database, clientId, log, quarantined, storage }: Inspection, words: DiagnosticsTexts): Fact[] {
+function pictureFacts({ inspection: { database, clientId, log, quarantined, storage }, metrics }: Picture, words: DiagnosticsTexts): Fact[] {
   return [
+    [words.successRate, percent(metrics.successRate)],
+    [words.failureRate, percent(metrics.failureRate)],
+    [words.averageTime, `${Math.round(metrics.averageMs)} ms`],
+    [words.conflictRate, percent(metrics.conflictRate)],
+    [words.lastSuccess, metrics.lastSuccess === null ? words.none : exact(metrics.lastSuccess)],
     [words.oldest, log.oldestPending === null ? words.none : exact(log.oldestPending)],
     [words.used, storage === null ? words.unknown : `${size(storage.usageBytes)} / ${size(storage.quotaBytes)}`],
     [words.quarantined, String(quarantined.length)],

@@ -160,7 +160,7 @@ export class LandfallPending extends LandfallElement<PendingTexts> {
 
   async #all(): Promise<void> {
     const { outbox } = this.db as Landfall;
-    for (const { id, state } of this.#entries) if (state === 'failed') await this.#attempt(() => outbox.retry(id));
+    await this.#attempt(() => outbox.retryAll());
   }
 
   async #attempt(work: () => Promise<unknown>): Promise<void> {

@@ -1,6 +1,23 @@
 // The five systems of the demo: where they are, what they keep, and what their databases are opened with.
 
+/** Of a depot: the server first, in batches of a hundred. */
+const depot = { scope: 'facility:{facility_id}', mode: 'online-first', batch: 100 };
+
 export const systems = {
+  paytrack: {
+    title: 'PayTrack',
+    symbol: 'coin',
+    claim: 'Collections and payments of a depot: the server first, this device when it cannot be reached.',
+    shows: ['Answers of the server, with a fallback', 'Suppliers, products, rates, collections, payments', 'Audit trail, metrics and health'],
+    collections: {
+      suppliers: { ...depot, priority: 5 },
+      products: { ...depot, priority: 4 },
+      rates: { ...depot, priority: 3, references: { product_id: 'products' } },
+      collections: { ...depot, priority: 2, references: { supplier_id: 'suppliers', product_id: 'products' }, indexes: ['date'] },
+      payments: { ...depot, priority: 1, references: { supplier_id: 'suppliers' }, indexes: ['date'] },
+    },
+    options: { retry: { attempts: 3 } },
+  },
   workspace: {
     title: 'Workspace',
     symbol: 'board',
@@ -21,9 +38,9 @@ export const addressOf = (key) => `/${key}/`;
 
 /** Who may sign in, and what each may do where. The server knows them; this is what the buttons say. */
 const logins = {
-  ada: { name: 'Ada', workspace: 'Works on the board of Main', attendance: 'Staff of Main' },
-  grace: { name: 'Grace', workspace: 'Works on the boards of Main and North', attendance: 'Staff of Main and North' },
-  linus: { name: 'Linus', workspace: 'Works on the board of North', attendance: 'Staff of North' },
+  ada: { name: 'Ada', paytrack: 'Works at depot Main', workspace: 'Works on the board of Main', attendance: 'Staff of Main' },
+  grace: { name: 'Grace', paytrack: 'Works at depots Main and North', workspace: 'Works on the boards of Main and North', attendance: 'Staff of Main and North' },
+  linus: { name: 'Linus', paytrack: 'Works at depot North', workspace: 'Works on the board of North', attendance: 'Staff of North' },
 };
 
 export const loginsOf = (system) => Object.entries(logins).filter(([, login]) => login[system]).map(([user, login]) => ({ user, name: login.name, may: login[system] }));

@@ -17,6 +17,7 @@ const rowsMost = 2000;
 startPage('paytrack', ({ db, person, onError }) => {
   const depots = person.facilities ?? [];
   let depot = depots.includes(localStorage.getItem(depotKey)) ? localStorage.getItem(depotKey) : depots[0];
+  if (!depot) return { element: h('p', { class: 'card', testid: 'no-depot' }, `${person.name} works at no depot. Sign in as somebody who does to see one.`) };
   const rows = {};
   let ends = [];
 
@@ -90,7 +91,6 @@ startPage('paytrack', ({ db, person, onError }) => {
   return {
     element,
     start: () => {
-      if (!depot) return;
       tabs.start();
       watch();
       endStatus = db.sync.on('status', draw);

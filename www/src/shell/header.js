@@ -5,7 +5,7 @@ import { networkSwitch } from './network-switch.js';
 import { addressOf, systems } from './systems.js';
 import { setTheme, theme, themes } from './theme.js';
 
-const initials = (name) => name.split(/\s+/).map((word) => word[0] ?? '').slice(0, 2).join('').toUpperCase();
+const initials = (name) => name.replace(/\(.*/, '').trim().split(/\s+/).map((word) => word[0] ?? '').slice(0, 2).join('').toUpperCase();
 
 /** `person`, `onLeave` and `install` may be missing: the start page has nobody signed in. */
 export function pageHeader({ system, person, install, onLeave }) {

@@ -13,7 +13,7 @@ const loginTimeoutMs = 15_000;
 
 export class LoginError extends Error {}
 
-/** `{user, name, roles, facilities}` of the person signed in on this device, or null. */
+/** `{user, name, roles, scopes, facilities}` of the person signed in on this device, or null. */
 export function rememberedUser() {
   try {
     const person = JSON.parse(localStorage.getItem(userKey) ?? 'null');
@@ -23,7 +23,7 @@ export function rememberedUser() {
   }
 }
 
-const remember = ({ user, name, roles, facilities }) => localStorage.setItem(userKey, JSON.stringify({ user, name, roles, facilities }));
+const remember = ({ user, name, roles, scopes, facilities }) => localStorage.setItem(userKey, JSON.stringify({ user, name, roles, scopes, facilities }));
 const forget = () => localStorage.removeItem(userKey);
 
 /** Calls back when another tab signs somebody in or out. */
@@ -60,36 +60,40 @@ export async function login(user, password, { remembered = true } = {}) {
   if (!response.ok) throw new LoginError(`The server answered ${response.status}. Please try again in a moment.`);
   const answer = await response.json().catch(() => null);
   if (typeof answer?.token !== 'string') throw new LoginError('The server gave an answer that this page does not understand.');
-  const person = { ...answer, facilities: facilitiesOf(answer.token) };
+  const scopes = scopesOf(answer.token);
+  const person = { ...answer, scopes, facilities: placesOf({ scopes }, 'facility') };
   if (remembered) remember(person);
   return person;
 }
 
 /**
- * The facilities that a token gives access to. Only to show a choice before their records have arrived; the server
- * checks the token itself and believes nobody else's reading of it.
+ * The scopes that a token gives access to. Only to show a choice before their records have arrived; the server checks
+ * the token itself and believes nobody else's reading of it.
  */
-function facilitiesOf(token) {
-  const prefix = 'facility:';
+function scopesOf(token) {
   try {
     const payload = token.split('.')[1].replaceAll('-', '+').replaceAll('_', '/');
-    const { scopes = [] } = JSON.parse(atob(payload));
-    return scopes.filter((scope) => scope.startsWith(prefix) && scope.length > prefix.length).map((scope) => scope.slice(prefix.length));
+    const { scopes } = JSON.parse(atob(payload));
+    return Array.isArray(scopes) ? scopes : [];
   } catch {
     return [];
   }
 }
 
+/** Of a person's scopes those of a kind, by what comes behind it: `placesOf(person, 'school')` of `school:main` is `main`. */
+export const placesOf = ({ scopes = [] }, kind) => scopes.filter((scope) => scope.startsWith(`${kind}:`)).map((scope) => scope.slice(kind.length + 1)).filter(Boolean);
+
 /** Opens the person's database of a system on this device; needs no network. */
-export function openDatabase(system, { user }) {
+export function openDatabase(system, person) {
   const { collections, options } = systems[system];
   return open({
     name: system,
-    user,
+    user: person.user,
     url: '/v1/sync',
     auth: { refresh: { url: '/auth/refresh' } },
     device: deviceName(),
-    collections,
+    // A role may need some of a system's collections only.
+    collections: typeof collections === 'function' ? collections(person) : collections,
     ...options,
   });
 }

@@ -1,9 +1,22 @@
 // The five systems of the demo: where they are, what they keep, and what their databases are opened with.
 
+import { jsonSchema } from 'landfall/validate';
+
 /** Of a depot: the server first, in batches of a hundred. */
 const depot = { scope: 'facility:{facility_id}', mode: 'online-first', batch: 100 };
 
 export const systems = {
+  grades: {
+    title: 'Grades',
+    symbol: 'book',
+    claim: 'A gradebook that goes on when the school’s line does not.',
+    shows: ['A state for every score', 'Conflicts decided one by one or all at once', 'Retries with back-off, then a manual one'],
+    collections: {
+      student_ecr_item_scores: { scope: 'school:{school_id}', batch: 50, indexes: ['ecr_item_id'], validate: jsonSchema({ required: ['student_id', 'ecr_item_id'], properties: { score: { type: ['number', 'null'], minimum: 0 } } }) },
+      student_running_grades: { scope: 'school:{school_id}', batch: 50, indexes: [['subject_id', 'quarter']], validate: jsonSchema({ required: ['student_id', 'subject_id', 'quarter'], properties: { grade: { type: ['number', 'null'], minimum: 0 }, quarter: { type: 'integer', minimum: 1, maximum: 4 } } }) },
+    },
+    options: { retry: { attempts: 10 } },
+  },
   paytrack: {
     title: 'PayTrack',
     symbol: 'coin',
@@ -41,6 +54,8 @@ const logins = {
   ada: { name: 'Ada', paytrack: 'Works at depot Main', workspace: 'Works on the board of Main', attendance: 'Staff of Main' },
   grace: { name: 'Grace', paytrack: 'Works at depots Main and North', workspace: 'Works on the boards of Main and North', attendance: 'Staff of Main and North' },
   linus: { name: 'Linus', paytrack: 'Works at depot North', workspace: 'Works on the board of North', attendance: 'Staff of North' },
+  tess: { name: 'Tess', grades: 'Teaches class 6 B' },
+  'root-demo': { name: 'Root', grades: 'Administrator: sees and edits every score' },
 };
 
 export const loginsOf = (system) => Object.entries(logins).filter(([, login]) => login[system]).map(([user, login]) => ({ user, name: login.name, may: login[system] }));

@@ -1,0 +1,114 @@
+// A sheet: one line for each student, with the number that can be edited and how far it has come.
+
+import { announce, h, setText } from '../shell/dom.js';
+import { shownState, stateName, stateTag } from '../shell/states.js';
+import { idOf, students, tables } from './school.js';
+
+/** `cell()`: the fields that say which column is shown; `limit()`: the most points that are usual. */
+export function sheet({ db, table, school, cell, limit, label, onError }) {
+  const { collection, value, key } = tables[table];
+  const records = db.collection(collection);
+  const lines = new Map();
+  let byStudent = new Map();
+  /** What the server refused in this column, by student: it stays in its cell until it is mended. */
+  let refused = new Map();
+  let stop = () => {};
+
+  const list = h('ol', { class: 'card rows sheet', testid: `sheet-${table}`, 'aria-label': label });
+  for (const { id, name } of students) {
+    const input = h('input', { id: `${table}-${id}`, class: 'control sheet__input', type: 'number', inputmode: 'decimal', step: 'any', autocomplete: 'off', 'aria-describedby': `${table}-${id}-hint`, testid: 'cell', onchange: () => save(id), onkeydown: (event) => leave(event, id) });
+    const hint = h('span', { id: `${table}-${id}-hint`, class: 'sheet__hint', testid: 'cell-hint' });
+    const state = h('span', { class: 'sheet__state' });
+    lines.set(id, { input, hint, state });
+    list.append(h('li', { class: 'sheet__line', testid: 'line', 'data-student': id }, h('label', { class: 'sheet__name', for: `${table}-${id}` }, name), input, state, hint));
+  }
+
+  function watch() {
+    stop();
+    stop = records.query({ where: { school_id: school, ...cell() } }).subscribe((rows) => {
+      byStudent = new Map(rows.map((row) => [row.student_id, row]));
+      draw();
+    }, onError);
+  }
+
+  function draw() {
+    const offline = db.sync.status.connectivity === 'offline';
+    for (const { id } of students) {
+      const { input, hint, state } = lines.get(id);
+      const record = byStudent.get(id);
+      const entry = refused.get(id);
+      const number = (entry ? entry.fields[value] : record?.[value]) ?? null;
+      // What is being typed is not overwritten by what arrives.
+      if (document.activeElement !== input || input.value === input.dataset.shown) input.value = input.dataset.shown = number === null ? '' : String(number);
+      if (entry) input.setAttribute('aria-invalid', 'true');
+      else input.removeAttribute('aria-invalid');
+      const sign = record ? `${stateName(record)} ${shownState(record, offline)}` : '';
+      if (state.dataset.sign !== sign) state.replaceChildren(...(record ? [stateTag(record, offline)] : []));
+      state.dataset.sign = sign;
+      setText(hint, entry ? `Refused: ${entry.reason?.fields?.[value] ?? entry.reason?.message}` : number !== null && number > limit() ? `More than ${limit()}` : '');
+    }
+  }
+
+  /** The outbox, read anew: what of it was refused in this column. */
+  function update(outbox) {
+    const here = outbox.filter((entry) => entry.collection === collection && entry.state === 'parked' && entry.op !== 'delete' && value in entry.fields && !entry.group);
+    const cells = here.map((entry) => [{ ...entry.server, ...entry.base, ...entry.local, ...entry.fields }, entry]);
+    refused = new Map(cells.filter(([fields]) => key.every((field) => fields[field] === cell()[field])).map(([fields, entry]) => [fields.student_id, entry]));
+    draw();
+  }
+
+  async function save(student) {
+    const { input, hint } = lines.get(student);
+    const number = input.value.trim() === '' ? null : Number(input.value);
+    const record = byStudent.get(student);
+    const entry = refused.get(student);
+    if (((entry ? entry.fields[value] : record?.[value]) ?? null) === number) return;
+    input.dataset.shown = input.value;
+    try {
+      await (entry ? db.outbox.edit(entry.id, { [value]: number }) : record ? records.update(record.id, { [value]: number }) : records.put(fresh(student, number)));
+      input.removeAttribute('aria-invalid');
+    } catch (error) {
+      if (error.code !== 'invalid_record') return onError(error);
+      const why = error.details?.fields?.[value] ?? error.message;
+      input.setAttribute('aria-invalid', 'true');
+      setText(hint, `Not saved: ${why}`);
+      announce(`Not saved: ${why}`);
+    }
+  }
+
+  const fresh = (student, number) => ({ id: idOf(table, student, cell()), school_id: school, student_id: student, ...Object.fromEntries(key.map((field) => [field, cell()[field]])), [value]: number });
+
+  /** Everybody the same number, as one transaction. */
+  async function fillAll(number) {
+    try {
+      await db.transaction([collection], (tx) => {
+        const into = tx.collection(collection);
+        for (const { id } of students) {
+          const record = byStudent.get(id);
+          if (record) into.update(record.id, { [value]: number });
+          else into.put(fresh(id, number));
+        }
+      });
+      announce('Filled in for everybody.');
+    } catch (error) {
+      onError(error);
+    }
+  }
+
+  /** Enter and the arrows go from student to student, as in a paper gradebook. */
+  function leave(event, student) {
+    const step = { Enter: 1, ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const at = students.findIndex(({ id }) => id === student) + step;
+    const next = students[at] && lines.get(students[at].id).input;
+    // Leaving saves; at the end there is nowhere to go to.
+    if (next) next.select();
+    else event.target.blur();
+    if (next) next.focus();
+  }
+
+  return { element: list, watch, draw, update, fillAll, stop: () => stop(), averageOf: () => average([...byStudent.values()].map((row) => row[value]).filter((number) => typeof number === 'number')) };
+}
+
+const average = (numbers) => (numbers.length === 0 ? null : numbers.reduce((sum, number) => sum + number, 0) / numbers.length);

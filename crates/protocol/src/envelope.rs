@@ -4,6 +4,7 @@ use crate::{Epoch, Json, Map, Seq};
 use serde::{Deserialize, Serialize};
 
 /// `{"error":{…}}`.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorEnvelope {
     pub error: ErrorBody,
@@ -12,6 +13,7 @@ pub struct ErrorEnvelope {
 crate::wire!(ErrorEnvelope { error: Need });
 
 /// What went wrong with a request as a whole. The cause goes to the server's log, not here.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {
     /// One of [`ErrorCode`]'s names.
@@ -42,6 +44,7 @@ crate::wire!(ErrorBody {
 });
 
 /// A client's ledger at the server: everything up to `acked_through`, and the outcomes above it.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     /// False when the server never met this client.
@@ -53,9 +56,11 @@ pub struct Ledger {
 crate::wire!(Ledger { known: Need, acked_through: Need, entries: Need });
 
 /// One outcome that the server still keeps.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerEntry {
     pub seq: Seq,
+    #[cfg_attr(feature = "schema", schemars(with = "crate::Outcome"))]
     pub outcome: Json,
 }
 

@@ -16,6 +16,8 @@ pub mod map;
 mod message;
 mod number;
 mod object;
+#[cfg(feature = "schema")]
+mod schema;
 mod stamp;
 pub mod text;
 

@@ -15,6 +15,7 @@ fn is_zero(count: &u64) -> bool {
 }
 
 /// What a mutation does to its record.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Op {
@@ -30,6 +31,8 @@ crate::wire_names!(Op { Create: "create", Update: "update", Delete: "delete" });
 /// Shape: a create carries all fields in `set`; an update the changed ones in `set` and the removed ones in
 /// `unset`; a delete neither. Exactly one of `base` and `after` is given. `F` is how the reader holds fields: taken
 /// apart, or as one opaque text.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "Mutation", bound = "F: Default + schemars::JsonSchema"))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(bound(deserialize = "F: Default + Deserialize<'de>"))]
 pub struct Mutation<F: ToJson = Fields> {
@@ -120,6 +123,7 @@ impl PushMutation {
 }
 
 /// `POST /v1/sync/push`.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PushRequest {
     pub protocol: u32,
@@ -143,6 +147,7 @@ pub struct PushRequest {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub failed_count: u64,
     /// Exact bytes of each [`PushMutation`]; their SHA-256 is what S3 compares.
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<PushMutation>"))]
     pub mutations: Vec<Json>,
 }
 
@@ -161,6 +166,7 @@ crate::wire!(PushRequest {
 });
 
 /// The server's word on one mutation: what became of it.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResultStatus {
@@ -190,6 +196,7 @@ crate::wire_names!(ResultStatus {
 });
 
 /// Final outcome of a mutation, or (for the last two statuses) why there is none.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     pub seq: Seq,
@@ -317,18 +324,21 @@ impl RejectCode {
 }
 
 /// `200` of a push: one result per mutation, in the order of the request.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PushResponse {
     pub server_time: UnixMillis,
     pub epoch: Epoch,
     /// Where each touched scope's counter stands now.
     pub head: Map<Scope, Position>,
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<Outcome>"))]
     pub results: Vec<Json>,
 }
 
 crate::wire!(PushResponse { server_time: Need, epoch: Need, head: Need, results: Need });
 
 /// `POST /v1/sync/pull`.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PullRequest {
     pub protocol: u32,
@@ -356,6 +366,8 @@ crate::wire!(PullRequest {
 });
 
 /// A live record as of its version. `F` is how the reader holds its fields: parsed, or as one opaque text.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "Change"))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change<F = Fields> {
     pub scope: Scope,
@@ -370,6 +382,7 @@ pub struct Change<F = Fields> {
 crate::wire!(Change<Json> { scope: Need, id: Need, version: Need, position: Need, fields: Need, stamp: Skip });
 
 /// A record that was deleted.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tombstone {
     pub scope: Scope,
@@ -383,6 +396,7 @@ pub struct Tombstone {
 crate::wire!(Tombstone { scope: Need, id: Need, version: Need, position: Need, stamp: Skip });
 
 /// Pairs that came and went since the cursor was given.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access {
     #[serde(default)]
@@ -397,6 +411,8 @@ crate::wire!(Access { added: Keep, removed: Keep });
 ///
 /// A pair with changes here that `covered` does not name is staged: kept apart, not shown. It flips, whole, with the
 /// first page whose `covered` names it.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "PullResponse"))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PullResponse<F = Fields> {
     pub server_time: UnixMillis,
@@ -416,6 +432,7 @@ pub struct PullResponse<F = Fields> {
 crate::wire!(PullResponse<Json> { server_time: Need, epoch: Need, changes: Need, tombstones: Need, cursor: Need, covered: Need, access: Keep, has_more: Need, checksums: Skip });
 
 /// `GET /v1/sync/status`.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusResponse {
     pub server_time: UnixMillis,
@@ -431,6 +448,7 @@ pub struct StatusResponse {
 }
 
 /// What a server takes, in the units of the names: for clients that are not built with [`crate::limits`].
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerLimits {
     pub record_bytes: usize,
@@ -464,6 +482,7 @@ impl ServerLimits {
 }
 
 /// What a device last reported.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceStatus {
     pub client_id: ClientId,
@@ -483,6 +502,7 @@ pub struct DeviceStatus {
 }
 
 /// What a client says on `GET /v1/sync/live` (WebSocket): first of all its token.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ClientLiveMessage {
@@ -497,6 +517,7 @@ impl ToJson for ClientLiveMessage {
 }
 
 /// What the server says on the live channel. Data-free: a poke only says where a scope is now.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum LiveMessage {

@@ -6,6 +6,7 @@ use std::fmt;
 
 /// A point of the hybrid logical clock as text that sorts like the clock:
 /// 12 hex digits of milliseconds, 4 of the counter, then the client (`0190f0a1b2c3-0001-c_x7`).
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Stamp(pub String);

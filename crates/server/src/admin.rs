@@ -15,6 +15,7 @@ use axum::response::Response;
 use axum::routing::get;
 use axum::{Json, Router};
 use landfall_protocol::UnixMillis;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The role that may ask.
@@ -62,7 +63,7 @@ async fn read<T: Send + 'static>(
 }
 
 /// Sums over everybody.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Overview {
     pub server_time: UnixMillis,
     #[serde(flatten)]
@@ -75,7 +76,7 @@ async fn overview(State(app): State<Shared>) -> Result<Json<Overview>, ServerErr
 }
 
 /// A page of rows, and the key to ask the next one with; absent on the last page.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Page<T, N> {
     pub rows: Vec<T>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -110,14 +111,14 @@ async fn pending(
 }
 
 /// Where a page of devices begins.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct AfterDevice {
     pub after_user: String,
     pub after_client: String,
 }
 
 /// A device as the admin page shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct AdminDevice {
     #[serde(flatten)]
     pub device: DeviceRow,
@@ -162,7 +163,7 @@ struct FailuresAsked {
 }
 
 /// Refused mutations by hour, collection, code and field: the newest hour first, in it the most frequent.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Failures {
     pub since: UnixMillis,
     pub until: UnixMillis,
@@ -206,7 +207,7 @@ async fn audit(
 }
 
 /// Conflicts that wait for a decision, and mutations that lost (newest first). The first page has the waiting ones.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Conflicts {
     /// Records of the system collection `_conflicts`, in all scopes.
     pub reviews: Vec<SystemRecord>,

@@ -19,6 +19,7 @@ mod links;
 mod live;
 mod metrics;
 mod mutation;
+mod openapi;
 mod process;
 mod pull;
 mod push;

@@ -10,6 +10,7 @@ use crate::dev::{self, Faults};
 use crate::error::{Refusal, ServerError};
 use crate::live::{Hub, Live};
 use crate::metrics;
+use crate::openapi;
 use crate::rate::{Allowance, Kind, Limiter};
 use crate::service::Service;
 use crate::session::{self, check_origin, device_of, with_cookie};
@@ -67,7 +68,8 @@ pub fn router(app: App, www: Option<&Path>) -> Router {
         .merge(session::router())
         .merge(admin::router(&app))
         .merge(metrics::router())
-        .merge(compat::router());
+        .merge(compat::router())
+        .merge(openapi::router());
     if app.dev {
         routes = routes.merge(dev::router());
     }

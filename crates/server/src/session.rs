@@ -17,6 +17,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use landfall_protocol::{UnixMillis, hash_text};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 const REFRESH_COOKIE: &str = "landfall_refresh";
@@ -24,8 +25,8 @@ const REFRESH_SECONDS: u64 = 30 * 24 * 3600;
 const DEVICE_COOKIE: &str = "landfall_device";
 const DEVICE_SECONDS: u64 = 400 * 24 * 3600;
 
-#[derive(Deserialize)]
-struct Login {
+#[derive(Deserialize, JsonSchema)]
+pub struct Login {
     user: String,
     password: String,
 }
@@ -36,8 +37,8 @@ struct Refresh {
 }
 
 /// The answer to login and refresh.
-#[derive(Serialize)]
-struct Session {
+#[derive(Serialize, JsonSchema)]
+pub struct Session {
     user: &'static str,
     name: &'static str,
     roles: &'static [&'static str],

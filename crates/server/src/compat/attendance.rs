@@ -17,6 +17,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::post;
 use landfall_protocol::{CollectionName, Outcome, RejectCode, ResultStatus, Seq, Version};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map as Object, Value, json};
 use std::time::Instant;
@@ -31,13 +32,15 @@ pub fn router() -> Router<Shared> {
     Router::new().route("/api/attendance/sync", post(sync))
 }
 
-#[derive(Deserialize)]
-struct SyncRequest {
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "AttendanceRequest")]
+pub struct SyncRequest {
     records: Vec<Object<String, Value>>,
 }
 
 /// The answer, as the document shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "AttendanceResponse")]
 pub struct SyncResponse {
     pub success: bool,
     pub synced: usize,
@@ -47,14 +50,16 @@ pub struct SyncResponse {
     pub data: SyncData,
 }
 
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, JsonSchema)]
+#[schemars(rename = "AttendanceData")]
 pub struct SyncData {
     pub synced: Vec<Synced>,
     pub conflicts: Vec<Value>,
     pub errors: Vec<Value>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "AttendanceSynced")]
 pub struct Synced {
     pub id: String,
     /// `created` or `updated`.

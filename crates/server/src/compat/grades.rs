@@ -19,6 +19,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use landfall_protocol::limits::HLC_AHEAD_MS_MAX;
 use landfall_protocol::{UnixMillis, Version};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -40,15 +41,17 @@ pub fn router() -> Router<Shared> {
 }
 
 /// An array of records; or one under `records`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
-enum SyncRequest {
+#[schemars(rename = "GradesRequest")]
+pub enum SyncRequest {
     Records(Vec<Value>),
     Named { records: Vec<Value> },
 }
 
 /// What became of the records, in the words of the document.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, JsonSchema)]
+#[schemars(rename = "GradesResponse")]
 pub struct SyncResponse {
     pub success: bool,
     /// The records as the server has them now, with its timestamps.
@@ -60,7 +63,8 @@ pub struct SyncResponse {
 }
 
 /// A record that lost.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "GradesConflict")]
 pub struct Conflict {
     pub table_name: String,
     pub record_id: String,
@@ -70,7 +74,8 @@ pub struct Conflict {
     pub detected_at: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "GradesStatus")]
 pub struct StatusResponse {
     /// Null before the first sync.
     pub last_sync_timestamp: Option<String>,

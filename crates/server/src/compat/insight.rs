@@ -25,6 +25,7 @@ use axum::routing::{get, post};
 use landfall_protocol::{
     CollectionName, PROTOCOL, Pair, Position, PullRequest, PullResponse, RecordId, Scope, UnixMillis, Version,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map as Object, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,8 +56,9 @@ pub fn router() -> Router<Shared> {
         .route("/api/v1/sync/status", get(status))
 }
 
-#[derive(Deserialize)]
-struct PullAsked {
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "InsightPullRequest")]
+pub struct PullAsked {
     device_id: String,
     #[serde(default)]
     last_sync_timestamp: Option<String>,
@@ -65,7 +67,8 @@ struct PullAsked {
 
 type ByTable = BTreeMap<String, Vec<Value>>;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "InsightPullResponse")]
 pub struct PullAnswer {
     pub success: bool,
     pub timestamp: String,
@@ -76,15 +79,17 @@ pub struct PullAnswer {
     pub has_more: bool,
 }
 
-#[derive(Deserialize)]
-struct PushAsked {
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "InsightPushRequest")]
+pub struct PushAsked {
     device_id: String,
     #[serde(default)]
     timestamp: Option<String>,
     changes: BTreeMap<String, Vec<Value>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "InsightPushResponse")]
 pub struct PushAnswer {
     pub success: bool,
     pub timestamp: String,
@@ -96,7 +101,8 @@ pub struct PushAnswer {
     pub errors: Vec<Value>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "InsightConflict")]
 pub struct Conflict {
     pub table: String,
     pub record_id: String,
@@ -104,7 +110,8 @@ pub struct Conflict {
     pub server_data: Value,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "InsightStatus")]
 pub struct StatusAnswer {
     pub status: &'static str,
     pub timestamp: String,

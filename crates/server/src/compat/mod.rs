@@ -5,9 +5,9 @@
 //! record sent twice has one effect comes from the rule that equal fields are `applied` before any version is
 //! looked at. docs/protocol.md says what these endpoints do not promise.
 
-mod attendance;
-mod grades;
-mod insight;
+pub mod attendance;
+pub mod grades;
+pub mod insight;
 mod natural_key;
 mod place;
 mod time;

@@ -9,6 +9,7 @@ use landfall_protocol::{
     ClientId, CollectionName, Json, Outcome, RecordId, RejectCode, Scope, Seq, UnixMillis, Version,
 };
 use rusqlite::{Row, params};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub(super) const TABLES: &str = "
@@ -29,7 +30,7 @@ CREATE TABLE IF NOT EXISTS failures (
 pub const HOUR_MS: u64 = 3_600_000;
 
 /// One client, as it last reported.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct DeviceRow {
     pub user: String,
     pub client_id: ClientId,
@@ -54,7 +55,7 @@ impl DeviceRow {
 }
 
 /// A user's devices together.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct UserPending {
     pub user: String,
     pub device_count: u64,
@@ -64,7 +65,7 @@ pub struct UserPending {
 }
 
 /// Mutations that were refused in one hour, by why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FailureCount {
     /// The hour's begin.
     pub at: UnixMillis,
@@ -76,7 +77,7 @@ pub struct FailureCount {
 }
 
 /// One line of the audit. Never the values.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct AuditLine {
     pub id: u64,
     pub at: UnixMillis,
@@ -105,7 +106,7 @@ pub struct AuditFilter {
 }
 
 /// A mutation that lost, as it was kept (C2).
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct LostRow {
     pub id: u64,
     pub at: UnixMillis,
@@ -118,7 +119,7 @@ pub struct LostRow {
 }
 
 /// A record of a system collection.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct SystemRecord {
     pub scope: Scope,
     pub id: RecordId,
@@ -127,7 +128,7 @@ pub struct SystemRecord {
 }
 
 /// Sums over all devices.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Totals {
     pub devices: u64,
     pub active_devices: u64,

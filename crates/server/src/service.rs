@@ -98,9 +98,10 @@ impl<S: Store> Service<S> {
         let (sub, client) = (identity.sub.clone(), request.client_id.clone());
         let pull = Pull { identity, request, now: now() };
         let collections = Arc::clone(&self.collections);
-        let page = self.store.read(move |db| pull::page(db, &pull, &collections)).await?;
-        self.note_pull(&sub, &client).await;
-        Ok(page)
+        let page = self.store.read(move |db| pull::page(db, &pull, &collections));
+        // Beside each other: the page does not wait for the disk.
+        let (page, ()) = tokio::join!(page, self.note_pull(&sub, &client));
+        page
     }
 
     /// Where the user's scopes stand and what their devices last reported. `device_key` tells which one is asking.

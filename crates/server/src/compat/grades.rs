@@ -189,7 +189,7 @@ async fn status(State(app): State<Shared>, headers: HeaderMap) -> Result<Respons
     let Admitted { identity, allowance } = app.admit(&headers, Kind::Grades)?;
     let asked = device_of(&headers).map(|device| super::client_of(&identity.sub, &device));
     let answer = app.service.store().read(move |db| {
-        let devices = db.devices(Some(&identity.sub), ("", super::CLIENT_PREFIX), LOST_READ_MAX)?;
+        let devices = db.devices(Some(&identity.sub), (&identity.sub, super::CLIENT_PREFIX), LOST_READ_MAX)?;
         let pushes = devices
             .iter()
             .filter(|row| match &asked {

@@ -15,7 +15,7 @@ use crate::pull::{self, Pull};
 use crate::rate::Kind;
 use crate::routes::{Admitted, App, Shared, with_allowance};
 use crate::service::now;
-use crate::store::{Snapshot, Store, StoreError, Transaction};
+use crate::store::{Answered, Snapshot, Store, StoreError, Transaction};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
@@ -167,7 +167,7 @@ impl App {
             let at = now();
             note.write(db, &name, at)?;
             db.note_pull(&note.sub, &client, at)?;
-            Ok::<_, ServerError>(db.issue_compat_cursor(&note.sub, &name, at, &cursor)?)
+            Ok::<_, ServerError>(db.issue_compat_cursor(&note.sub, &name, at, Answered::Pull, Some(&cursor))?)
         });
         let timestamp = time::format(issued.await?);
         tracing::info!(device, ?tables, changes = count, has_more = changes.has_more, "Sync pull");
@@ -210,10 +210,7 @@ impl App {
                 read.iter().map(|sent| sender.send(db, &collections, sent, &bases)).collect::<Result<Vec<_>, _>>()?;
             note.write(db, device, sender.now)?;
             // What the device has seen is the same after its push: the new timestamp stands for the same cursor.
-            let at = match cursor {
-                Some(cursor) => db.issue_compat_cursor(sub, device, sender.now, &cursor)?,
-                None => sender.now,
-            };
+            let at = db.issue_compat_cursor(sub, device, sender.now, Answered::Push, cursor.as_deref())?;
             Ok::<_, ServerError>((at, judged))
         });
         let (at, judged) = judged.await?;

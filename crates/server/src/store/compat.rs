@@ -7,7 +7,7 @@ use rusqlite::params;
 
 pub(super) const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS compat_cursors (
-    sub TEXT NOT NULL, device_id TEXT NOT NULL, issued_at INTEGER NOT NULL, cursor TEXT NOT NULL,
+    sub TEXT NOT NULL, device_id TEXT NOT NULL, issued_at INTEGER NOT NULL, of TEXT NOT NULL, cursor TEXT,
     PRIMARY KEY (sub, device_id, issued_at)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS compat_devices (
@@ -16,8 +16,25 @@ CREATE TABLE IF NOT EXISTS compat_devices (
 ) WITHOUT ROWID;
 ";
 
-/// Timestamps of a device that can still be asked with: the newest, of so many.
+/// Timestamps of a device that can still be asked with: so many that pulls were answered, and so many that pushes were, so
+/// that a device that pushes and pushes keeps those of its pulls.
 const CURSORS_KEPT: u32 = 16;
+
+/// What a timestamp answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    Pull,
+    Push,
+}
+
+impl Answered {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Push => "push",
+        }
+    }
+}
 
 /// Reads of the compatible endpoints.
 pub trait CompatReads {
@@ -33,15 +50,23 @@ pub trait CompatReads {
 
 /// Writes of the compatible endpoints.
 pub trait CompatWrites {
-    /// Keeps a cursor under a timestamp that is later than every one before of this device.
-    fn issue_compat_cursor(&self, sub: &str, device: &str, now: UnixMillis, cursor: &str) -> StoreResult<UnixMillis>;
+    /// Keeps a cursor, or that there is none, under a timestamp that is later than every one before of this device.
+    fn issue_compat_cursor(
+        &self,
+        sub: &str,
+        device: &str,
+        now: UnixMillis,
+        of: Answered,
+        cursor: Option<&str>,
+    ) -> StoreResult<UnixMillis>;
     fn note_compat_sync(&self, scope: &Scope, sub: &str, device: &str, now: UnixMillis) -> StoreResult<()>;
 }
 
 impl CompatReads for Db<'_> {
     fn compat_cursor(&self, sub: &str, device: &str, issued_at: UnixMillis) -> StoreResult<Option<String>> {
         let sql = "SELECT cursor FROM compat_cursors WHERE sub = ?1 AND device_id = ?2 AND issued_at = ?3";
-        self.row(sql, params![sub, device, integer(issued_at.get())], |row| row.get(0))
+        let found = self.row(sql, params![sub, device, integer(issued_at.get())], |row| row.get(0))?;
+        Ok(found.flatten())
     }
 
     fn compat_devices(&self, scope: &Scope) -> StoreResult<Vec<(String, UnixMillis)>> {
@@ -66,17 +91,24 @@ impl CompatReads for Db<'_> {
 }
 
 impl CompatWrites for Db<'_> {
-    fn issue_compat_cursor(&self, sub: &str, device: &str, now: UnixMillis, cursor: &str) -> StoreResult<UnixMillis> {
+    fn issue_compat_cursor(
+        &self,
+        sub: &str,
+        device: &str,
+        now: UnixMillis,
+        of: Answered,
+        cursor: Option<&str>,
+    ) -> StoreResult<UnixMillis> {
         let sql = "SELECT coalesce(max(issued_at), 0) FROM compat_cursors WHERE sub = ?1 AND device_id = ?2";
         let last = self.row(sql, params![sub, device], |row| number(row, 0))?.unwrap_or(0);
         let issued_at = integer(now.get().max(last + 1));
-        let sql = "INSERT INTO compat_cursors (sub, device_id, issued_at, cursor) VALUES (?1, ?2, ?3, ?4)";
-        self.execute(sql, params![sub, device, issued_at, cursor])?;
+        let sql = "INSERT INTO compat_cursors (sub, device_id, issued_at, of, cursor) VALUES (?1, ?2, ?3, ?4, ?5)";
+        self.execute(sql, params![sub, device, issued_at, of.name(), cursor])?;
         self.execute(
-            "DELETE FROM compat_cursors WHERE sub = ?1 AND device_id = ?2 AND issued_at <=
-                 (SELECT issued_at FROM compat_cursors WHERE sub = ?1 AND device_id = ?2
-                  ORDER BY issued_at DESC LIMIT 1 OFFSET ?3)",
-            params![sub, device, CURSORS_KEPT],
+            "DELETE FROM compat_cursors WHERE sub = ?1 AND device_id = ?2 AND of = ?3 AND issued_at <=
+                 (SELECT issued_at FROM compat_cursors WHERE sub = ?1 AND device_id = ?2 AND of = ?3
+                  ORDER BY issued_at DESC LIMIT 1 OFFSET ?4)",
+            params![sub, device, of.name(), CURSORS_KEPT],
         )?;
         Ok(UnixMillis(issued_at.cast_unsigned()))
     }

@@ -16,7 +16,7 @@ mod schema;
 mod sqlite;
 mod writer;
 
-pub use compat::{CompatReads, CompatWrites};
+pub use compat::{Answered, CompatReads, CompatWrites};
 pub use operations::{
     AuditFilter, AuditLine, DeviceReport, DeviceRow, FailureCount, HOUR_MS, LostRow, OperationReads, OperationWrites,
     SystemRecord, Totals, UserPending,

@@ -90,6 +90,28 @@ async fn r2_a_pull_goes_on_where_the_timestamp_was_issued_and_timestamps_strictl
 }
 
 #[tokio::test]
+async fn a_device_that_pushes_and_pushes_keeps_what_it_pulled_and_every_timestamp_is_later_than_the_one_before() {
+    let server = TestServer::start().await;
+    let (mia, sam) = (manager(), staff());
+    push(&server, &mia, "mac", "2025-12-18T10:30:00Z", json!({"forms": [form("One")]})).await;
+    let pulled = pull(&server, &sam, "phone", None, &["forms", "submissions"]).await;
+    let since = pulled["timestamp"].as_str().unwrap().to_owned();
+    let mut last = since.clone();
+    for n in 0..20 {
+        // Half of them know when they pulled, half say the time of their own clock.
+        let timestamp = if n % 2 == 0 { since.as_str() } else { "2025-12-18T11:00:00Z" };
+        let row = json!({"id": format!("s{n}"), "form_id": "uuid-1", "status": "new"});
+        let pushed = push(&server, &sam, "phone", timestamp, json!({"submissions": [row]})).await;
+        let at = pushed["timestamp"].as_str().unwrap().to_owned();
+        assert!(at > last, "{at} is not later than {last}");
+        last = at;
+    }
+    let pulled = pull(&server, &sam, "phone", Some(&since), &["forms", "submissions"]).await;
+    let counts = ["forms", "submissions"].map(|table| pulled["changes"][table].as_array().unwrap().len());
+    assert_eq!(counts, [0, 20]);
+}
+
+#[tokio::test]
 async fn r5_deletes_travel_as_deleted_at_also_to_a_device_whose_timestamp_is_not_known() {
     let server = TestServer::start().await;
     let (mia, sam) = (manager(), staff());

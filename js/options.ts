@@ -53,7 +53,7 @@ export function encodeOptions(options: OpenOptions): { readonly database: string
         expect(mode === undefined || mode === 'offline-first' || mode === 'online-first', `collections.${collection}.mode`, "must be 'offline-first' or 'online-first'");
         expect(references === undefined || Object.values(references).every((parent) => parent in collections), `collections.${collection}.references`, 'must name declared collections');
         expect(validate === undefined || typeof validate['~standard']?.validate === 'function', `collections.${collection}.validate`, 'must be a Standard Schema');
-        return [collection, { scope, priority, batch, immediate: immediate || mode === 'online-first', references, indexes: fields.length > 0 ? fields : undefined, cluster }];
+        return [collection, { scope, priority, batch, immediate: immediate || mode === 'online-first', references: references && Object.entries(references), indexes: fields.length > 0 ? fields : undefined, cluster }];
       }),
     ),
     device,

@@ -51,6 +51,8 @@ pub(crate) struct Collection {
     immediate: bool,
     indexes: Vec<Vec<String>>,
     cluster: Option<Vec<String>>,
+    /// Field and collection.
+    references: Vec<Vec<String>>,
 }
 
 landfall_protocol::wire_in!(Collection {
@@ -59,7 +61,8 @@ landfall_protocol::wire_in!(Collection {
     batch: Keep,
     immediate: Keep,
     indexes: Keep,
-    cluster: Keep
+    cluster: Keep,
+    references: Keep
 });
 
 #[derive(Clone, Debug)]
@@ -116,7 +119,16 @@ impl Options {
             let scope = collection.scope.clone().unwrap_or_else(|| "user:{user}".to_owned());
             config.collections.insert(
                 CollectionName(name.clone()),
-                CollectionConfig { scope, priority: collection.priority, immediate: collection.immediate },
+                CollectionConfig {
+                    scope,
+                    priority: collection.priority,
+                    immediate: collection.immediate,
+                    references: collection
+                        .references
+                        .iter()
+                        .filter_map(|pair| Some((pair.first()?.clone(), CollectionName(pair.get(1)?.clone()))))
+                        .collect(),
+                },
             );
             if let Some(batch) = collection.batch {
                 config.batch_count = config.batch_count.min(batch.clamp(1, limits::BATCH_COUNT_MAX));

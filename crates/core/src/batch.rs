@@ -1,11 +1,11 @@
 //! Building a batch: which units go, in which order, on which base, in exactly which bytes.
 
-use crate::lanes::{Coalesced, Stand, Unit, coalesce, may_join, stand};
+use crate::lanes::{Coalesced, Stand, stand};
+use crate::order::free_units;
 use crate::plan::OutboxTxn;
 use crate::plant::{Plant, planted};
 use crate::rows::{Descriptor, InFlight, LocalEnd};
 use crate::state::{Base, Config, State};
-use landfall_protocol::map::sort;
 use landfall_protocol::{
     EntryId, GroupId, Json, Map, Mutation, Object, Op, RecordKey, Seq, Set, UnixMillis, Version, limits,
 };
@@ -98,7 +98,7 @@ fn next_batch(
         // Of an entry whose log row can't be read the lane is not known.
         return None;
     }
-    let units = free_units(state, config, taken.clone());
+    let units = free_units(state, base, config, taken.clone());
     // For each record with more to come, the last mutation of this batch.
     let mut before: Map<RecordKey, (Seq, Version)> = Map::new();
     let mut batch = Batch { descriptor: Descriptor::new(Vec::new()), next_seq, cancelled: Vec::new(), is_full: false };
@@ -196,142 +196,4 @@ fn mutation(
         group,
         origin: Some(member.origin),
     }
-}
-
-/// What can be sent, in sending order: higher priority first, then oldest; a lane's order and groups kept.
-pub fn units(state: &State, config: &Config) -> Vec<Unit> {
-    free_units(state, config, Set::new())
-}
-
-/// The same without those that are `taken`.
-fn free_units(state: &State, config: &Config, mut taken: Set<EntryId>) -> Vec<Unit> {
-    let mut units: Vec<Unit> = Vec::new();
-    let held = held_lanes(state);
-    // By place: an entry queued again after a restored backup goes where it first was.
-    let mut places: Vec<(EntryId, EntryId)> = Vec::new();
-    if state.placed > 0 {
-        places.extend(state.entries.iter().map(|(id, entry)| (entry.place.unwrap_or(*id), *id)));
-        sort(&mut places, &|a, b| a.cmp(b));
-    }
-    let mut placed = places.into_iter().map(|(_, id)| id);
-    let mut logged = state.entries.keys().copied();
-    let order: &mut dyn Iterator<Item = EntryId> = if state.placed > 0 { &mut placed } else { &mut logged };
-    // Where nothing goes before anything else, the oldest are the next batch, and the rest need not be looked at.
-    let mut priorities = config.collections.values().map(|collection| collection.priority);
-    let first = priorities.next();
-    let enough = if priorities.all(|other| Some(other) == first) { config.batch_count } else { usize::MAX };
-    let mut count = 0;
-    for id in order {
-        if count > enough {
-            break;
-        }
-        if taken.contains(&id) || state.sent.contains_key(&id) {
-            continue;
-        }
-        let Some(entry) = state.entries.get(&id) else { continue };
-        let key = entry.key();
-        if held.contains(&key) {
-            continue;
-        }
-        let members: Vec<Coalesced> = match &entry.group {
-            Some(group) => group_members(state, group, id),
-            None => {
-                let run = run_of(state, &key, id, &taken);
-                coalesce(state, key, &run).into_iter().collect()
-            }
-        };
-        taken.extend(members.iter().flat_map(|member| member.entries.iter().copied()));
-        if members.iter().any(|member| held.contains(&member.key)) {
-            continue;
-        }
-        let priority = members
-            .iter()
-            .map(|member| config.collections.get(&member.key.collection).map_or(0, |collection| collection.priority))
-            .max()
-            .unwrap_or(0);
-        count += members.iter().filter(|member| member.op.is_some()).count();
-        units.push(Unit { group: entry.group.clone(), members, priority });
-    }
-    if units.iter().all(|unit| unit.priority == 0) {
-        return units;
-    }
-    // Predecessors in a lane inherit what follows them.
-    let mut lane_priority: Map<RecordKey, i32> = Map::new();
-    for unit in units.iter_mut().rev() {
-        for member in &unit.members {
-            if let Some(priority) = lane_priority.get(&member.key) {
-                unit.priority = unit.priority.max(*priority);
-            }
-        }
-        for member in &unit.members {
-            lane_priority.insert(member.key.clone(), unit.priority);
-        }
-    }
-    sort(&mut units, &|a, b| b.priority.cmp(&a.priority));
-    units
-}
-
-/// Lanes that wait for a person: their unit used up its attempts (`failed`), or a create of theirs is parked.
-fn held_lanes(state: &State) -> Set<RecordKey> {
-    let mut held = Set::new();
-    for row in state.parked.values() {
-        if row.failed {
-            held.extend(row.changes.iter().map(|change| change.entry.key()));
-        }
-    }
-    // A group waits with its slowest lane, and so do the lanes behind it.
-    loop {
-        let mut grown = false;
-        let groups: Set<&GroupId> = held
-            .iter()
-            .flat_map(|key| state.lanes.get(key).into_iter().flatten())
-            .filter_map(|id| state.entries.get(id)?.group.as_ref())
-            .collect();
-        // Most of the time nothing is held; then the outbox, however long, need not be looked through.
-        if groups.is_empty() {
-            return held;
-        }
-        let keys: Vec<RecordKey> = state
-            .entries
-            .values()
-            .filter(|entry| entry.group.as_ref().is_some_and(|group| groups.contains(group)))
-            .map(crate::rows::Entry::key)
-            .collect();
-        for key in keys {
-            grown |= held.insert(key);
-        }
-        if !grown {
-            return held;
-        }
-    }
-}
-
-/// The members of a group, in the order in which they were written.
-fn group_members(state: &State, group: &GroupId, first: EntryId) -> Vec<Coalesced> {
-    state
-        .entries
-        .range(first..)
-        .take_while(|(id, _)| id.log_key() <= first.log_key() + 8)
-        .filter(|(_, entry)| entry.group.as_ref() == Some(group))
-        .filter_map(|(id, entry)| coalesce(state, entry.key(), &[*id]))
-        .collect()
-}
-
-/// Unsent neighbours of a lane, from `first` on, that may be one mutation.
-fn run_of(state: &State, key: &RecordKey, first: EntryId, taken: &Set<EntryId>) -> Vec<EntryId> {
-    let Some(lane) = state.lanes.get(key) else { return Vec::new() };
-    let mut run: Vec<EntryId> = Vec::new();
-    for id in lane.iter().skip_while(|id| **id != first) {
-        let Some(entry) = state.entries.get(id) else { break };
-        if taken.contains(id) || state.sent.contains_key(id) {
-            break;
-        }
-        if let Some(before) = run.last().and_then(|last| state.entries.get(last))
-            && !may_join(before, entry)
-        {
-            break;
-        }
-        run.push(*id);
-    }
-    run
 }

@@ -13,6 +13,7 @@ pub mod by_record;
 pub mod derive;
 pub mod fixup;
 pub mod lanes;
+pub mod order;
 pub mod plan;
 pub mod plant;
 pub mod policy;

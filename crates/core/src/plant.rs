@@ -39,12 +39,14 @@ pub enum Plant {
     PageSplitsPush,
     /// A row with a wrong checksum is read as "not there" in silence (I3).
     CorruptReadAsAbsent,
+    /// A child is sent before the create of its parent (S4).
+    ParentAfterChild,
     /// The server applies a mutation whose base is old (R1 holds, C1 does not).
     ServerIgnoresBase,
 }
 
 impl Plant {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::RemoveBeforeSettle,
         Self::RebuildOnRetry,
         Self::FollowerWithoutAfter,
@@ -62,6 +64,7 @@ impl Plant {
         Self::ServerKeepsNoOutcome,
         Self::PageSplitsPush,
         Self::CorruptReadAsAbsent,
+        Self::ParentAfterChild,
         Self::ServerIgnoresBase,
     ];
 }

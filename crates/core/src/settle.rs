@@ -183,6 +183,8 @@ impl Settle<'_> {
     /// The seq is settled; its entries go again under a new one.
     fn requeue(&mut self, sent: &[InFlight], results: &[Outcome]) {
         for (mutation, result) in sent.iter().zip(results) {
+            // Its parent is on the way, or gone: what the server has is known after a pull.
+            self.txn.client.pull_first |= result.code.as_deref() == Some(RejectCode::MISSING_PARENT);
             for id in &mutation.entries {
                 *self.txn.client.requeues.entry(*id).or_insert(0) += 1;
             }

@@ -32,6 +32,8 @@ pub struct CollectionConfig {
     pub scope: String,
     pub priority: i32,
     pub immediate: bool,
+    /// Fields that hold the id of a record of another collection.
+    pub references: Vec<(String, CollectionName)>,
 }
 
 /// What the app chose.

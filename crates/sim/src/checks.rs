@@ -1,7 +1,7 @@
 //! The promises, looked at from outside: a context's memory against the model.
 
 use crate::model::{Plain, at, patch, plain, said};
-use crate::world::{COLLECTIONS, SimReplica, World};
+use crate::world::{COLLECTIONS, PARENT, SimReplica, World};
 use landfall_core::view;
 use landfall_protocol::{CollectionName, Pair, Position, RecordId, RecordKey, ResultStatus, Scope};
 use landfall_replica::Query;
@@ -276,8 +276,18 @@ fn held(replica: &SimReplica) -> BTreeSet<RecordKey> {
     let db = replica.db.borrow();
     let failed = db.state.parked.values().filter(|row| row.failed).flat_map(|row| &row.changes);
     let mut held: BTreeSet<RecordKey> = failed.map(|change| change.entry.key()).collect();
+    // Children of what waits itself, or whose create is parked.
+    let creates = db.state.parked.values().flat_map(|row| &row.changes);
+    let creates = creates.filter(|change| change.entry.op == landfall_protocol::Op::Create);
+    let orphaned: BTreeSet<RecordKey> = creates.map(|change| change.entry.key()).collect();
     loop {
         let before = held.len();
+        let children = db.state.entries.values().filter(|entry| {
+            let id = said(&entry.set).remove(PARENT).map(|id| RecordId::from(id.trim_matches('"')));
+            let parent = id.map(|id| RecordKey { scope: entry.scope.clone(), collection: "tasks".into(), id });
+            parent.is_some_and(|parent| held.contains(&parent) || orphaned.contains(&parent))
+        });
+        held.extend(children.map(|entry| entry.key()).collect::<Vec<_>>());
         let groups: BTreeSet<_> = db
             .state
             .entries

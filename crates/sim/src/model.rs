@@ -3,6 +3,7 @@
 //! It hears of each transaction that reached a disk and of each verdict of the server, and compares. It shares row and
 //! wire *types* with the engine and none of its rules.
 
+use crate::world::PARENT;
 use landfall_core::rows::{ConflictRow, Descriptor, Entry, LocalEnd, LogRow, ParkedRow, SettledRow};
 use landfall_protocol::{Fields, Mutation, Object, Op, Outcome, Pair, RecordId, RecordKey, ResultStatus, Scope};
 use landfall_storage::{Key, RowKind, RowOp, StoreName, decode};
@@ -105,6 +106,20 @@ pub struct ProfileModel {
 impl ProfileModel {
     pub fn undecided(&self) -> impl Iterator<Item = (&u64, &Entry)> {
         self.durable.iter().filter(|(id, _)| !self.decided.contains_key(id))
+    }
+}
+
+impl ProfileModel {
+    /// The create of what this mutation refers to, written before it, and neither decided nor `earlier` in its batch.
+    fn parent_left(&self, mutation: &Mutation<Object>, first: u64, earlier: &BTreeSet<u64>) -> Option<u64> {
+        let parent = said(&mutation.set).remove(PARENT)?;
+        let makes = |entry: &Entry| {
+            let parent = parent.trim_matches('"');
+            entry.op == Op::Create && entry.collection.0 == "tasks" && entry.id.as_str() == parent
+        };
+        let left = |id: &u64| !self.decided.contains_key(id) && !earlier.contains(id);
+        let mut before = self.durable.range(..first).filter(|(id, entry)| left(id) && makes(entry));
+        before.next().map(|(id, _)| *id)
     }
 }
 
@@ -281,8 +296,10 @@ impl Model {
         let mut wrong = None;
         let known = &mut self.profiles[profile];
         let mut now = Vec::new();
+        let mut earlier: BTreeSet<u64> = BTreeSet::new();
         for sent in row.iter().flat_map(|row| &row.mutations) {
             now.push(sent.seq.get());
+            earlier.extend(sent.entries.iter().map(|id| id.get()));
             let text = sent.text.text();
             let entries: Vec<u64> = sent.entries.iter().map(|id| id.get()).collect();
             if known.sent.contains_key(text) {
@@ -298,6 +315,11 @@ impl Model {
                 && !means_the_same(&parts, &mutation)
             {
                 wrong = Some(("C3", format!("seq {} does not say what its entries say: {parts:?}: {text}", sent.seq)));
+            }
+            if let Some(mutation) = sent.mutation()
+                && let Some(id) = entries.first().and_then(|first| known.parent_left(&mutation, *first, &earlier))
+            {
+                wrong = Some(("S4", format!("seq {} goes before entry {id}, which makes its parent", sent.seq)));
             }
             known.sent.insert(text.to_owned(), entries);
         }

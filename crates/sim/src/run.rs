@@ -5,7 +5,7 @@ use crate::history::{History, Kind, Mend, Step, What, Write};
 use crate::model::{ProfileModel, Violation};
 use crate::net::Cut;
 use crate::rows;
-use crate::world::{COLLECTIONS, SHARED, SPARE_PROFILES, START_MS, SimReplica, World, user_name};
+use crate::world::{COLLECTIONS, PARENT, SHARED, SPARE_PROFILES, START_MS, SimReplica, World, user_name};
 use landfall_core::plant::{self, Plant};
 use landfall_core::schedule::Trigger;
 use landfall_protocol::{CollectionName, EntryId, Fields, Json, Object, RecordId, Scope};
@@ -438,11 +438,17 @@ fn value_text(value: u64) -> String {
     if value == 0 { "\"same\"".to_owned() } else { value.to_string() }
 }
 
-fn op_of(write: &Write) -> WriteOp {
+fn op_of(write: &Write, families: bool) -> WriteOp {
     let mut fields: Vec<String> =
         write.fields.iter().map(|(name, value)| format!("\"{name}\":{}", value_text(*value))).collect();
     if write.bad {
         fields.push("\"bad\":true".to_owned());
+    }
+    if families
+        && COLLECTIONS[write.collection] == "stock"
+        && let Some((_, value)) = write.fields.first()
+    {
+        fields.push(format!("\"{PARENT}\":\"r{}\"", value % 6));
     }
     let op = match write.kind {
         Kind::Put => WriteKind::Put,
@@ -460,7 +466,7 @@ fn op_of(write: &Write) -> WriteOp {
 }
 
 async fn write(world: &Rc<World>, profile: usize, replica: &SimReplica, writes: &[Write], atomic: bool) {
-    let ops = writes.iter().map(op_of).collect();
+    let ops = writes.iter().map(|write| op_of(write, world.setup.families)).collect();
     match replica.write(ops, atomic).await {
         Ok(written) => {
             let mut model = world.model.borrow_mut();

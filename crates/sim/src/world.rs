@@ -22,6 +22,8 @@ use xxhash_rust::xxh64::xxh64;
 /// When every world begins.
 pub const START_MS: u64 = 1_700_000_000_000;
 pub const SHARED: &str = "facility:1";
+/// The field of a child that names its parent.
+pub const PARENT: &str = "up";
 pub const COLLECTIONS: [&str; 3] = ["notes", "tasks", "stock"];
 
 pub type SimReplica = Rc<Replica<SimHost>>;
@@ -52,6 +54,8 @@ pub struct Setup {
     pub pokes: bool,
     /// 0: no filler row.
     pub filler_bytes: usize,
+    /// `stock`, which has the higher priority, refers to `tasks`.
+    pub families: bool,
 }
 
 /// One browser profile of one user.
@@ -200,8 +204,14 @@ impl World {
         let mut config = Config::new(user);
         for name in COLLECTIONS {
             let scope = if name == "notes" { "user:{user}" } else { SHARED };
-            let collection =
-                CollectionConfig { scope: scope.to_owned(), priority: i32::from(name == "stock"), immediate: false };
+            let mut collection = CollectionConfig {
+                scope: scope.to_owned(),
+                priority: i32::from(name == "stock"),
+                ..Default::default()
+            };
+            if name == "stock" && self.setup.families {
+                collection.references.push((PARENT.to_owned(), CollectionName::from("tasks")));
+            }
             config.collections.insert(CollectionName::from(name), collection);
         }
         config.batch_count = self.setup.batch_count;

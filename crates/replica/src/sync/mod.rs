@@ -12,8 +12,8 @@ use crate::error::SyncError;
 use crate::host::{Host, HttpRequest, HttpResponse, LockWait, NetworkError};
 use crate::report::{Change, FlushReport, Phase, SyncReport, Tally};
 use landfall_core::Base;
-use landfall_core::batch::units;
 use landfall_core::fixup::failed_units;
+use landfall_core::order::units;
 use landfall_core::plan::OutboxTxn;
 use landfall_core::schedule::{Answer, Facts, Next, Request, Trigger};
 use landfall_core::settle::Event;
@@ -63,10 +63,11 @@ impl<H: Host> Replica<H> {
         self.schedule.borrow().next(self.host.now(), facts)
     }
 
-    /// Something waits that is not held back by a failed unit.
+    /// Something waits that is not held back by what waits for a person.
     pub(crate) fn sendable(&self, db: &Db) -> bool {
-        let held = db.state.parked.values().any(|row| row.failed);
-        db.state.unsent_count() > 0 && (!held || !units(&db.state, &self.config).is_empty())
+        let refers = self.config.collections.values().any(|collection| !collection.references.is_empty());
+        let held = db.state.parked.values().any(|row| row.failed || refers);
+        db.state.unsent_count() > 0 && (!held || !units(&db.state, &db.base, &self.config).is_empty())
     }
 
     /// Units that used up their attempts get one more chance.

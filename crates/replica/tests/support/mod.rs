@@ -280,7 +280,7 @@ pub fn open(
     let mut config = landfall_core::Config::new(USER);
     for name in collections {
         let scope = "user:{user}".to_owned();
-        let collection = landfall_core::CollectionConfig { scope, priority: 0, immediate: false };
+        let collection = landfall_core::CollectionConfig { scope, ..Default::default() };
         config.collections.insert(CollectionName::from(*name), collection);
     }
     let settings = Settings { database: "landfall:test:ada".to_owned(), schema, ..Settings::default() };

@@ -2,12 +2,13 @@
 
 use super::{ClientLedger, CrashAt, LogRow, Moved, Server, error, ok, to_json};
 use crate::model::{Verdict as Seen, plain};
+use crate::world::PARENT;
 use landfall_core::authority::{Situation, Stored, decide, superseded};
 use landfall_core::plant::{Plant, planted};
 use landfall_core::policy::Policy;
 use landfall_protocol::{
-    ClientId, ErrorCode, Json, Mutation, Op, Outcome, Position, PushMutation, PushRequest, PushResponse, RecordKey,
-    RejectCode, ResultStatus, Scope, Seq, Stamp, UnixMillis, Version, limits,
+    ClientId, CollectionName, ErrorCode, Json, Mutation, Op, Outcome, Position, PushMutation, PushRequest,
+    PushResponse, RecordId, RecordKey, RejectCode, ResultStatus, Scope, Seq, Stamp, UnixMillis, Version, limits,
 };
 use landfall_replica::HttpResponse;
 use std::collections::BTreeSet;
@@ -252,6 +253,16 @@ impl Push<'_> {
             let mut outcome = Outcome::rejected(mutation.seq, RejectCode::VALIDATION, "Some values are not valid.");
             outcome.fields.insert("bad".to_owned(), "must not be".to_owned());
             return (self.placed(mutation, outcome), None);
+        }
+        if mutation.op != Op::Delete
+            && let Some(id) = mutation.set.get(PARENT)
+        {
+            let id = RecordId::from(id.text().trim_matches('"'));
+            let parent = RecordKey { scope: mutation.scope.clone(), collection: CollectionName::from("tasks"), id };
+            if self.stored(&parent).is_none_or(|stored| stored.deleted) {
+                let outcome = Outcome::rejected(mutation.seq, RejectCode::MISSING_PARENT, "It has no parent.");
+                return (self.placed(mutation, outcome), None);
+            }
         }
         let position = self.next_position();
         if let Some(run) = &mut self.run {

@@ -561,6 +561,60 @@ mod tests {
     }
 
     #[test]
+    fn every_trigger_of_the_design_pushes_or_pulls_when_it_should() {
+        let idle = Facts { sendable: false, ..WORK };
+        let at = UnixMillis;
+        // Everything was done a moment ago.
+        let rested = || {
+            let mut schedule = schedule();
+            schedule.begin(Request::Pull);
+            for request in [Request::Push, Request::Pull] {
+                schedule.begin(request);
+                schedule.answered(at(1_000), request, Answer::Done { more: false }, at(1_000), 0);
+            }
+            schedule
+        };
+        assert_eq!(rested().next(at(1_000), WORK), Next::Wait(Some(at(31_000))), "the timer of pushes: 30 s");
+        assert_eq!(rested().next(at(31_000), WORK), Next::Push);
+        let mut timer = rested();
+        timer.answered(at(300_000), Request::Probe, Answer::Done { more: false }, at(300_000), 0);
+        assert_eq!(timer.next(at(300_999), idle), Next::Wait(Some(at(301_000))), "the timer of pulls: 5 min");
+        assert_eq!(timer.next(at(301_000), idle), Next::Pull);
+        for trigger in [Trigger::Start, Trigger::Online, Trigger::Foreground, Trigger::Login, Trigger::SyncEvent] {
+            let mut schedule = rested();
+            schedule.handle(at(2_000), trigger);
+            assert_eq!(schedule.next(at(2_000), WORK), Next::Push, "{trigger:?}");
+            assert_eq!(schedule.next(at(2_000), idle), Next::Pull, "{trigger:?}");
+        }
+        for trigger in [Trigger::Resolution, Trigger::Now] {
+            let mut schedule = rested();
+            schedule.handle(at(2_000), trigger);
+            assert_eq!(schedule.next(at(2_000), WORK), Next::Push, "{trigger:?}");
+        }
+        let mut poked = rested();
+        poked.handle(at(2_000), Trigger::Poke);
+        assert_eq!(poked.next(at(2_000), idle), Next::Pull);
+        for (immediate, due) in [(false, 2_250), (true, 2_000)] {
+            let mut written = rested();
+            written.handle(at(2_000), Trigger::Write { immediate });
+            assert_eq!(written.next(at(due), WORK), Next::Push);
+            if !immediate {
+                assert_eq!(
+                    written.next(at(due - 1), WORK),
+                    Next::Wait(Some(at(due))),
+                    "writes are gathered for 250 ms"
+                );
+            }
+        }
+        let mut refreshed = rested();
+        refreshed.handle(at(2_000), Trigger::Now);
+        refreshed.answered(at(2_000), Request::Push, Answer::Unauthorized, at(2_000), 0);
+        assert_eq!(refreshed.next(at(2_000), WORK), Next::Refresh);
+        refreshed.answered(at(2_100), Request::Refresh, Answer::Done { more: false }, at(2_000), 0);
+        assert_eq!(refreshed.next(at(2_100), WORK), Next::Push, "a fresh token sends what waited for it");
+    }
+
+    #[test]
     fn retry_after_is_obeyed_whatever_the_jitter_says() {
         let mut schedule = schedule();
         let now = UnixMillis(1_000);

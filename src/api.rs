@@ -81,13 +81,14 @@ pub struct Replica {
 #[wasm_bindgen]
 impl Replica {
     pub fn open(options_json: String, hooks: JsValue) -> Promise {
-        promise(open(options_json, hooks, None))
+        promise(open(options_json, Hooks::new(&hooks), None))
     }
 
     /// With the options that a page stored, for a worker. `undefined`: no page has opened this database yet.
     pub fn open_stored(database: String, hooks: JsValue) -> Promise {
         promise(async move {
-            match stored(&database).await? {
+            let hooks = Hooks::new(&hooks);
+            match stored(&database, &hooks).await? {
                 Some((rows, text)) => open(text, hooks, Some(rows)).await,
                 None => Ok(JsValue::UNDEFINED),
             }
@@ -254,8 +255,8 @@ impl Replica {
     }
 }
 
-async fn open(text: String, hooks: JsValue, opened: Option<IdbRowStore>) -> Answer {
-    let driver = Driver::open(&text, Rc::new(Hooks::new(&hooks)), opened).await?;
+async fn open(text: String, hooks: Hooks, opened: Option<IdbRowStore>) -> Answer {
+    let driver = Driver::open(&text, Rc::new(hooks), opened).await?;
     Ok(Replica { driver }.into())
 }
 

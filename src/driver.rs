@@ -47,14 +47,15 @@ pub(crate) struct Driver {
     visible: Cell<bool>,
 }
 
-/// A database that a page has opened before, and the options that it stored; `None` if there is none.
-pub(crate) async fn stored(database: &str) -> Result<Option<(IdbRowStore, String)>, SyncError> {
+/// A database that a page has opened before, and the options that it stored; `None` if there is none, or if it was opened with
+/// a transport and this context has none.
+pub(crate) async fn stored(database: &str, hooks: &Hooks) -> Result<Option<(IdbRowStore, String)>, SyncError> {
     let Some(rows) = IdbRowStore::open_existing(database, OPEN_TIMEOUT_MS).await? else { return Ok(None) };
     let row = rows.get(StoreName::Meta, &Key::text(OPTIONS)).await?;
     let opened = row.as_deref().and_then(|row| row::open(RowKind::Schema, row).ok());
     match opened.map(|row| row.body.to_owned()) {
-        Some(text) => Ok(Some((rows, text))),
-        None => {
+        Some(text) if hooks.transport.is_some() || !parse_options(&text)?.url.is_empty() => Ok(Some((rows, text))),
+        _ => {
             rows.close();
             Ok(None)
         }

@@ -20,7 +20,7 @@ use wasm_bindgen_futures::JsFuture;
 pub(crate) struct Hooks {
     event: Option<Function>,
     token: Option<Function>,
-    transport: Option<Function>,
+    pub(crate) transport: Option<Function>,
 }
 
 impl Hooks {

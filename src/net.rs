@@ -50,10 +50,6 @@ impl Net {
             abort_after(if request.method == "GET" { limits::PROBE_MS_MAX } else { limits::HEADERS_MS_MAX });
         // An address of its own is the refresh endpoint, which lives on a cookie.
         let own = !request.path.starts_with('/');
-        if !own && self.url.is_empty() {
-            // Opened with a transport, which this context was not given.
-            return Err(NetworkError);
-        }
         let url = if own { request.path.clone() } else { [self.url.as_str(), &request.path].concat() };
         // gloo's builder parses the address to add a query to it, and knows all methods; both are code that nobody needs.
         let (init, headers) = (RequestInit::new(), Headers::new());

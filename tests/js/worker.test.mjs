@@ -113,6 +113,18 @@ test('a sync event rejects while something is sendable and no window is open, an
   await second;
 });
 
+test('a transport that the app gives carries what the worker sends, also when it comes with a second attach()', async () => {
+  attach(self);
+  const asked = [];
+  attach(self, { transport: { push: async (batch) => (asked.push(batch), { results: [] }), pull: async () => ({}) } });
+  const [wait] = self.fire('sync', tag(1));
+  await settled();
+  assert.deepEqual(await flushes[0].hooks.transport('/push', '{"n":1}'), { status: 200, body: '{"results":[]}' });
+  assert.deepEqual(asked, [{ n: 1 }]);
+  flushes[0].end();
+  await wait;
+});
+
 test('a flush that the engine refuses rejects the event with its error, after closing', async () => {
   attach(self);
   const [wait] = self.fire('sync', tag(1));

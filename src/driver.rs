@@ -176,10 +176,11 @@ impl Driver {
         self.shut();
     }
 
-    /// The live channel, while the page is visible and signed in.
+    /// The live channel, while the page is visible and signed in. On a line that is dead it would not say so: when requests
+    /// go unanswered it is closed, and opened anew when one is answered, which begins with a pull.
     fn live(self: &Rc<Self>) {
         let Some(live) = &self.live else { return };
-        if !self.visible.get() || self.replica.is_closed() {
+        if !self.visible.get() || self.replica.is_closed() || self.replica.is_offline() {
             live.close();
             return;
         }

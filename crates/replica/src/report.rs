@@ -423,6 +423,11 @@ impl<H: Host> Replica<H> {
         Some(token.token.clone())
     }
 
+    /// The server can't be reached now.
+    pub fn is_offline(&self) -> bool {
+        self.schedule.borrow().connectivity() == Connectivity::Offline
+    }
+
     /// A picture of the database for people and bug reports: counts and sizes, no content.
     pub fn inspect(&self) -> Inspection {
         let db = self.db.borrow();

@@ -287,6 +287,7 @@ export class Landfall {
     this.#confirmations.end();
     this.#deaf?.();
     await this.#engine.end((replica) => replica.close());
+    await this.#history.save();
   }
 
   #check(name: string): void {

@@ -18,11 +18,12 @@ export function barChart({ title, bars, text = String, most = Math.max(1, ...bar
   root.append(svg('line', { x1: 0, x2: width, y1: height - foot, y2: height - foot, class: 'chart__axis' }));
   bars.forEach(({ label, value, tone = 'primary' }, i) => {
     const tall = Math.max(value > 0 ? 2 : 0, (value / most) * (height - foot - head));
-    const [x, y] = [i * step + gap / 2, height - foot - tall];
+    const wide = Math.max(Math.min(step - gap, 56), 2);
+    const [x, y] = [i * step + (step - wide) / 2, height - foot - tall];
     root.append(
-      svg('rect', { x, y, width: Math.max(step - gap, 2), height: tall, rx: 4, class: `chart__bar chart__bar--${tone}` }),
-      svg('text', { x: x + (step - gap) / 2, y: y - 5, class: 'chart__value' }, text(value)),
-      svg('text', { x: x + (step - gap) / 2, y: height - 6, class: 'chart__label' }, label),
+      svg('rect', { x, y, width: wide, height: tall, rx: 4, class: `chart__bar chart__bar--${tone}` }),
+      svg('text', { x: x + wide / 2, y: y - 5, class: 'chart__value' }, text(value)),
+      svg('text', { x: x + wide / 2, y: height - 6, class: 'chart__label' }, label),
     );
   });
   return root;

@@ -5,6 +5,14 @@ import { jsonSchema } from 'landfall/validate';
 /** Of a depot: the server first, in batches of a hundred. */
 const depot = { scope: 'facility:{facility_id}', mode: 'online-first', batch: 100 };
 
+/** What a store does is sent at once; the rest within a quarter of a second. */
+const insightTables = {
+  submissions: { immediate: true, priority: 2, references: { form_id: 'forms' } },
+  submission_answers: { immediate: true, priority: 1, indexes: ['submission_id'], references: { submission_id: 'submissions' } },
+};
+const storeTables = ['forms', 'form_sections', 'fields', 'submissions', 'submission_answers', 'team', 'kpi_data'];
+const managerTables = [...storeTables, 'form_templates', 'settings'];
+
 export const systems = {
   grades: {
     title: 'Grades',
@@ -38,6 +46,15 @@ export const systems = {
     shows: ['Real time between two windows', 'Pending state on every card', 'Rollback with the reason'],
     collections: { tasks: { scope: 'facility:{facility_id}', immediate: true, indexes: [['facility_id', 'created_at']] } },
   },
+  insight: {
+    title: 'Insight',
+    symbol: 'chart',
+    claim: 'Checklists that a manager writes and stores fill in.',
+    shows: ['Two roles, each with its tables', 'Submissions sent at once', 'Analytics on this device'],
+    // A store has no use for what only a manager may read.
+    collections: ({ roles = [] }) => Object.fromEntries((roles.includes('manager') ? managerTables : storeTables).map((name) => [name, { scope: 'store:{store_id}', ...insightTables[name] }])),
+    options: { retry: { attempts: 5 } },
+  },
   attendance: {
     title: 'Attendance',
     symbol: 'clock',
@@ -55,6 +72,8 @@ const logins = {
   grace: { name: 'Grace', paytrack: 'Works at depots Main and North', workspace: 'Works on the boards of Main and North', attendance: 'Staff of Main and North' },
   linus: { name: 'Linus', paytrack: 'Works at depot North', workspace: 'Works on the board of North', attendance: 'Staff of North' },
   tess: { name: 'Tess', grades: 'Teaches class 6 B' },
+  sam: { name: 'Sam', insight: 'Store: fills in checklists and sends numbers' },
+  mia: { name: 'Mia', insight: 'Manager: writes forms, sees every submission' },
   'root-demo': { name: 'Root', grades: 'Administrator: sees and edits every score' },
 };
 

@@ -193,3 +193,39 @@ test('attendance: e: c2: a record that somebody else changed first says so and k
   await expect(here.getByTestId('record-note')).toHaveText('From there');
   await expect(there.getByTestId('conflict-item')).toHaveCount(0);
 });
+
+for (const [name, size] of Object.entries({ phone, desktop })) {
+  test(`attendance: on a ${name} an administrator sees what waits, what lost, what fails and on which device, and nobody else does`, async ({ server, newDevice }) => {
+    const [first, second, office] = await Promise.all([newDevice(server.origin, size), newDevice(server.origin, desktop), newDevice(server.origin, size)]);
+    const [here, there] = [await openApp(first), await openApp(second)];
+    for (const page of [here, there]) await signIn(page);
+    await expect(here.getByTestId('tab-admin')).toHaveCount(0);
+    await here.getByRole('button', { name: 'Clock in' }).click();
+    await expect(there.getByTestId('record-state')).toHaveText('Synced');
+    await Promise.all([first.offline(), second.offline()]);
+    for (const [page, note] of [[here, 'From here'], [there, 'From there']]) {
+      await page.getByTestId('note').fill(note);
+      await page.getByTestId('note').blur();
+      await expect(page.getByTestId('record-note')).toHaveText(note);
+    }
+    await first.offline(false);
+    await eventually(async () => (await attendance(server))[0].note).toBe('From here');
+    await second.offline(false);
+    await expect(there.getByTestId('conflict-item')).toHaveCount(1);
+    await there.getByTestId('conflict-dismiss').click();
+    await there.getByTestId('record-edit').click();
+    await there.getByTestId('edit-clock-out').fill(await local(there, Date.now() - 3_600_000));
+    await there.getByTestId('edit-save').click();
+    await expect(there.getByTestId('attention-item')).toHaveCount(1);
+
+    const page = await openApp(office);
+    await pick(page, 'root-demo');
+    await page.getByTestId('tab-admin').click();
+    await expect(page.getByTestId('admin-conflicts')).toContainText('ada: attendance');
+    await expect(page.getByTestId('admin-conflicts')).toContainText('Note: From there ↔ From here');
+    await expect(page.getByTestId('admin-failures')).toContainText('Clock out');
+    await expect(page.getByTestId('admin-devices').locator('.row')).not.toHaveCount(0);
+    expect(await violations(page)).toEqual([]);
+    expect(await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)).toBe(0);
+  });
+}

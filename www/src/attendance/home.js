@@ -1,6 +1,8 @@
 // The attendance page of a signed-in person: keeps what is shown in step with the database.
 
 import { announce, ask, h } from '../shell/dom.js';
+import { tabSet } from '../shell/tabs.js';
+import { adminPanel } from './admin.js';
 import { attentionPanel, conflictPanel } from './attention.js';
 import { clockCard } from './clock-card.js';
 import { editDialog } from './edit-dialog.js';
@@ -30,10 +32,16 @@ export function homeScreen({ db, person, onError }) {
   const conflicts = conflictPanel({ db, user: person.user, getFacilities, onError });
   const list = recordList({ onEdit: edit, onMore: showMore });
 
-  const element = h('div', { class: 'columns' },
+  const own = h('div', { class: 'columns' },
     h('div', { class: 'column column--aside' }, indicator, clock.element),
     h('div', { class: 'column' }, attention.element, conflicts.element, list.element),
   );
+  const admin = (person.roles ?? []).includes('admin') ? adminPanel({ onError }) : null;
+  const tabs = admin && tabSet('Attendance', [
+    { key: 'own', label: 'My records', element: own },
+    { key: 'admin', label: 'Administration', element: admin.element, shown: admin.refresh },
+  ]);
+  const element = tabs ? tabs.element : own;
 
   /** Those of the sign-in, called by their code, until their records say what they are called. */
   function allFacilities(rows) {
@@ -104,6 +112,8 @@ export function homeScreen({ db, person, onError }) {
 
   let endRecords = () => {};
   function start() {
+    tabs?.start();
+    admin?.start();
     endRecords = watchRecords();
     clock.updateFacilities(facilities);
     const dayTimer = setInterval(draw, dayCheckMs);
@@ -121,6 +131,7 @@ export function homeScreen({ db, person, onError }) {
       () => clearInterval(dayTimer),
       () => clearTimeout(listsTimer),
       clock.stop,
+      () => admin?.stop(),
     );
     showStatus(db.sync.status);
   }

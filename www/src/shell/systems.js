@@ -74,7 +74,7 @@ const logins = {
   tess: { name: 'Tess', grades: 'Teaches class 6 B' },
   sam: { name: 'Sam', insight: 'Store: fills in checklists and sends numbers' },
   mia: { name: 'Mia', insight: 'Manager: writes forms, sees every submission' },
-  'root-demo': { name: 'Root', grades: 'Administrator: sees and edits every score' },
+  'root-demo': { name: 'Root', grades: 'Administrator: sees and edits every score', attendance: 'Administrator: reviews everybody’s sync' },
 };
 
 export const loginsOf = (system) => Object.entries(logins).filter(([, login]) => login[system]).map(([user, login]) => ({ user, name: login.name, may: login[system] }));

@@ -1,0 +1,19 @@
+// What only an administrator may ask: over everybody's devices, straight from the server. It needs a connection.
+
+let session = null;
+const marginMs = 5000;
+
+/** A token of one's own: the engine's is not handed out. */
+async function token() {
+  if (session && session.expires_at - marginMs > Date.now()) return session.token;
+  const response = await fetch('/auth/refresh', { method: 'POST' });
+  if (!response.ok) throw new Error(response.status === 401 ? 'Please sign in again.' : `The server answered ${response.status}.`);
+  session = await response.json();
+  return session.token;
+}
+
+export async function ask(path) {
+  const response = await fetch(`/v1/admin/${path}`, { headers: { authorization: `Bearer ${await token()}` } });
+  if (!response.ok) throw new Error(response.status === 403 ? 'Only an administrator may see this.' : `The server answered ${response.status}.`);
+  return response.json();
+}

@@ -68,20 +68,27 @@ test('paytrack unit, sync logic: a write asks the server first and says what it 
   expect(await names(server)).toEqual(['Offline', 'Online']);
 });
 
-test('paytrack unit, conflict detection: a change that names an older version than the server’s loses, its author is told and both values are kept', async ({ server, newDevice }) => {
+test('paytrack unit, conflict detection: two changes of one record on one version are put together field by field; of one field the server’s stands, its author is told and both values are kept', async ({ server, newDevice }) => {
   const [first, second] = await Promise.all([newDevice(server.origin, desktop), newDevice(server.origin, desktop)]);
   const [ada, grace] = await Promise.all([openDepot(first, 'ada'), openDepot(second, 'grace')]);
-  await newSupplier(ada, { name: 'Contested' });
-  await expect(state(grace, 'Contested')).toHaveText('Synced');
+  for (const name of ['Merged', 'Contested']) {
+    await newSupplier(ada, { name });
+    await expect(state(grace, name)).toHaveText('Synced');
+  }
   await switchNetwork(grace, false);
+  await editSupplier(grace, 'Merged', { phone: '+250 788 111 111' });
   await editSupplier(grace, 'Contested', { note: 'From Grace' });
-  await editSupplier(ada, 'Contested', { note: 'From Ada' });
-  await expect(ada.getByTestId('said')).toHaveText('Saved by the server.');
+  for (const name of ['Merged', 'Contested']) {
+    await editSupplier(ada, name, { note: 'From Ada' });
+    await eventually(async () => (await stored(server, 'suppliers')).find((one) => one.name === name).note).toBe('From Ada');
+  }
   await switchNetwork(grace, true);
   const conflict = grace.locator('landfall-conflicts');
   await expect(part(conflict, 'local')).toHaveText('From Grace');
   await expect(part(conflict, 'server')).toHaveText('From Ada');
-  expect((await stored(server, 'suppliers'))[0].note).toBe('From Ada');
+  const found = await stored(server, 'suppliers');
+  expect(found.find(({ name }) => name === 'Merged')).toMatchObject({ note: 'From Ada', phone: '+250 788 111 111' });
+  expect(found.find(({ name }) => name === 'Contested').note).toBe('From Ada');
   await part(conflict, 'keep-server').click();
   await expect(conflict).toBeHidden();
 });

@@ -6,7 +6,7 @@
  */
 const formats = {
   playwright: { head: /^ {2}\d+\) (.+?)(?: ─*)?$/, end: /^ {2}\d+ (failed|flaky|interrupted|skipped|did not run|passed)\b|^ {4}attachment #/, noise: /^ +at |^ +Error Context: / },
-  cargo: { head: /^---- (.+) (?:stdout|output) ----$/, end: /^failures:$|^test result: |^stack backtrace:$/, from: /panicked at /, noise: /^note: run with / },
+  cargo: { head: /^---- (.+) (?:stdout|output) ----$/, end: /^failures:$|^test result: |^stack backtrace:$|^ +Stack:$/, from: /panicked at /, noise: /^note: run with / },
   rustc: { head: /^(error(?:\[E\d+\])?: (?!test failed|could not compile|aborting|\d+ targets? failed).+)$/, end: /^(warning|error)\b/ },
   node: { after: /^✖ failing tests:$/, head: /^✖ (.+) \([\d.]+ms\)$/, end: /^test at /, noise: /^ +at / },
 };

@@ -391,8 +391,10 @@ async fn assert_only_the_first_row_is_there(store: &IdbRowStore) {
     assert_eq!(store.range(StoreName::Meta, &Key::text(""), &Key::text("z"), 9).await.unwrap(), []);
 }
 
+/// WebKitGTK lists a database whose making was undone, too: at version 0, as whoever opens it next will find it.
 async fn exists(name: &str) -> bool {
-    let names = js_async("return (await indexedDB.databases()).map(database => database.name)").await;
+    let list = "return (await indexedDB.databases()).filter(({ version }) => version > 0).map(({ name }) => name)";
+    let names = js_async(list).await;
     Array::from(&names).includes(&JsValue::from_str(name), 0)
 }
 

@@ -66,6 +66,28 @@ test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; 
 error: test failed, to rerun pass \`--lib\`
 `;
 
+const wasm = `
+test idb_suite::i3_bad ... FAIL
+
+failures:
+
+---- idb_suite::i3_bad output ----
+    error output:
+        panicked at tests/idb_suite/mod.rs:250:5:
+        assertion failed: !exists("vanished").await
+
+        Stack:
+
+        @http://127.0.0.1:43941/wasm-bindgen-test:914:34
+        20675@<?>:wasm-function[20675]
+
+failures:
+
+    idb_suite::i3_bad
+
+test result: FAILED. 17 passed; 1 failed; 0 ignored; 0 filtered out; finished in 1.52s
+`;
+
 const compiler = `warning: unused variable: \`y\`
  --> src/lib.rs:9:3
 error[E0308]: mismatched types
@@ -101,6 +123,9 @@ test('each failed test of each runner is found once, with its own name', () => {
     "tests/e2e/c.spec.mjs:4:1 › c: a title that leaves no room for a line behind it, as most titles of this project's tests do",
   ]);
   assert.deepEqual(titles(cargo), ['tests::l2_gone']);
+  assert.deepEqual(failuresIn(wasm), [
+    { title: 'idb_suite::i3_bad', lines: ['        panicked at tests/idb_suite/mod.rs:250:5:', '        assertion failed: !exists("vanished").await'] },
+  ]);
   assert.deepEqual(titles(node), ['a thing is b', '/b.test.mjs']);
   assert.deepEqual(titles(compiler), ['error[E0308]: mismatched types']);
 });

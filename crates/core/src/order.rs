@@ -11,7 +11,7 @@ use crate::state::{Base, Config, State};
 use crate::view;
 use landfall_protocol::codec::Reader;
 use landfall_protocol::map::sort;
-use landfall_protocol::{CollectionName, EntryId, GroupId, Map, Object, Op, RecordId, RecordKey, Set};
+use landfall_protocol::{CollectionName, EntryId, GroupId, Map, Object, Op, RecordId, RecordKey, Scope, Set};
 
 /// What can be sent.
 pub fn units(state: &State, base: &dyn Base, config: &Config) -> Vec<Unit> {
@@ -92,41 +92,51 @@ impl Free<'_> {
                 coalesce(self.state, key, &run).into_iter().collect()
             }
         };
-        self.taken.extend(members.iter().flat_map(|member| member.entries.iter().copied()));
+        each_entry(&members, &mut |id| _ = self.taken.insert(id));
         let mut waits = members.iter().any(|member| self.held.contains(&member.key));
         let mut needs = Vec::new();
         if self.has_references && !waits {
-            waits = members.iter().any(|member| self.is_orphan(member));
-            let own: Vec<EntryId> = members.iter().flat_map(|member| self.lane_before(member)).copied().collect();
-            let others: Vec<EntryId> = members.iter().flat_map(|member| self.before(member)).collect();
-            let count = own.len();
-            for (at, needed) in own.into_iter().chain(others).enumerate() {
-                self.add(needed);
-                let Some(entry) = self.state.entries.get(&needed) else { continue };
+            let (mut before, mut others) = (Vec::new(), Vec::new());
+            for member in &members {
+                waits |= self.is_orphan(member);
+                before.extend_from_slice(self.lane_before(member));
+                others.push(self.before(member));
+            }
+            let own = before.len();
+            for others in &others {
+                before.extend_from_slice(others);
+            }
+            for (at, needed) in before.iter().enumerate() {
+                self.add(*needed);
+                let Some(entry) = self.state.entries.get(needed) else { continue };
                 let key = entry.key();
-                let travels = self.travelling.contains(&needed) || self.state.sent.contains_key(&needed);
+                let travels = self.travelling.contains(needed) || self.state.sent.contains_key(needed);
                 waits |= travels || self.held.contains(&key);
-                let is_left =
-                    !members.iter().any(|member| member.entries.contains(&needed)) && !self.placed.contains(&needed);
-                if !waits && is_left && (at < count || needed < id) {
+                let is_left = !self.placed.contains(needed) && !holds(&members, *needed);
+                if !waits && is_left && (at < own || *needed < id) {
                     // They need each other: then each goes when its turn comes in the log.
-                    members.iter().flat_map(|member| &member.entries).for_each(|id| _ = self.taken.remove(id));
+                    each_entry(&members, &mut |id| _ = self.taken.remove(&id));
                     return;
                 }
                 needs.push(key);
             }
-            members = in_order(self, members);
+            members = in_order(members, others);
         }
         if waits {
             if self.has_references {
-                self.held.extend(members.into_iter().map(|member| member.key));
+                for member in members {
+                    self.held.insert(member.key);
+                }
             }
             return;
         }
-        let priority = members.iter().map(|member| self.priority(&member.key.collection)).max().unwrap_or(0);
-        self.placed.extend(members.iter().flat_map(|member| member.entries.iter().copied()));
-        self.count += members.iter().filter(|member| member.op.is_some()).count();
-        self.units.push(Unit { group: entry.group.clone(), members, priority });
+        let mut priority = None;
+        for member in &members {
+            priority = priority.max(Some(self.priority(&member.key.collection)));
+            self.count += usize::from(member.op.is_some());
+        }
+        each_entry(&members, &mut |id| _ = self.placed.insert(id));
+        self.units.push(Unit { group: entry.group.clone(), members, priority: priority.unwrap_or(0) });
         self.needs.push(needs);
     }
 
@@ -147,93 +157,137 @@ impl Free<'_> {
                     unit.priority = unit.priority.max(*priority);
                 }
             }
-            for key in unit.members.iter().map(|member| &member.key).chain(needs) {
+            let mut lift = |key: &RecordKey| {
                 let before = lane_priority.get(key).map_or(unit.priority, |before| unit.priority.max(*before));
                 lane_priority.insert(key.clone(), before);
+            };
+            for member in &unit.members {
+                lift(&member.key);
+            }
+            for key in needs {
+                lift(key);
             }
         }
         sort(&mut units, &|a, b| b.priority.cmp(&a.priority));
         units
     }
 
+    fn references(&self, collection: &CollectionName) -> &[(String, CollectionName)] {
+        self.config.collections.get(collection).map_or(&[], |collection| &collection.references)
+    }
+
     /// Records that these fields refer to, in any scope of which this client has something to send or to mend.
     fn parents(&self, key: &RecordKey, fields: &Object) -> Vec<RecordKey> {
         let mut parents = Vec::new();
-        let Some(collection) = self.config.collections.get(&key.collection) else { return parents };
-        for (field, parent) in &collection.references {
+        for (field, parent) in self.references(&key.collection) {
             let Some(id) = fields.get(field).and_then(|value| Reader::new(value).string()) else { continue };
-            let mut add = |scope: &landfall_protocol::Scope| {
+            let mut add = |scope: &Scope| {
                 let found = RecordKey { scope: scope.clone(), collection: parent.clone(), id: RecordId::from(&*id) };
                 if found != *key && !parents.contains(&found) {
                     parents.push(found);
                 }
             };
-            self.state.lanes.scopes().for_each(&mut add);
-            self.state.parked_by_key.keys().for_each(|key| add(&key.scope));
+            for scope in self.state.lanes.scopes() {
+                add(scope);
+            }
+            for key in self.state.parked_by_key.keys() {
+                add(&key.scope);
+            }
         }
         parents
     }
 
     /// The create of a record that this one refers to waits for a person.
     fn is_orphan(&self, member: &Coalesced) -> bool {
-        member.op.is_some_and(|op| op != Op::Delete)
-            && self.parents(&member.key, &member.set).iter().any(|parent| {
-                let is_parked = self.state.parked_by_key.get(parent).into_iter().flat_map(Set::iter).any(|row| {
-                    let changes = self.state.parked.get(row).map_or(&[][..], |row| &row.changes);
-                    changes.iter().any(|change| change.entry.op == Op::Create && change.entry.key() == *parent)
-                });
-                is_parked
-                    && self.creates(parent).is_empty()
-                    && view::server_view(self.state, self.base, parent).is_none_or(|seen| seen.deleted)
-            })
+        if matches!(member.op, Some(Op::Create | Op::Update)) && !self.state.parked.is_empty() {
+            for parent in self.parents(&member.key, &member.set) {
+                let Some(rows) = self.state.parked_by_key.get(&parent) else { continue };
+                if rows.iter().any(|row| self.is_parked_create(row, &parent))
+                    && self.creates(&parent).is_empty()
+                    && view::server_view(self.state, self.base, &parent).is_none_or(|seen| seen.deleted)
+                {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    fn is_parked_create(&self, row: &str, key: &RecordKey) -> bool {
+        let Some(row) = self.state.parked.get(row) else { return false };
+        row.changes.iter().any(|change| change.entry.op == Op::Create && change.entry.key() == *key)
     }
 
     /// The undecided entries of a lane up to its last create; none if it has none.
     fn creates(&self, key: &RecordKey) -> &[EntryId] {
-        let lane = self.state.lanes.get(key).map_or(&[][..], Vec::as_slice);
-        let is_create = |id: &EntryId| self.state.entries.get(id).is_some_and(|entry| entry.op == Op::Create);
-        &lane[..lane.iter().rposition(is_create).map_or(0, |at| at + 1)]
+        let lane = self.lane(key);
+        let mut count = 0;
+        for (at, id) in lane.iter().enumerate() {
+            if self.state.entries.get(id).is_some_and(|entry| entry.op == Op::Create) {
+                count = at + 1;
+            }
+        }
+        &lane[..count]
+    }
+
+    fn lane(&self, key: &RecordKey) -> &[EntryId] {
+        self.state.lanes.get(key).map_or(&[], Vec::as_slice)
     }
 
     /// What is older in its own lane.
     fn lane_before(&self, member: &Coalesced) -> &[EntryId] {
-        let lane = self.state.lanes.get(&member.key).map_or(&[][..], Vec::as_slice);
+        let lane = self.lane(&member.key);
         &lane[..lane.iter().position(|id| member.entries.contains(id)).unwrap_or(0)]
     }
 
     /// The undecided entries of others that go before this one, with what they stand on: creates of what it refers to;
     /// before a delete, what lets go of it.
     fn before(&self, member: &Coalesced) -> Vec<EntryId> {
-        if member.op.is_some_and(|op| op != Op::Delete) {
-            let parents = self.parents(&member.key, &member.set);
-            return parents.iter().flat_map(|parent| self.creates(parent)).copied().collect();
+        let mut before = Vec::new();
+        match member.op {
+            Some(Op::Create | Op::Update) => {
+                for parent in self.parents(&member.key, &member.set) {
+                    before.extend_from_slice(self.creates(&parent));
+                }
+            }
+            Some(Op::Delete) if self.is_parent(&member.key.collection) => {
+                for entry in self.state.entries.values() {
+                    if entry.op != Op::Create && self.lets_go(entry, &member.key) {
+                        before.extend_from_slice(self.lane(&entry.key()));
+                    }
+                }
+            }
+            Some(Op::Delete) | None => {}
         }
-        let mut references = self.config.collections.values().flat_map(|child| &child.references);
-        if member.op.is_none() || !references.any(|(_, parent)| *parent == member.key.collection) {
-            return Vec::new();
+        before
+    }
+
+    fn is_parent(&self, collection: &CollectionName) -> bool {
+        for child in self.config.collections.values() {
+            if child.references.iter().any(|(_, parent)| parent == collection) {
+                return true;
+            }
         }
-        let lets_go = |entry: &&Entry| entry.op != Op::Create && self.lets_go(entry, &member.key);
-        let lanes = self.state.entries.values().filter(lets_go).filter_map(|entry| self.state.lanes.get(&entry.key()));
-        lanes.flatten().copied().collect()
+        false
     }
 
     /// What a delete or an update stands on refers to this record, and afterwards it does not.
     fn lets_go(&self, entry: &Entry, parent: &RecordKey) -> bool {
-        let key = entry.key();
-        let references = self.config.collections.get(&entry.collection).map_or(&[][..], |child| &child.references);
-        let fields = references.iter().filter(|(_, collection)| *collection == parent.collection);
-        let named = |field: &str| {
-            entry.op == Op::Delete || entry.set.get(field).is_some() || entry.unset.iter().any(|unset| unset == field)
-        };
-        let fields: Vec<&str> = fields.map(|(field, _)| field.as_str()).filter(|field| named(field)).collect();
-        if fields.is_empty() || key == *parent {
-            return false;
+        for (field, collection) in self.references(&entry.collection) {
+            let value = entry.set.get(field);
+            let changes = entry.op == Op::Delete || value.is_some() || entry.unset.contains(field);
+            let names = |value: Option<&str>| {
+                value.and_then(|value| Reader::new(value).string()).is_some_and(|id| id == parent.id.as_str())
+            };
+            if *collection == parent.collection && changes && !names(value) {
+                let key = entry.key();
+                let record = if key == *parent { None } else { self.base.base(&key) };
+                if record.is_some_and(|record| names(record.fields.get(field))) {
+                    return true;
+                }
+            }
         }
-        let Some(record) = self.base.base(&key) else { return false };
-        let names = |value: &str| Reader::new(value).string().is_some_and(|id| id == parent.id.as_str());
-        fields
-            .iter()
-            .any(|field| record.fields.get(field).is_some_and(names) && !entry.set.get(field).is_some_and(names))
+        false
     }
 
     /// Unsent neighbours of a lane, from `first` on, that may be one mutation.
@@ -257,31 +311,42 @@ impl Free<'_> {
 
     /// Joined to what is older than its parent, it could come to need what needs it.
     fn refers_to_later(&self, entry: &Entry, first: EntryId) -> bool {
-        self.has_references
-            && entry.op == Op::Update
-            && self
-                .parents(&entry.key(), &entry.set)
-                .iter()
-                .any(|parent| self.creates(parent).iter().any(|id| *id > first))
+        if self.has_references && entry.op == Op::Update {
+            for parent in self.parents(&entry.key(), &entry.set) {
+                if self.creates(&parent).last().is_some_and(|id| *id > first) {
+                    return true;
+                }
+            }
+        }
+        false
     }
 }
 
-/// The members of a group, each behind those that it needs, else as they were written.
-fn in_order(free: &Free<'_>, mut members: Vec<Coalesced>) -> Vec<Coalesced> {
-    let before: Vec<(Vec<EntryId>, RecordKey)> =
-        members.iter().map(|member| (free.before(member), member.key.clone())).collect();
-    let mut needs: Vec<(Coalesced, Vec<EntryId>, RecordKey)> =
-        members.drain(..).zip(before).map(|(member, (before, key))| (member, before, key)).collect();
-    let mut ordered = Vec::new();
-    while !needs.is_empty() {
-        let is_free = |at: usize| {
-            let (_, before, key) = &needs[at];
-            let is_left = |id: &EntryId| needs.iter().any(|(other, ..)| other.entries.contains(id));
-            !before.iter().any(is_left) && !needs[..at].iter().any(|(_, _, other)| other == key)
-        };
-        let at = (0..needs.len()).find(|at| is_free(*at)).unwrap_or(0);
-        ordered.push(needs.remove(at).0);
+fn each_entry(members: &[Coalesced], each: &mut dyn FnMut(EntryId)) {
+    for member in members {
+        for id in &member.entries {
+            each(*id);
+        }
     }
+}
+
+fn holds(members: &[Coalesced], id: EntryId) -> bool {
+    members.iter().any(|member| member.entries.contains(&id))
+}
+
+/// The members of a group, each behind those that it needs (`before`), else as they were written.
+fn in_order(mut left: Vec<Coalesced>, mut before: Vec<Vec<EntryId>>) -> Vec<Coalesced> {
+    let mut ordered = Vec::new();
+    while left.len() > 1 {
+        let is_free = |at: usize| {
+            let own = &left[at].key;
+            !before[at].iter().any(|id| holds(&left, *id)) && !left[..at].iter().any(|other| other.key == *own)
+        };
+        let at = (0..left.len()).find(|at| is_free(*at)).unwrap_or(0);
+        before.remove(at);
+        ordered.push(left.remove(at));
+    }
+    ordered.append(&mut left);
     ordered
 }
 

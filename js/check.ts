@@ -69,9 +69,13 @@ export class Checks {
     for (const op of ops) await this.#check(op, earlier);
   }
 
-  /** The same for a parked change with a person's corrections. */
-  async edit({ op, collection, scope, record, local }: OutboxEntry, edits: object): Promise<void> {
-    if (op !== 'delete') await this.#check({ op: 'put', collection, scope, id: record, fields: { ...local, ...edits } }, this.#earlier());
+  /** The same for a parked change with a person's corrections. The outbox, which may be long, is only read where somebody checks. */
+  async edit(entry: number, edits: object, outbox: () => Promise<readonly OutboxEntry[]>): Promise<void> {
+    if (!Object.values(this.#collections).some(({ validate, references }) => validate ?? references)) return;
+    const found = (await outbox()).find(({ id }) => id === entry);
+    if (!found || found.op === 'delete') return;
+    const { collection, scope, record, local } = found;
+    await this.#check({ op: 'put', collection, scope, id: record, fields: { ...local, ...edits } }, this.#earlier());
   }
 
   /** Noted when a write is called: one that waited for later ones could wait for ever. */

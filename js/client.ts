@@ -346,8 +346,7 @@ export class Landfall {
       },
       edit: async (entry, fields) => {
         const json = encodeObject(fields, 'invalid_record', 'record');
-        const found = (await this.outbox.list()).find(({ id }) => id === entry);
-        if (found) await this.#checks.edit(found, fields);
+        await this.#checks.edit(entry, fields, () => this.outbox.list());
         await this.#engine.call((replica) => replica.outbox_edit(entry, json));
         this.#failed.clear();
       },

@@ -217,3 +217,32 @@ fn the_outcome_of_an_entry_is_there_once_the_server_has_decided_it() {
         assert_eq!(outcome.status, ResultStatus::Applied, "both travelled as one mutation");
     }
 }
+
+#[test]
+fn a_push_says_how_much_waits_here_and_how_much_waits_for_a_person() {
+    let lab = Lab::new();
+    let told = Rc::new(RefCell::new(Vec::new()));
+    let counts = Rc::clone(&told);
+    lab.serve(move |request| {
+        let body = request.body.clone().unwrap_or_default();
+        if request.path != "/push" {
+            return None;
+        }
+        let push: PushRequest = from_json(&body).unwrap();
+        counts.borrow_mut().push((push.pending_count, push.failed_count));
+        let seq = push.acked_through.get() + 1;
+        let refused = format!(r#"{{"seq":{seq},"status":"rejected","code":"validation","message":"no"}}"#);
+        Lab::answer(format!(r#"{{"server_time":1,"epoch":"e1","head":{{}},"results":[{refused}]}}"#))
+    });
+    let replica = lab.open().unwrap();
+    at_once(replica.set_token(Some(Token { token: "t".to_owned(), expires_at: None }))).unwrap();
+    for id in ["a", "b"] {
+        put(&replica, id, r#"{"x":1}"#).unwrap();
+        for _ in 0..40 {
+            at_once(replica.step());
+            lab.now.set(lab.now.get() + 250);
+        }
+    }
+    // What was refused no longer waits to be sent; the second push tells of it.
+    assert_eq!(*told.borrow(), [(1, 0), (1, 1)]);
+}

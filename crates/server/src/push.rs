@@ -227,26 +227,24 @@ impl Judge<'_> {
         Ok(())
     }
 
-    /// The outcome of a group's member when `cause` undid the group.
+    /// The outcome of a group's member when `cause` undid the group. What the record is, is looked up again: the group's
+    /// own changes of it are gone.
     fn undone(&mut self, member: &Element, cause: &Outcome) -> Judged<Outcome> {
-        if cause.status == ResultStatus::Superseded
-            && let Some(mutation) = mutation_of(member)
-        {
+        let Some(mutation) = mutation_of(member) else {
+            return Ok(if cause.seq == member.seq { cause.clone() } else { group_refused(member.seq, cause) });
+        };
+        let mut outcome = if cause.seq == member.seq { cause.clone() } else { group_refused(member.seq, cause) };
+        if cause.status == ResultStatus::Superseded || outcome.version.is_some() {
             let stored = self.stored(mutation)?;
-            let verdict =
+            let shown =
                 self.with_situation(mutation, stored.as_ref(), |situation| superseded(situation, member.seq))?;
-            return Ok(self.placed(mutation, verdict.outcome));
+            let Outcome { version, record, deleted, .. } = shown.outcome;
+            if cause.status == ResultStatus::Superseded {
+                outcome = Outcome::new(member.seq, ResultStatus::Superseded);
+            }
+            (outcome.version, outcome.record, outcome.deleted) = (version, record, deleted);
         }
-        if cause.seq == member.seq {
-            return Ok(cause.clone());
-        }
-        let message = "Another change of the same group was refused.";
-        let mut outcome = Outcome::rejected(member.seq, RejectCode::GROUP_REFUSED, message);
-        outcome.by = Some(cause.seq);
-        Ok(match mutation_of(member) {
-            Some(mutation) => self.placed(mutation, outcome),
-            None => outcome,
-        })
+        Ok(self.placed(mutation, outcome))
     }
 
     /// Judges one new element and writes its effect.
@@ -501,6 +499,13 @@ impl Judge<'_> {
         self.results.push(answer);
         Ok(())
     }
+}
+
+fn group_refused(seq: Seq, cause: &Outcome) -> Outcome {
+    let mut outcome =
+        Outcome::rejected(seq, RejectCode::GROUP_REFUSED, "Another change of the same group was refused.");
+    outcome.by = Some(cause.seq);
+    outcome
 }
 
 fn mutation_of(element: &Element) -> Option<&Mutation> {

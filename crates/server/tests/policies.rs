@@ -248,3 +248,23 @@ async fn c1_a_decision_that_makes_an_invalid_record_leaves_row_and_record_as_the
     // The decision brings the record back: its last values and the decision's over them.
     assert_eq!(boss.records(&["shifts"]).await["shifts"][0]["fields"], site(json!({"a": 7})));
 }
+
+#[tokio::test]
+async fn s5_a_group_that_is_undone_speaks_of_the_record_and_the_position_without_itself() {
+    // Found by the simulator (seed 1257 of its first run with policies).
+    let server = serve(json!({"notes": {"policy": "reapply"}})).await;
+    let mut ada = Hand::new(&server, "ada", &[]);
+    ada.push("notes", "r", "create", json!({"a": 1}), 0).await;
+    ada.push("notes", "r", "update", json!({"a": 2}), 1).await;
+    let own = |seq: u64, op: &str, base: u64, id: &str| {
+        let set = if op == "create" { site(json!({})) } else { json!({"a": seq}) };
+        mutation(seq, "s:1", "notes", id, op, &set, &json!({"base": base, "group": "g"}))
+    };
+    ada.device.first_push = false;
+    let group = [own(3, "create", 0, "s"), own(4, "update", 2, "r"), own(5, "update", 2, "r")];
+    let results = ada.device.results(&group).await;
+    let words: Vec<String> = results.iter().map(word).collect();
+    assert_eq!(words, ["rejected(group_refused)", "rejected(group_refused)", "rejected(stale)"]);
+    assert_eq!((&results[2]["position"], &results[2]["version"]), (&json!(2), &json!(2)));
+    assert_eq!(results[2]["record"]["a"], json!(2));
+}

@@ -3,6 +3,7 @@
 //!
 //! Every list is paged by a key of its last row (`next`), never by a number of rows to skip.
 
+use crate::auth::Identity;
 use crate::devices::active_since;
 use crate::error::ServerError;
 use crate::routes::{App, Shared};
@@ -45,9 +46,10 @@ async fn admins_only(State(app): State<Shared>, request: Request, next: Next) ->
 }
 
 impl App {
-    fn identify_admin(&self, headers: &axum::http::HeaderMap) -> Result<(), ServerError> {
-        if self.identify(headers)?.roles.contains(ADMIN) {
-            Ok(())
+    pub(crate) fn identify_admin(&self, headers: &axum::http::HeaderMap) -> Result<Identity, ServerError> {
+        let identity = self.identify(headers)?;
+        if identity.roles.contains(ADMIN) {
+            Ok(identity)
         } else {
             Err(ServerError::Forbidden("this needs the role admin"))
         }

@@ -5,13 +5,14 @@
 
 use crate::admin::{AdminDevice, AfterDevice, Conflicts, Failures, Overview, Page};
 use crate::compat::{attendance, grades, insight};
+use crate::decide::DecideRequest;
 use crate::routes::Shared;
 use crate::session::{Login, Session};
 use crate::store::{AuditLine, UserPending};
 use axum::routing::get;
 use axum::{Json, Router};
 use landfall_protocol::{
-    ErrorCode, ErrorEnvelope, PullRequest, PullResponse, PushRequest, PushResponse, StatusResponse,
+    ErrorCode, ErrorEnvelope, Outcome, PullRequest, PullResponse, PushRequest, PushResponse, StatusResponse,
 };
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use schemars::{JsonSchema, Schema};
@@ -180,6 +181,8 @@ fn admin(all: &mut Describer) {
     let conflicts = all.endpoint("get", "/v1/admin/conflicts", "Conflicts that wait, and mutations that lost");
     let conflicts = conflicts.asks(&[("user", "string"), ("before", "integer"), ("limit", "integer")]);
     conflicts.says::<Conflicts>("A page");
+    let decide = all.endpoint("post", "/v1/admin/conflicts/decide", "Decides a conflict that waits for a role");
+    decide.takes::<DecideRequest>().says::<Outcome>("What became of the decision; a refusal is an outcome");
 }
 
 fn compat(all: &mut Describer) {

@@ -6,6 +6,7 @@ use crate::admin;
 use crate::auth::{Identity, Tokens};
 use crate::body::read_json;
 use crate::compat;
+use crate::decide;
 use crate::dev::{self, Faults};
 use crate::error::{Refusal, ServerError};
 use crate::live::{Hub, Live};
@@ -67,6 +68,7 @@ pub fn router(app: App, www: Option<&Path>) -> Router {
         .route("/healthz", get(health))
         .merge(session::router())
         .merge(admin::router(&app))
+        .merge(decide::router())
         .merge(metrics::router())
         .merge(compat::router())
         .merge(openapi::router());

@@ -2,10 +2,10 @@
 
 use crate::auth::Identity;
 use crate::collections::Collections;
-use crate::compat::CLIENT_PREFIX;
 use crate::devices::Presence;
 use crate::error::ServerError;
 use crate::links;
+use crate::lone::PREFIXES;
 use crate::metrics::Metrics;
 use crate::mutation::Element;
 use crate::pull::{self, Pull};
@@ -179,8 +179,8 @@ fn check_envelope(identity: &Identity, user: &str, client: &ClientId) -> Result<
     if client.as_str().is_empty() || client.as_str().len() > 64 {
         return Err(ServerError::Malformed("a client_id has between 1 and 64 bytes".to_owned()));
     }
-    if client.as_str().starts_with(CLIENT_PREFIX) {
-        return Err(ServerError::Malformed(format!("a client_id does not begin with {CLIENT_PREFIX}")));
+    if let Some(own) = PREFIXES.iter().find(|prefix| client.as_str().starts_with(*prefix)) {
+        return Err(ServerError::Malformed(format!("a client_id does not begin with {own}")));
     }
     Ok(())
 }

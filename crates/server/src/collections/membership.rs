@@ -5,6 +5,11 @@ use landfall_protocol::{Fields, Scope};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Collection {
+    /// The scope that a record names beside its own.
+    pub fn named_scope(&self, fields: &Fields) -> Option<Scope> {
+        self.member_of.as_ref()?.filled(fields)
+    }
+
     /// What is wrong with a record of somebody who holds `scopes`, by field.
     pub fn refusals(&self, fields: &Fields, scopes: &BTreeSet<Scope>) -> BTreeMap<String, String> {
         let mut wrong = self.validate(fields);

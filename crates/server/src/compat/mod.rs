@@ -15,21 +15,20 @@ mod time;
 use crate::auth::Identity;
 use crate::collections::Collections;
 use crate::error::ServerError;
-use crate::mutation::Element;
-use crate::push::{self, Push};
+use crate::lone::{self, Speaker};
 use crate::routes::Shared;
 use crate::store::{RecordRow, StoreError, Transaction};
 use axum::Router;
 use landfall_protocol::limits::BATCH_COUNT_MAX;
 use landfall_protocol::{
-    ClientId, CollectionName, Json, Op, Outcome, PROTOCOL, PushRequest, RecordId, RecordKey, RejectCode, ResultStatus,
-    Seq, Stamp, UnixMillis, Version, hash_text,
+    ClientId, CollectionName, Op, Outcome, RecordId, RecordKey, RejectCode, ResultStatus, Stamp, UnixMillis, Version,
+    hash_text,
 };
 use place::Place;
 use serde_json::{Map as Object, Value, json};
 
-/// Native clients may not be called so.
-pub const CLIENT_PREFIX: &str = "compat:";
+/// How the clients of these endpoints are called.
+const CLIENT_PREFIX: &str = "compat:";
 /// A client's name, bytes.
 const CLIENT_BYTES_MAX: usize = 64;
 
@@ -191,37 +190,16 @@ impl Sender {
             (false, true) => Op::Update,
             (false, false) => Op::Create,
         };
-        let known = db.client(sub, &client)?;
-        let last_seq = known.as_ref().map_or(Seq::ZERO, |row| row.last_seq);
         let changed_ms = sent.changed_at.unwrap_or(self.now).get().min(MILLIS_MAX);
         let mut mutation = json!({
-            "seq": last_seq.next(), "scope": key.scope, "collection": key.collection, "id": key.id, "op": op,
-            "base": base, "stamp": Stamp::new(changed_ms, 0, client.as_str()),
+            "scope": key.scope, "collection": key.collection, "id": key.id, "op": op, "base": base,
+            "stamp": Stamp::new(changed_ms, 0, client.as_str()),
         });
         if op != Op::Delete {
             mutation["set"] = Value::Object(fields);
         }
-        let text = Json::parse(&mutation.to_string()).map_err(|_| StoreError::Corrupt("BUG: a mutation is no JSON"))?;
-        let request = PushRequest {
-            protocol: PROTOCOL,
-            user: sub.to_owned(),
-            client_id: client,
-            first_push: known.is_none(),
-            epoch: None,
-            device: self.device.clone(),
-            schema_version: 0,
-            // Nobody will ask for an outcome again.
-            acked_through: last_seq,
-            pending_count: 0,
-            failed_count: 0,
-            mutations: vec![text.clone()],
-        };
-        let elements = vec![Element::read(&text)?];
-        let (identity, device_key) = (self.identity.clone(), String::new());
-        let answer = push::apply(db, &Push { identity, request, elements, device_key, now: self.now }, collections)?;
-        let result = answer.results.first().map(Json::text).unwrap_or_default();
-        let outcome: Outcome =
-            serde_json::from_str(result).map_err(|_| StoreError::Corrupt("an outcome is no JSON"))?;
+        let speaker = Speaker { identity: &self.identity, client, device: &self.device, now: self.now };
+        let outcome = lone::send(db, collections, speaker, mutation)?;
         // What was refused must not show what its author may not see.
         let after = if outcome.status == ResultStatus::Rejected { None } else { db.record(&key)? };
         Ok(Judged { outcome, after, id: Some(key.id), is_new: stored.is_none() })

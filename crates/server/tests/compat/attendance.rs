@@ -107,7 +107,40 @@ async fn another_version_and_another_clock_in_are_conflicts_and_the_server_keeps
     // And who sends what is there already has no conflict, whatever version they say.
     let same = with(&json!({"syncVersion": 9, "clockIn": "2024-01-01T08:01:00Z"}));
     assert_eq!(sync(&server, &ada(), &[same]).await["synced"], 1);
-    assert_eq!(stored(&server, "user:ada", "attendance").await[0]["version"], 2);
+    assert_eq!(stored(&server, "user:ada", "attendance").await[0]["fields"]["clock_out"], "2024-01-01T17:00:00Z");
+}
+
+#[tokio::test]
+async fn a_record_that_says_client_wins_does_and_one_that_says_manual_waits_for_an_admin() {
+    let server = TestServer::start().await;
+    sync(&server, &ada(), &[example()]).await;
+    let correction = |strategy: &str, clock_out: &str| {
+        with(&json!({"syncVersion": 7, "clockOut": clock_out, "conflictResolutionStrategy": strategy}))
+    };
+    let taken = sync(&server, &ada(), &[correction("client_wins", "2024-01-01T18:00:00Z")]).await;
+    assert_eq!((&taken["synced"], &taken["data"]["synced"][0]["action"]), (&json!(1), &json!("updated")));
+    let row = stored(&server, "user:ada", "attendance").await[0].clone();
+    assert_eq!((&row["version"], &row["fields"]["clock_out"]), (&json!(2), &json!("2024-01-01T18:00:00Z")));
+    let waits = sync(&server, &ada(), &[correction("manual", "2024-01-01T19:00:00Z")]).await;
+    assert_eq!((&waits["conflicts"], &waits["data"]["conflicts"][0]["status"]), (&json!(1), &json!("pending_review")));
+    assert_eq!(waits["data"]["conflicts"][0]["serverRecord"]["clockOut"], "2024-01-01T18:00:00Z");
+    let admin = Caller::new("root-demo", &["admin"], &[]);
+    let reviews = admin.got(&server, "/v1/admin/conflicts").await["reviews"].clone();
+    assert_eq!((&reviews[0]["scope"], &reviews[0]["fields"]["status"]), (&json!("user:ada"), &json!("pending")));
+    assert_eq!(reviews[0]["fields"]["set"]["clock_out"], "2024-01-01T19:00:00Z");
+    // The decision: by the role, once, and row and record together. The admin need not be in the facility.
+    let decision = |decision: &str| json!({"scope": "user:ada", "id": reviews[0]["id"], "decision": decision});
+    let path = "/v1/admin/conflicts/decide";
+    assert_eq!(ada().post(&server, path, &decision("local")).await.code(), "forbidden");
+    assert_eq!(admin.posted(&server, path, &decision("maybe")).await["code"], "validation");
+    let decided = admin.posted(&server, path, &decision("local")).await;
+    assert_eq!(decided["status"], "applied", "{decided}");
+    let row = stored(&server, "user:ada", "attendance").await[0].clone();
+    assert_eq!((&row["version"], &row["fields"]["clock_out"]), (&json!(3), &json!("2024-01-01T19:00:00Z")));
+    assert_eq!(row["client_id"], "review:root-demo");
+    assert_eq!(admin.posted(&server, path, &decision("server")).await["code"], "already_decided");
+    let nothing = json!({"scope": "user:ada", "id": "none", "decision": "local"});
+    assert_eq!(admin.posted(&server, path, &nothing).await["code"], "gone");
 }
 
 #[tokio::test]

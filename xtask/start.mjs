@@ -47,7 +47,7 @@ async function serve() {
   }
   if (ready) {
     log('ready');
-    console.log(`\n  Landfall demo   http://localhost:${port}\n  Log in as       ada, grace or linus, password landfall\n  Stop            Ctrl+C\n`);
+    console.log(`\n  Landfall demo   http://localhost:${port}\n  Log in as       whoever a page offers, password landfall\n  Stop            Ctrl+C\n`);
   }
   const { code, signal } = await ended;
   if (!stopping) throw new Failure(`The server ended by itself (${signal ?? `exit ${code}`}).`);

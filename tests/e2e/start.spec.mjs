@@ -98,6 +98,21 @@ test('start: one sign-in counts for all pages, and signing out ends it on all of
   await expect(start.getByTestId('signed-in')).toHaveCount(0);
 });
 
+test('start: who has no place in a system is told so, and signs in as somebody else in one step', async ({ server, newDevice }) => {
+  const device = await newDevice(server.origin, desktop);
+  const page = await openPage(device, '/grades/');
+  await pick(page, 'tess');
+  for (const path of ['/paytrack/', '/workspace/', '/insight/']) {
+    await page.goto(path);
+    await expect(page.getByTestId('nowhere')).toContainText('Tess');
+    expect(await violations(page)).toEqual([]);
+  }
+  await page.getByTestId('switch-person').click();
+  await page.getByTestId('logout-keep').click();
+  await pick(page, 'sam');
+  await expect(page.getByTestId('tab-submissions')).toBeVisible();
+});
+
 test('start: the colours follow the device until somebody chooses, and the choice stays', async ({ server, newDevice }) => {
   const device = await newDevice(server.origin, { ...desktop, colorScheme: 'dark' });
   const page = await openPage(device, '/');

@@ -1,16 +1,16 @@
 // The grades page: scores and running grades of a class, each with its state, and everything that sync asks of a teacher.
 
 import { h, icon, setText } from '../shell/dom.js';
-import { startPage } from '../shell/page.js';
+import { nowhere, startPage } from '../shell/page.js';
 import { placesOf } from '../shell/session.js';
 import { tabSet } from '../shell/tabs.js';
 import { queueTable } from './queue.js';
 import { describe, fieldName, items, quarters, subjects } from './school.js';
 import { sheet } from './sheet.js';
 
-startPage('grades', ({ db, person, onError }) => {
+startPage('grades', ({ db, person, onError, leave }) => {
   const [school] = placesOf(person, 'school');
-  if (!school) return { element: h('p', { class: 'card', testid: 'no-school' }, `${person.name} teaches no class. Sign in as a teacher to see one.`) };
+  if (!school) return nowhere(`${person.name} teaches no class.`, leave);
   let item = items[0];
   let [subject] = subjects;
   let [quarter] = quarters;

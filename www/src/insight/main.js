@@ -1,7 +1,7 @@
 // The Insight page: a manager writes forms, stores fill them in, and both see what came of it.
 
 import { h, setText } from '../shell/dom.js';
-import { startPage } from '../shell/page.js';
+import { nowhere, startPage } from '../shell/page.js';
 import { placesOf } from '../shell/session.js';
 import { tabSet } from '../shell/tabs.js';
 import { analyticsPanel } from './analytics.js';
@@ -13,9 +13,9 @@ import { pullToRefresh } from './pull.js';
 const rowsMost = 1000;
 const storeTables = ['forms', 'form_sections', 'fields', 'submissions', 'submission_answers', 'team', 'kpi_data'];
 
-startPage('insight', ({ db, person, onError }) => {
+startPage('insight', ({ db, person, onError, leave }) => {
   const [store] = placesOf(person, 'store');
-  if (!store) return { element: h('p', { class: 'card', testid: 'no-store' }, `${person.name} belongs to no store. Sign in as somebody who does to see one.`) };
+  if (!store || !(person.roles ?? []).some((role) => role === 'manager' || role === 'store')) return nowhere(`${person.name} belongs to no store.`, leave);
   const manages = (person.roles ?? []).includes('manager');
   const tables = manages ? [...storeTables, 'form_templates', 'settings'] : storeTables;
   const data = {};

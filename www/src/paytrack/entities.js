@@ -99,10 +99,10 @@ export function ledger(rows) {
   };
 }
 
-/** A depot to begin with, as one transaction: all of it or none. */
-export function sample(facility) {
+/** A company to begin with, as one transaction: all of it or none. */
+export function sample(company) {
   const id = () => crypto.randomUUID();
-  const scope = { facility_id: facility };
+  const scope = { company_id: company };
   const suppliers = ['Amina Uwase', 'Jean Habimana', 'Kigali Dairy Co-op'].map((name, i) => ({ id: id(), ...scope, name, phone: `+250 788 000 00${i + 1}`, note: '' }));
   const products = [['Milk', 'l', 0.62], ['Tea leaves', 'kg', 1.35]].map(([name, unit, price]) => ({ record: { id: id(), ...scope, name, unit }, price }));
   const date = today();

@@ -4,7 +4,7 @@
 import { announce, h, icon, setText, showDialog } from '../shell/dom.js';
 import { entities } from './entities.js';
 
-export function entityForm({ db, collection, record, entry, depot, rows, onError }) {
+export function entityForm({ db, collection, record, entry, company, rows, onError }) {
   const { one, fields } = entities[collection];
   const records = db.collection(collection);
   /** The refused entry that this form goes on with. */
@@ -79,7 +79,7 @@ export function entityForm({ db, collection, record, entry, depot, rows, onError
     }
     const changes = record && Object.fromEntries(Object.entries(wanted).filter(([name, value]) => value !== (record[name] ?? '')));
     if (changes && Object.keys(changes).length === 0) return dialog.close();
-    const result = await (record ? records.update(record.id, changes) : records.create({ ...wanted, facility_id: depot() }));
+    const result = await (record ? records.update(record.id, changes) : records.create({ ...wanted, company_id: company() }));
     if (result.status === 'rejected') {
       refused = result.entry;
       return showErrors(result.fields, result.message);

@@ -1,7 +1,8 @@
 // The PayTrack page: five entities, the server first, and what became of every write.
 
-import { startPage } from '../shell/page.js';
+import { nowhere, startPage } from '../shell/page.js';
 import { h } from '../shell/dom.js';
+import { placesOf } from '../shell/session.js';
 import { tabSet } from '../shell/tabs.js';
 import { entities, fieldName, ledger, amountText } from './entities.js';
 import { entityForm } from './form.js';
@@ -9,22 +10,22 @@ import { health } from './health.js';
 import { entityPanel } from './panel.js';
 import { sampleButton } from './sample.js';
 
-const depotKey = 'landfall-demo:depot';
+const companyKey = 'landfall-demo:company';
 const shown = ['collections', 'payments', 'suppliers', 'products', 'rates'];
 /** More is not looked at on this page. */
 const rowsMost = 2000;
 
-startPage('paytrack', ({ db, person, onError }) => {
-  const depots = person.facilities ?? [];
-  let depot = depots.includes(localStorage.getItem(depotKey)) ? localStorage.getItem(depotKey) : depots[0];
-  if (!depot) return { element: h('p', { class: 'card', testid: 'no-depot' }, `${person.name} works at no depot. Sign in as somebody who does to see one.`) };
+startPage('paytrack', ({ db, person, onError, leave }) => {
+  const companies = placesOf(person, 'company');
+  let company = companies.includes(localStorage.getItem(companyKey)) ? localStorage.getItem(companyKey) : companies[0];
+  if (!company) return nowhere(`${person.name} works for no company.`, leave);
   const rows = {};
   let ends = [];
 
   const indicator = h('landfall-indicator');
   indicator.db = db;
   indicator.texts = { allSynced: 'Connected, all synced', offline: 'Disconnected', waiting: 'Connected, sending' };
-  const context = { db, onError, rows, depot: () => depot, book: () => ledger(rows), status: () => db.sync.status };
+  const context = { db, onError, rows, company: () => company, book: () => ledger(rows), status: () => db.sync.status };
   const open = (collection, record, entry) => entityForm({ ...context, collection, record, entry });
   const conflicts = h('landfall-conflicts', { 'hide-empty': true });
   Object.assign(conflicts, { db, describe: titleOf, fieldName, format: shownValue });
@@ -39,12 +40,12 @@ startPage('paytrack', ({ db, person, onError }) => {
     ...shown.map((collection, i) => ({ key: collection, label: entities[collection].many, element: panels[i].element })),
     { key: 'health', label: 'Audit & health', element: report.element, shown: report.refresh },
   ]);
-  const choice = h('select', { id: 'depot', class: 'control', testid: 'depot', onchange: () => choose(choice.value) }, depots.map((code) => h('option', { value: code, selected: code === depot }, nameOf(code))));
+  const choice = h('select', { id: 'company', class: 'control', testid: 'company', onchange: () => choose(choice.value) }, companies.map((code) => h('option', { value: code, selected: code === company }, nameOf(code))));
 
   const element = h('div', { class: 'columns' },
     h('div', { class: 'column column--aside' },
       indicator,
-      depots.length > 1 && h('div', { class: 'field' }, h('label', { for: 'depot' }, 'Depot'), choice),
+      companies.length > 1 && h('div', { class: 'field' }, h('label', { for: 'company' }, 'Company'), choice),
       totals, conflicts, pending),
     h('div', { class: 'column' }, sample.element, tabs.element),
   );
@@ -72,15 +73,15 @@ startPage('paytrack', ({ db, person, onError }) => {
   }
 
   function watch() {
-    ends = shown.map((collection) => db.collection(collection).query({ where: { facility_id: depot }, orderBy: entities[collection].order, limit: rowsMost }).subscribe((found) => {
+    ends = shown.map((collection) => db.collection(collection).query({ where: { company_id: company }, orderBy: entities[collection].order, limit: rowsMost }).subscribe((found) => {
       rows[collection] = found;
       draw();
     }, onError));
   }
 
   function choose(next) {
-    depot = next;
-    localStorage.setItem(depotKey, next);
+    company = next;
+    localStorage.setItem(companyKey, next);
     stop();
     for (const collection of shown) delete rows[collection];
     watch();

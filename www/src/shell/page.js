@@ -4,7 +4,7 @@
 import 'landfall/elements';
 import { ready as networkKnown } from './network.js';
 import { bannerStack, mendedBanner, storageBanner } from './banners.js';
-import { announce, ask, h } from './dom.js';
+import { announce, ask, h, icon } from './dom.js';
 import { count } from './format.js';
 import { pageHeader } from './header.js';
 import { installButton, registerWorker } from './install.js';
@@ -14,8 +14,8 @@ import { countUnsent, logout, onSessionChangedElsewhere, openDatabase, remembere
 const app = document.getElementById('app');
 
 /**
- * `view({ db, person, banners, onError })` gives `{ element, start?, stop? }`: the content of the page for a signed-in
- * person. `start` is called once the element is in the document.
+ * `view({ db, person, banners, onError, leave })` gives `{ element, start?, stop? }`: the content of the page for a
+ * signed-in person. `start` is called once the element is in the document.
  */
 export async function startPage(system, view) {
   const install = installButton();
@@ -67,6 +67,11 @@ export async function startPage(system, view) {
   else showLogin();
 }
 
+/** The content for somebody who has no place in this system. One sign-in counts for all of them, so another is one step away. */
+export const nowhere = (text, leave) => ({
+  element: h('div', { class: 'card empty', testid: 'nowhere' }, icon('people'), h('p', {}, text), h('button', { type: 'button', class: 'button button--primary', testid: 'switch-person', onclick: leave }, 'Sign in as somebody else')),
+});
+
 /** The data cannot be opened: says why, and leaves a way to try again. Nothing is deleted. */
 function showFailure(error) {
   console.error(error);
@@ -88,7 +93,7 @@ function home({ system, db, person, view, install, onLoggedOut }) {
     banners.set('error', { kind: 'bad', symbol: 'warning', text: `That did not work: ${error.message}`, onClose: () => {} });
   };
   const header = pageHeader({ system, person, install, onLeave: () => leave().catch(onError) });
-  const content = view({ db, person, banners, onError });
+  const content = view({ db, person, banners, onError, leave: () => leave().catch(onError) });
   const main = h('main', { id: 'main', tabindex: '-1', testid: 'home' }, content.element);
 
   function showStatus(status) {

@@ -2,8 +2,8 @@
 
 import { jsonSchema } from 'landfall/validate';
 
-/** Of a depot: the server first, in batches of a hundred. */
-const depot = { scope: 'facility:{facility_id}', mode: 'online-first', batch: 100 };
+/** Of a company: the server first, in batches of a hundred. */
+const company = { scope: 'company:{company_id}', mode: 'online-first', batch: 100 };
 
 /** What a store does is sent at once; the rest within a quarter of a second. */
 const insightTables = {
@@ -28,14 +28,14 @@ export const systems = {
   paytrack: {
     title: 'PayTrack',
     symbol: 'coin',
-    claim: 'Collections and payments of a depot: the server first, this device when it cannot be reached.',
+    claim: 'Collections and payments of a company: the server first, this device when it cannot be reached.',
     shows: ['Answers of the server, with a fallback', 'Suppliers, products, rates, collections, payments', 'Audit trail, metrics and health'],
     collections: {
-      suppliers: { ...depot, priority: 5 },
-      products: { ...depot, priority: 4 },
-      rates: { ...depot, priority: 3, references: { product_id: 'products' } },
-      collections: { ...depot, priority: 2, references: { supplier_id: 'suppliers', product_id: 'products' }, indexes: ['date'] },
-      payments: { ...depot, priority: 1, references: { supplier_id: 'suppliers' }, indexes: ['date'] },
+      suppliers: { ...company, priority: 5 },
+      products: { ...company, priority: 4 },
+      rates: { ...company, priority: 3, references: { product_id: 'products' } },
+      collections: { ...company, priority: 2, references: { supplier_id: 'suppliers', product_id: 'products' }, indexes: ['date'] },
+      payments: { ...company, priority: 1, references: { supplier_id: 'suppliers' }, indexes: ['date'] },
     },
     options: { retry: { attempts: 3 } },
   },
@@ -68,13 +68,14 @@ export const addressOf = (key) => `/${key}/`;
 
 /** Who may sign in, and what each may do where. The server knows them; this is what the buttons say. */
 const logins = {
-  ada: { name: 'Ada', paytrack: 'Works at depot Main', workspace: 'Works on the board of Main', attendance: 'Staff of Main' },
-  grace: { name: 'Grace', paytrack: 'Works at depots Main and North', workspace: 'Works on the boards of Main and North', attendance: 'Staff of Main and North' },
-  linus: { name: 'Linus', paytrack: 'Works at depot North', workspace: 'Works on the board of North', attendance: 'Staff of North' },
+  ada: { name: 'Ada', workspace: 'Works on the board of Main', attendance: 'Staff of Main' },
+  grace: { name: 'Grace', workspace: 'Works on the boards of Main and North', attendance: 'Staff of Main and North' },
+  linus: { name: 'Linus', workspace: 'Works on the board of North', attendance: 'Staff of North' },
   tess: { name: 'Tess', grades: 'Teaches class 6 B' },
+  carl: { name: 'Carl', paytrack: 'Cashier of the company' },
   sam: { name: 'Sam', insight: 'Store: fills in checklists and sends numbers' },
-  mia: { name: 'Mia', insight: 'Manager: writes forms, sees every submission' },
-  'root-demo': { name: 'Root', grades: 'Administrator: sees and edits every score', attendance: 'Administrator: reviews everybody’s sync' },
+  mia: { name: 'Mia', paytrack: 'Manager of the company', insight: 'Manager: writes forms, sees every submission' },
+  'root-demo': { name: 'Root', paytrack: 'Administrator of the company', workspace: 'Works on the boards of Main and North', grades: 'Administrator: sees and edits every score', attendance: 'Administrator: reviews everybody’s sync' },
 };
 
 export const loginsOf = (system) => Object.entries(logins).filter(([, login]) => login[system]).map(([user, login]) => ({ user, name: login.name, may: login[system] }));

@@ -3,10 +3,11 @@
 import { LandfallProvider } from 'landfall/react';
 import { createRoot } from 'react-dom/client';
 import { h } from '../shell/dom.js';
-import { startPage } from '../shell/page.js';
+import { nowhere, startPage } from '../shell/page.js';
 import { Workspace } from './workspace.jsx';
 
-startPage('workspace', ({ db, person }) => {
+startPage('workspace', ({ db, person, leave }) => {
+  if (!person.facilities?.length) return nowhere(`${person.name} works on no board.`, leave);
   const element = h('div', { testid: 'workspace' });
   const root = createRoot(element);
   return {

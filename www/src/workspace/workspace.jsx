@@ -13,7 +13,6 @@ const nameOf = (code) => code[0].toUpperCase() + code.slice(1);
 export function Workspace({ person }) {
   const boards = person.facilities ?? [];
   const [board, setBoard] = useState(() => (boards.includes(localStorage.getItem(boardKey)) ? localStorage.getItem(boardKey) : boards[0]));
-  if (!board) return <p className="card">You have no board yet: {person.name} was given no facility.</p>;
   const choose = (next) => {
     localStorage.setItem(boardKey, next);
     setBoard(next);

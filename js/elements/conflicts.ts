@@ -17,6 +17,7 @@ export const conflictTexts = {
   none: 'No conflicts.',
   lost: 'Someone changed this first, so the server’s value was kept.',
   waiting: 'Someone changed this first. Nothing of yours is lost: please choose.',
+  inReview: 'Someone changed this first. A reviewer decides; the server’s value stands meanwhile.',
   deletedThere: 'Someone deleted this first. What you entered is kept here.',
   deletedHere: 'You deleted this, and someone else changed it.',
   review: 'Compare',
@@ -116,7 +117,7 @@ export class LandfallConflicts extends LandfallElement<ConflictTexts> {
     setText(this.#allServer, words.allServer);
     this.#count.hidden = conflicts.length === 0;
     this.#none.hidden = conflicts.length > 0;
-    this.#batch.hidden = conflicts.length < 2;
+    this.#batch.hidden = conflicts.filter(({ review }) => !review).length < 2;
     this.hidden = this.hasAttribute('hide-empty') && conflicts.length === 0;
     this.dataset['count'] = String(conflicts.length);
     reconcile(this.#list, conflicts.slice(0, shownMost), nameOf, (conflict) => this.#item(conflict));
@@ -125,7 +126,7 @@ export class LandfallConflicts extends LandfallElement<ConflictTexts> {
   #item(conflict: OpenConflict): HTMLElement {
     const words = this.words;
     const found = differences(conflict);
-    const why = conflict.server === null ? words.deletedThere : conflict.op === 'delete' ? words.deletedHere : conflict.waiting ? words.waiting : words.lost;
+    const why = conflict.review ? words.inReview : conflict.server === null ? words.deletedThere : conflict.op === 'delete' ? words.deletedHere : conflict.waiting ? words.waiting : words.lost;
     return h('article', { class: 'item', part: 'item', 'data-record': conflict.record },
       h('h3', {}, this.#title(conflict)),
       h('p', { class: 'soft' }, why, conflict.at !== null && ` ${exact(conflict.at)}`),
@@ -133,7 +134,7 @@ export class LandfallConflicts extends LandfallElement<ConflictTexts> {
         h('span', { class: 'soft' }, this.#name(one, conflict)), ' ',
         h('span', { part: 'local' }, this.#text(one.local, one, conflict)), h('span', { class: 'soft', 'aria-hidden': 'true' }, ' ↔ '),
         h('span', { class: 'soft unseen' }, words.server), h('span', { part: 'server' }, this.#text(one.server, one, conflict))))),
-      h('div', { class: 'actions' },
+      !conflict.review && h('div', { class: 'actions' },
         h('button', { type: 'button', class: 'primary', part: 'keep-server', onclick: () => void this.#decide(conflict, 'server') }, words.keepServer),
         h('button', { type: 'button', part: 'keep-local', onclick: () => void this.#decide(conflict, 'local') }, words.keepLocal),
         found.length > 0 && h('button', { type: 'button', part: 'review', onclick: () => this.#open(conflict, found) }, words.review)));
@@ -193,7 +194,7 @@ export class LandfallConflicts extends LandfallElement<ConflictTexts> {
   }
 
   async #all(choice: 'local' | 'server'): Promise<void> {
-    for (const conflict of this.#conflicts) await this.#decide(conflict, choice);
+    for (const conflict of this.#conflicts.filter(({ review }) => !review)) await this.#decide(conflict, choice);
   }
 }
 

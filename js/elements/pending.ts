@@ -52,9 +52,6 @@ function reasonOfList(one: unknown): { field: string | null; message: string } {
   return { field: field ?? null, message: message ?? String(one) };
 }
 
-/** `takeServer` gives an entry up for what the server has; engines without it discard, which comes to the same record. */
-type TakesServer = { takeServer?(entry: number): Promise<unknown> };
-
 export class LandfallPending extends LandfallElement<PendingTexts> {
   readonly #heading = h('h2', { id: 'title' });
   readonly #count = h('p', { class: 'soft', part: 'count', role: 'status' });
@@ -138,13 +135,12 @@ export class LandfallPending extends LandfallElement<PendingTexts> {
   #actions(entry: OutboxEntry): HTMLElement {
     const words = this.words;
     const { outbox } = this.db as Landfall;
-    const takes = (outbox as TakesServer).takeServer;
     const editable = this.hasAttribute('editable') && entry.op !== 'delete' && !entry.group;
     const row = h('div', { class: 'actions' },
       editable && h('button', { type: 'button', class: 'primary', part: 'edit', onclick: () => this.tell('landfall-edit', entry) }, words.edit),
       h('button', { type: 'button', part: 'retry', onclick: () => void this.#attempt(() => outbox.retry(entry.id)) }, words.retry),
-      takes && entry.op !== 'create' && h('button', { type: 'button', part: 'take-server', onclick: () => void this.#attempt(() => takes.call(outbox, entry.id)) }, words.takeServer),
-      h('button', { type: 'button', class: 'danger', part: 'discard', onclick: () => ask() }, icon('warning'), words.discard));
+      // Of a record that the server has, to discard is to keep the server's.
+      h('button', { type: 'button', class: 'danger', part: 'discard', onclick: () => ask() }, icon('warning'), entry.op === 'create' ? words.discard : words.takeServer));
     const question = h('div', { class: 'question', role: 'group', 'aria-label': words.discard, part: 'question', hidden: true },
       h('p', {}, words.discardQuestion),
       h('div', { class: 'actions' },

@@ -19,8 +19,10 @@ export interface OpenConflict {
   readonly local: Fields;
   /** Null: deleted there. */
   readonly server: Fields | null;
-  /** It waits in the outbox: nothing of it is at the server. */
+  /** It waits in the outbox for its author: nothing of it is at the server. */
   readonly waiting: boolean;
+  /** Somebody with the collection's role decides; its author is told. */
+  readonly review: boolean;
 }
 
 /** One field in which the two sides differ. */
@@ -40,12 +42,12 @@ export const waitsForChoice = ({ state, reason }: OutboxEntry): boolean => state
 
 export function openConflicts(lost: readonly Conflict[], outbox: readonly OutboxEntry[]): OpenConflict[] {
   const waiting = outbox.filter(waitsForChoice).map((entry): OpenConflict => ({
-    ...where(entry), at: entry.createdAt ?? null, base: entry.base ?? null, local: { ...entry.local, ...entry.fields }, server: entry.server ?? null, waiting: true,
+    ...where(entry), at: entry.createdAt ?? null, base: entry.base ?? null, local: { ...entry.local, ...entry.fields }, server: entry.server ?? null, waiting: true, review: false,
   }));
   const seen = new Set(waiting.map(({ id }) => id));
   const settled = lost.filter(({ id }) => !seen.has(id)).map((conflict): OpenConflict => {
-    const { base } = conflict as { base?: Fields };
-    return { ...where(conflict), at: conflict.at, base: base ?? null, local: conflict.local, server: conflict.server, waiting: false };
+    const { base, to } = conflict as { base?: Fields; to?: 'author' | 'review' };
+    return { ...where(conflict), at: conflict.at, base: base ?? null, local: conflict.local, server: conflict.server, waiting: to === 'author', review: to === 'review' };
   });
   return [...waiting, ...settled].sort((a, b) => (b.at ?? 0) - (a.at ?? 0) || b.id - a.id);
 }

@@ -18,6 +18,12 @@ test('c2: a value that lost and one that waits for its author are both listed, n
   assert.deepEqual(list.map(({ id, waiting, base }) => [id, waiting, base]), [[9, true, { n: 1 }], [7, false, null]]);
 });
 
+test('a conflict that the engine lists for its author waits, and one for a reviewer is told and not decided here', async () => {
+  const { openConflicts } = await load('js/elements/three-way.ts');
+  const list = openConflicts([lost({ to: 'author', base: { title: 'was' } }), lost({ id: 8, to: 'review' })], []);
+  assert.deepEqual(list.map(({ id, waiting, review, base }) => [id, waiting, review, base]), [[8, false, true, null], [7, true, false, { title: 'was' }]]);
+});
+
 test('a difference is a clash only where both sides changed the field, and the side that changed it is suggested', async () => {
   const { openConflicts, differences } = await load('js/elements/three-way.ts');
   const [conflict] = openConflicts([], [parked({ fields: {}, base: { a: 1, b: 1, c: 1, d: { x: 1, y: 2 } }, local: { a: 2, b: 1, c: 2, d: { y: 2, x: 1 }, e: null }, server: { a: 1, b: 2, c: 3, d: { x: 1, y: 2 } } })]);

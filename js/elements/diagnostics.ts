@@ -197,7 +197,7 @@ function pictureFacts({ inspection: { database, clientId, log, quarantined, stor
 
 const style = `
 section { display: grid; gap: 0.75rem; }
-dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: 0.5rem 1rem; }
+dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(9rem, 45%), 1fr)); gap: 0.5rem 1rem; }
 dt { color: var(--_soft); font-size: 0.8125rem; }
 dd { font-weight: 600; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
 .scroll { overflow-x: auto; }

@@ -145,8 +145,7 @@ test('workspace 6, 7: a deletion is a change like any other: it reaches the othe
   for (const page of [ada, grace]) await expect(page.getByTestId('task-title')).toHaveText(['Keep']);
 });
 
-test('workspace 8: what was written offline is sent by the worker when the network returns and no page is open', async ({ server, newDevice, browserName }) => {
-  test.skip(browserName === 'firefox' || Boolean(process.env.LANDFALL_FIREFOX), 'there is no Background Sync');
+test('workspace 8: what was written offline is sent by the worker when the network returns and no page is open', async ({ server, newDevice }) => {
   const device = await newDevice(server.origin, desktop);
   const page = await openBoard(device, 'ada');
   await expect(part(page, 'status')).toHaveText('All synced');

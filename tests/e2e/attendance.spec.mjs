@@ -52,7 +52,7 @@ test('attendance: l1 l5: clocked in offline, reloaded offline, synced when the n
   await expect(part(page, 'status')).toHaveText('All synced');
   await expect(part(page, 'pending')).toHaveText('Nothing waiting');
   const [stored] = await attendance(server);
-  expect(stored).toMatchObject({ note: 'Early shift', metadata: { app_version: '1.0.0' } });
+  expect(stored).toMatchObject({ note: 'Early shift', conflict_resolution_strategy: 'server_wins', metadata: { app_version: '1.0.0' } });
   expect(Date.parse(stored.clock_out)).toBeGreaterThan(Date.parse(stored.clock_in));
 
   await part(page, 'sync-now').click();
@@ -191,6 +191,32 @@ test('attendance: e: c2: a record that somebody else changed first says so and k
   expect(await violations(there)).toEqual([]);
   await there.getByTestId('conflict-use-mine').click();
   await expect(here.getByTestId('record-note')).toHaveText('From there');
+  await expect(there.getByTestId('conflict-item')).toHaveCount(0);
+});
+
+test('attendance: a record says itself whose change stands: with client_wins the one that arrives later does', async ({ server, newDevice }) => {
+  const [first, second] = await Promise.all([newDevice(server.origin, desktop), newDevice(server.origin, phone)]);
+  const [here, there] = await Promise.all([openApp(first), openApp(second)]);
+  await Promise.all([signIn(here), signIn(there)]);
+  await here.getByRole('button', { name: 'Clock in' }).click();
+  await expect(there.getByTestId('record-state')).toHaveText('Synced');
+  await here.getByTestId('record-edit').click();
+  await here.getByTestId('edit-strategy').selectOption('client_wins');
+  await here.getByTestId('edit-save').click();
+  await eventually(async () => (await attendance(server))[0].conflict_resolution_strategy).toBe('client_wins');
+  await expect(part(here, 'status')).toHaveText('All synced');
+  await eventually(() => there.evaluate(async () => (await landfallDemo.db.collection('attendance').query().get())[0].conflict_resolution_strategy)).toBe('client_wins');
+  await Promise.all([first.offline(), second.offline()]);
+  for (const [page, note] of [[here, 'From here'], [there, 'From there']]) {
+    await page.getByTestId('note').fill(note);
+    await page.getByTestId('note').blur();
+    await expect(page.getByTestId('record-note')).toHaveText(note);
+  }
+  await first.offline(false);
+  await eventually(async () => (await attendance(server))[0].note).toBe('From here');
+  await second.offline(false);
+  await expect(here.getByTestId('record-note')).toHaveText('From there');
+  expect((await attendance(server))[0].note).toBe('From there');
   await expect(there.getByTestId('conflict-item')).toHaveCount(0);
 });
 

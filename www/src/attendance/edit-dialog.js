@@ -15,6 +15,7 @@ export function editDialog({ title, record, facilities, errors = {}, saveLabel =
     clock_out: timeField('Clock out (empty: still working)', 'clock_out', record, errors),
     facility_id: facilityField(record, facilities, errors),
     note: noteField(record, errors),
+    strategy: strategyField(record, errors),
   };
   const failure = h('p', { class: 'error', role: 'alert', testid: 'edit-error', hidden: true });
   const hint = h('p', { class: 'soft', role: 'status', testid: 'edit-hint' });
@@ -26,6 +27,7 @@ export function editDialog({ title, record, facilities, errors = {}, saveLabel =
       fields.clock_out.element,
       fields.facility_id.element,
       fields.note.element,
+      fields.strategy.element,
       hint,
       failure,
       h('div', { class: 'actions' },
@@ -108,6 +110,20 @@ function noteField(record, errors) {
     if (input.value.trim() !== (record.note ?? '')) changes.note = input.value.trim();
   };
   return { input, read, element: labelled('Note', 'note', input, errors) };
+}
+
+const strategies = [['server_wins', 'What reached the server first stands'], ['client_wins', 'My change stands']];
+
+/** By record, as the document has it; the server applies it, whoever sends. */
+function strategyField(record, errors) {
+  const name = 'conflict_resolution_strategy';
+  const stored = record[name] ?? 'server_wins';
+  const known = strategies.some(([value]) => value === stored);
+  const input = h('select', { ...control(name, errors), testid: 'edit-strategy' }, [...strategies, ...(known ? [] : [[stored, 'An administrator decides']])].map(([value, text]) => h('option', { value, selected: value === stored }, text)));
+  const read = (changes) => {
+    if (input.value !== stored) changes[name] = input.value;
+  };
+  return { input, read, element: labelled('If someone else changes it too', name, input, errors) };
 }
 
 const control = (name, errors) => ({

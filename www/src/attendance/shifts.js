@@ -17,6 +17,7 @@ export const fieldNames = {
   client_timestamp: 'Recorded at',
   note: 'Note',
   metadata: 'App',
+  conflict_resolution_strategy: 'If someone else changes it too',
 };
 
 /** Starts a shift; resolves when it is stored on this device. */
@@ -31,6 +32,7 @@ export function clockIn(db, { facilityId, note }) {
     device_id: deviceId(),
     client_timestamp: now,
     note,
+    conflict_resolution_strategy: 'server_wins',
     metadata: { app_version: appVersion, platform: platform() },
   });
 }

@@ -21,11 +21,11 @@
 //! `scope` is a template. `{user}` stands for the user whose scope it is; any other `{field}` for that field of
 //! the record, which must then hold the same text and never changes. `schema` is a JSON Schema (2020-12) of the
 //! whole record; `rules` are what it cannot say: a time field that must be later than another one. Roles that are
-//! absent mean everybody who was granted the scope. `policy` is `server-wins` unless given (docs/protocol.md, and
+//! absent mean everybody who was granted the scope. `member_of`, such as `facility:{facility_id}`, names a scope that the
+//! writer must hold beside the record's own. `retention`, such as `{ "change_log_days": 90 }`, says how long a replica may be
+//! away before it starts again from nothing. `policy` is `server-wins` unless given (docs/protocol.md, and
 //! `collections/policy.rs` for its shapes). The first key of `unique` gives a record its id, the others only refuse a second
 //! one. `references` may name the collection alone; a parent with children then stays.
-//! `member_of`, such as `facility:{facility_id}`, names a scope that the writer must hold beside the record's own.
-//! `retention`, such as `{ "change_log_days": 90 }`, says how long a replica may be away before it starts again from nothing.
 
 use landfall_core::derive::{KeyField, KeyType};
 use landfall_core::policy::Policy;
@@ -43,7 +43,6 @@ mod template;
 mod words;
 
 use retention::Kept;
-
 pub use template::Template;
 
 /// Why a declaration cannot be used.
@@ -251,11 +250,11 @@ impl Collections {
                 .should_validate_formats(true)
                 .build(&declaration.schema)
                 .map_err(|error| fail(error.to_string()))?;
+            let member_of = declaration.member_of.as_deref().map(Template::parse).transpose().map_err(fail)?;
             if name.starts_with('_') {
                 return Err(fail("names with _ are the server's own".to_owned()));
             }
             let rules = Rules::read(&declaration, &template).map_err(fail)?;
-            let member_of = declaration.member_of.as_deref().map(Template::parse).transpose().map_err(fail)?;
             let collection = Collection {
                 template,
                 policy: rules.policy,

@@ -28,8 +28,7 @@ pub fn links(key: &RecordKey, collection: &Collection, fields: &Fields) -> Vec<S
     further.chain(references).collect()
 }
 
-/// The text of a unique key; the error is the field that is missing or of another type.
-pub fn text_of<'a>(
+fn text_of<'a>(
     scope: &Scope,
     collection: &CollectionName,
     key: &'a [KeyField],

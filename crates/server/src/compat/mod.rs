@@ -38,11 +38,21 @@ pub fn router() -> Router<Shared> {
 
 /// The client that a device of an older system is.
 fn client_of(sub: &str, device: &str) -> ClientId {
-    let name = format!("{CLIENT_PREFIX}{sub}:{device}");
+    named(sub, device, "")
+}
+
+/// The client that sends a device's late copies. Between mutations of one client the authority goes by their seqs, and these
+/// endpoints give seqs in the order of arrival: a copy that comes late must not count as a client's newest word.
+fn late_client_of(sub: &str, device: &str) -> ClientId {
+    named(sub, device, ":late")
+}
+
+fn named(sub: &str, device: &str, part: &str) -> ClientId {
+    let name = format!("{CLIENT_PREFIX}{sub}:{device}{part}");
     if name.len() <= CLIENT_BYTES_MAX {
         return ClientId(name);
     }
-    let hash = hash_text(&format!("{sub}\n{device}"));
+    let hash = hash_text(&format!("{sub}\n{device}\n{part}"));
     ClientId(hash[..16].iter().fold(CLIENT_PREFIX.to_owned(), |name, byte| format!("{name}{byte:02x}")))
 }
 
@@ -184,6 +194,11 @@ impl Sender {
                 bases.seen(db, &there, sent)?.unwrap_or(Version::ZERO)
             }
         };
+        let is_late = stored.as_ref().is_some_and(|row| {
+            let is_own = row.sub == sub && row.stored.client == client;
+            is_own && sent.changed_at.is_some_and(|at| Some(at.get()) < row.stored.stamp.millis())
+        });
+        let client = if is_late { late_client_of(sub, &self.device) } else { client };
         let is_live = stored.as_ref().is_some_and(|row| !row.stored.deleted);
         let op = match (sent.deleted, is_live) {
             (true, _) => Op::Delete,

@@ -32,7 +32,7 @@ pub fn find(
     let mut candidates = scopes(collection, identity, sent);
     let mut places = Vec::new();
     for scope in &candidates {
-        let Some(id) = id_of(scope, sent) else {
+        let Some(id) = id_of(collection, scope, sent) else {
             return refuse(RejectCode::MALFORMED, "The record has no id, and not the fields that one is made from.");
         };
         let key = RecordKey { scope: scope.clone(), collection: sent.collection.clone(), id };
@@ -78,9 +78,9 @@ fn identity_scopes<'a>(collection: &'a Collection, identity: &'a Identity) -> im
     identity.scopes.iter().filter(|scope| collection.template.fits(scope)).cloned()
 }
 
-fn id_of(scope: &Scope, sent: &Sent) -> Option<RecordId> {
+fn id_of(collection: &Collection, scope: &Scope, sent: &Sent) -> Option<RecordId> {
     match &sent.id {
         Some(id) => Some(RecordId(id.clone())),
-        None => super::natural_key::derived(scope, sent),
+        None => super::natural_key::derived(collection, scope, sent),
     }
 }

@@ -103,22 +103,24 @@ pub fn prepare(connection: &mut Connection, new_epoch: &str) -> Result<(), Store
     if found > SCHEMA_VERSION {
         return Err(StoreError::Corrupt("the data directory was written by a newer server"));
     }
-    if found < SCHEMA_VERSION {
-        // One transaction: a file is of the old version or of the new one, whenever the server is killed.
-        let transaction = connection.transaction()?;
-        if found == 0 {
-            transaction.execute_batch(TABLES)?;
-            transaction.execute("INSERT INTO meta (key, value) VALUES ('epoch', ?1)", [new_epoch])?;
-        }
-        if found == 1 {
-            transaction.execute_batch(FROM_1)?;
-        }
+    // One transaction: a file is of the old version or of the new one, whenever the server is killed.
+    let transaction = connection.transaction()?;
+    if found == 0 {
+        transaction.execute_batch(TABLES)?;
         transaction.execute_batch(LINKS)?;
-        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-        transaction.commit()?;
+        transaction.execute("INSERT INTO meta (key, value) VALUES ('epoch', ?1)", [new_epoch])?;
     }
-    connection.execute_batch(operations::TABLES)?;
-    connection.execute_batch(compat::TABLES)?;
+    if found == 1 {
+        transaction.execute_batch(FROM_1)?;
+    }
+    if found == 1 || found == 2 {
+        transaction.execute_batch(LINKS)?;
+    }
+    // Tables that stand apart: whatever version the others have.
+    transaction.execute_batch(operations::TABLES)?;
+    transaction.execute_batch(compat::TABLES)?;
+    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    transaction.commit()?;
     Ok(())
 }
 

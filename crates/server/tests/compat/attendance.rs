@@ -172,6 +172,7 @@ async fn a_record_that_cannot_be_stored_says_why_and_the_others_are() {
     );
     assert_eq!((&errors[5]["index"], &errors[5]["code"]), (&json!(5), &json!("validation")));
     assert_eq!(errors[3]["deviceId"], "device_123");
+    assert_eq!(errors[2]["code"], "not_future");
 }
 
 #[tokio::test]

@@ -174,6 +174,24 @@ async fn a_conflict_needs_a_change_that_the_device_has_not_seen_and_other_values
 }
 
 #[tokio::test]
+async fn of_submissions_the_latest_wins_whoever_sends_it_and_a_late_copy_undoes_nothing() {
+    let server = TestServer::start().await;
+    let sam = staff();
+    let send = async |device: &str, status: &str, minute: u32| {
+        let row = submission(status, &format!("2025-12-18T10:{minute:02}:00Z"));
+        push(&server, &sam, device, "2025-12-18T10:00:00Z", json!({"submissions": [row]})).await
+    };
+    send("phone", "in_progress", 10).await;
+    assert_eq!(send("tablet", "completed", 20).await["applied"]["submissions"][0]["status"], "completed");
+    let older = send("laptop", "draft", 15).await;
+    assert_eq!((&older["applied"], &older["conflicts"][0]["server_data"]["status"]), (&json!({}), &json!("completed")));
+    // Its own earlier word, sent again late: not a newer one because it comes from the same device.
+    let late = send("tablet", "in_progress", 12).await;
+    assert_eq!(late["conflicts"][0]["client_data"]["status"], "in_progress");
+    assert_eq!(stored(&server, "store:st1", "submissions").await[0]["fields"]["status"], "completed");
+}
+
+#[tokio::test]
 async fn more_than_five_thousand_records_come_in_several_answers_and_all_of_them_once() {
     let server = TestServer::start().await;
     let sam = staff();

@@ -20,8 +20,8 @@ import { supportBundle } from './support.js';
 import { exportStream, importLines, type Transferable } from './transfer.js';
 import { carrier } from './transport.js';
 import type {
-  Changes, Conflict, Draft, ImportOptions, ImportResult, Inspection, OpenOptions, OutboxEntry, QueryOptions, ScopeOption, Stored, SyncEvents, SyncMetrics, SyncProgress, SyncResult, SyncStatus,
-  SyncStep,
+  Changes, Conflict, Draft, ImportOptions, ImportResult, Inspection, OpenOptions, OutboxEntry, QueryOptions, Resolution, ScopeOption, Stored, SyncEvents, SyncMetrics, SyncProgress, SyncResult,
+  SyncStatus, SyncStep,
   TokenAuth, Unsubscribe, WriteResult,
 } from './types.js';
 import { upgradesOf, type Upgrade } from './upgrade.js';
@@ -67,10 +67,20 @@ export interface Outbox {
   edit(entry: number, fields: object): Promise<void>;
   /** Gives an entry up. Resolves with how many went: those that build on it go with it. */
   discard(entry: number): Promise<number>;
+  /** The same: what the server has stands. */
+  takeServer(entry: number): Promise<number>;
 }
 
 export interface Conflicts {
+  /** What waits for this person's decision, and values that lost and are kept; newest first. */
   list(): Promise<Conflict[]>;
+  /**
+   * Ends a conflict: with what this device wanted, which is sent again on what stands; with what stands; or with fields of
+   * one's own. Errors: `not_parked` for what is no conflict.
+   */
+  resolve(id: number, how: Resolution): Promise<void>;
+  /** Ends all of them, or those of one collection, the same way. Resolves with how many. */
+  resolveAll(how: 'local' | 'server', options?: { readonly collection?: string }): Promise<number>;
 }
 
 /** Top-level names from snake_case to camelCase; what is inside a record stays as the app wrote it. */
@@ -139,7 +149,7 @@ export class Landfall {
     this.#confirmations = new Confirmations(onlineFirst, (entry) => this.#engine.call((replica) => replica.outcome(entry)));
     this.sync = this.#makeSync();
     this.outbox = this.#makeOutbox();
-    this.conflicts = { list: async () => (await this.#read('conflicts')).map((raw) => camel(raw) as Conflict) };
+    this.conflicts = this.#makeConflicts();
   }
 
   /** @internal */
@@ -335,6 +345,8 @@ export class Landfall {
   }
 
   #makeOutbox(): Outbox {
+    const discard = async (entry: number): Promise<number> =>
+      (JSON.parse(await this.#engine.call((replica) => replica.outbox_discard(entry))) as { discarded: number }).discarded;
     return {
       list: async () => (await this.#read('outbox')).map((raw) => camel(raw) as OutboxEntry),
       retry: (entry) => this.#retry(entry),
@@ -350,7 +362,25 @@ export class Landfall {
         await this.#engine.call((replica) => replica.outbox_edit(entry, json));
         this.#failed.clear();
       },
-      discard: async (entry) => (JSON.parse(await this.#engine.call((replica) => replica.outbox_discard(entry))) as { discarded: number }).discarded,
+      discard,
+      takeServer: discard,
+    };
+  }
+
+  #makeConflicts(): Conflicts {
+    const list = async (): Promise<Conflict[]> => (await this.#read('conflicts')).map((raw) => camel(raw) as Conflict);
+    const resolve = async (id: number, how: Resolution): Promise<void> => {
+      const text = typeof how === 'string' ? how : encodeObject(how.merged, 'invalid_record', 'record');
+      await this.#engine.call((replica) => replica.conflict_resolve(id, text));
+    };
+    return {
+      list,
+      resolve,
+      resolveAll: async (how, { collection } = {}) => {
+        const ids = new Set((await list()).filter((one) => collection === undefined || one.collection === collection).map(({ id }) => id));
+        for (const id of ids) await resolve(id, how);
+        return ids.size;
+      },
     };
   }
 

@@ -319,7 +319,10 @@ export interface OutboxEntry {
   readonly group?: string;
 }
 
-/** A value of this device that lost, kept beside the one that stands. */
+/** How a conflict ends: `local` is what this device wanted, `server` what stands, `merged` the fields that are to stand. */
+export type Resolution = 'local' | 'server' | { readonly merged: Readonly<Record<string, Json>> };
+
+/** A value of this device that lost, or waits for a decision, beside the one that stands. */
 export interface Conflict {
   /** The entry's number. */
   readonly id: number;
@@ -332,6 +335,10 @@ export interface Conflict {
   readonly op: OutboxEntry['op'];
   readonly local: Readonly<Record<string, Json>>;
   readonly server: Readonly<Record<string, Json>> | null;
+  /** The record as the change met it, where that is known. */
+  readonly base?: Readonly<Record<string, Json>>;
+  /** `author`: it waits for this person. `review`: somebody with the collection's role decides. */
+  readonly to?: 'author' | 'review';
   readonly seq: number;
 }
 

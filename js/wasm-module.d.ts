@@ -53,6 +53,8 @@ export class Replica {
   outbox_discard(entry: number): Promise<string>;
   outbox_edit(entry: number, fields_json: string): Promise<void>;
   conflicts(): Promise<string>;
+  /** `how`: `local`, `server`, or fields as JSON. */
+  conflict_resolve(entry: number, how: string): Promise<void>;
   set_token(token: string | undefined, expires_at_ms: number | undefined): Promise<void>;
   set_online(online: boolean): void;
   set_visible(visible: boolean): void;

@@ -5,6 +5,7 @@ use crate::host::{BrowserHost, Hooks};
 use crate::idb::{self, IdbRowStore, OPEN_TIMEOUT_MS};
 use crate::{convert, error, lock};
 use js_sys::{Function, Promise};
+use landfall_core::fixup::Choice;
 use landfall_core::schedule::Trigger;
 use landfall_protocol::codec::{from_json, to_json};
 use landfall_protocol::{EntryId, Json, Object, UnixMillis};
@@ -199,6 +200,24 @@ impl Replica {
     pub fn conflicts(&self) -> Promise {
         let replica = Rc::clone(&self.driver.replica);
         promise(async move { Ok(to_json(&replica.conflicts()).into()) })
+    }
+
+    /// `how`: `local`, `server`, or the fields that are to stand as JSON.
+    pub fn conflict_resolve(&self, entry: f64, how: String) -> Promise {
+        let replica = Rc::clone(&self.driver.replica);
+        promise(async move {
+            let fields: Option<Object> = from_json(&how);
+            let choice = match &fields {
+                Some(fields) => Choice::Merged(fields),
+                None if how == "local" => Choice::Local,
+                None if how == "server" => Choice::Server,
+                None => {
+                    return Err(SyncError::new("invalid_options", "A conflict ends as local, server or merged.").into());
+                }
+            };
+            replica.resolve(EntryId(entry as u64), choice).await?;
+            Ok(JsValue::UNDEFINED)
+        })
     }
 
     pub fn set_token(&self, token: Option<String>, expires_at_ms: Option<f64>) -> Promise {

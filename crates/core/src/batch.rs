@@ -168,6 +168,8 @@ fn mutation(
 ) -> Mutation<Object> {
     // The base is asked for nothing else: what is not in memory has to be read for it.
     let before = if op == Op::Update { base.base(&member.key) } else { None };
+    // A pull since then has other values.
+    let before = before.filter(|record| record.version == stand.base());
     let prev = match before {
         Some(record) => {
             let set = member.set.parts();

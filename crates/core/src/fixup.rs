@@ -1,7 +1,7 @@
-//! What a person does with a parked unit: retry it, edit it, discard it. Always the whole unit.
+//! What a person does with a parked unit: retry it, edit it, discard it. Always the whole unit. And with a value that lost.
 
 use crate::plan::OutboxTxn;
-use crate::rows::{Entry, LocalEnd, ParkedRow};
+use crate::rows::{ConflictRow, Entry, LocalEnd, ParkedRow};
 use crate::state::{Base, State};
 use crate::view;
 use landfall_protocol::codec::from_json;
@@ -29,17 +29,19 @@ pub fn plan_retry(
     base: &dyn Base,
     id: EntryId,
     edits: Option<&Object>,
-    mut stamp: impl FnMut() -> Stamp,
+    stamp: &mut dyn FnMut() -> Stamp,
     now: UnixMillis,
 ) -> Result<OutboxTxn, FixupError> {
     let (row_key, row) = parked_row(state, id)?;
     let mut txn = OutboxTxn::new("retry", state);
-    let mut entries: Vec<Entry> =
-        row.changes.iter().map(|change| again(state, base, change, row, &mut stamp)).collect();
+    let mut entries: Vec<Entry> = row.changes.iter().map(|change| again(state, base, change, row, stamp)).collect();
     if let Some(edits) = edits {
         let at = entries.iter().position(|entry| entry.origin == Some(id)).unwrap_or(0);
         if let Some(entry) = entries.get_mut(at) {
             entry.set = entry.set.patched(edits, &[]);
+            if entry.op == Op::Delete {
+                entry.op = Op::Update;
+            }
             entry.unset.retain(|name| edits.get(name).is_none());
         }
     }
@@ -52,7 +54,7 @@ pub fn plan_retry(
             let blocked = other.reason.code == RejectCode::BLOCKED;
             if other_key != row_key && blocked && other.changes.iter().any(|change| keys.contains(&change.entry.key()))
             {
-                entries.extend(other.changes.iter().map(|change| again(state, base, change, other, &mut stamp)));
+                entries.extend(other.changes.iter().map(|change| again(state, base, change, other, stamp)));
                 txn.parked.insert(other_key.clone(), None);
             }
         }
@@ -67,7 +69,7 @@ fn again(
     base: &dyn Base,
     change: &crate::rows::ParkedChange,
     row: &ParkedRow,
-    stamp: &mut impl FnMut() -> Stamp,
+    stamp: &mut dyn FnMut() -> Stamp,
 ) -> Entry {
     let key = change.entry.key();
     let mut entry = change.entry.clone();
@@ -76,6 +78,13 @@ fn again(
     entry.stamp = stamp();
     entry.place = None;
     entry.origin = entry.origin.or(change.entries.first().copied()).or(Some(row.id));
+    // Who was told that the record is gone and wants his change all the same makes it anew.
+    if entry.op == Op::Update && asks(row) && seen.is_some_and(|seen| seen.deleted) {
+        let fields = change.base.clone().unwrap_or_default();
+        entry.op = Op::Create;
+        entry.set = fields.patched(&entry.set, &entry.unset);
+        entry.unset.clear();
+    }
     if entry.op == Op::Update {
         let last = change.entries.last().copied().unwrap_or_default();
         let later = state.lanes.get(&key).into_iter().flatten().filter(|id| **id > last);
@@ -159,6 +168,76 @@ fn members<'a>(state: &'a State, id: EntryId, entry: &'a Entry) -> Vec<(EntryId,
             same.map(|(id, entry)| (*id, entry)).collect()
         }
     }
+}
+
+/// A unit whose author decides between two values, rather than one that was wrong in itself.
+pub fn asks(row: &ParkedRow) -> bool {
+    row.reason.code == "conflict" || row.reason.code == RejectCode::STALE
+}
+
+/// What a person says of a conflict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice<'a> {
+    /// What this device wanted.
+    Local,
+    /// What stands.
+    Server,
+    /// These fields.
+    Merged(&'a Object),
+}
+
+/// Ends a conflict: one that waits for its author, or values that lost and are kept.
+pub fn plan_resolve(
+    state: &State,
+    base: &dyn Base,
+    kept: &Map<String, ConflictRow>,
+    id: EntryId,
+    choice: Choice<'_>,
+    stamp: &mut dyn FnMut() -> Stamp,
+    now: UnixMillis,
+) -> Result<OutboxTxn, FixupError> {
+    if parked_row(state, id).is_ok_and(|(_, row)| asks(row)) {
+        return match choice {
+            Choice::Local => plan_retry(state, base, id, None, stamp, now),
+            Choice::Server => plan_discard(state, base, id, now).map(|(txn, _)| txn),
+            Choice::Merged(fields) => plan_retry(state, base, id, Some(fields), stamp, now),
+        };
+    }
+    let mut txn = OutboxTxn::new("resolve", state);
+    let mut newest = None;
+    for (row_key, row) in kept.iter().filter(|(_, row)| row.entry == id) {
+        txn.conflicts.insert(row_key.clone(), None);
+        newest = Some(row);
+    }
+    let row = newest.ok_or(FixupError::NotParked)?;
+    let (op, set, unset) = match choice {
+        Choice::Server => return Ok(txn.finish(state, base, now)),
+        Choice::Local => (row.op, row.set.clone(), row.unset.clone()),
+        Choice::Merged(fields) => (Op::Update, fields.clone(), Vec::new()),
+    };
+    // On what the app sees, so that it is an edit like any other.
+    let seen = view::server_view(state, base, &row.key);
+    let is_there = view::view(state, base, &row.key).is_some_and(|seen| !seen.deleted);
+    let op = match (op, is_there) {
+        (Op::Create | Op::Update, true) => Op::Update,
+        (Op::Create | Op::Update, false) => Op::Create,
+        (Op::Delete, _) => Op::Delete,
+    };
+    let key = row.key.clone();
+    txn.append.push(vec![Entry {
+        scope: key.scope,
+        collection: key.collection,
+        id: key.id,
+        op,
+        set,
+        unset: if op == Op::Update { unset } else { Vec::new() },
+        stamp: stamp(),
+        group: None,
+        on: seen.map_or(Version::ZERO, |seen| seen.version),
+        origin: None,
+        place: None,
+    }]);
+    Ok(txn.finish(state, base, now))
 }
 
 /// Takes a unit that failed (attempts used up) out of the parked rows and queues it again, for all such units.

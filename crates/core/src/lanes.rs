@@ -147,7 +147,14 @@ pub fn stand(
     // An entry queued again after a restored backup must not stand on what was written after it.
     let own = state.entries.get(&first).and_then(|entry| entry.place).unwrap_or(first);
     let mut base = member.on;
+    let goes_again = state.client.requeues.contains_key(&first);
     for settled in state.settled_of(&member.key).rev() {
+        if let Some(outcome) = settled.mutation.outcome.as_ref().filter(|_| goes_again)
+            && outcome.code.as_deref() == Some(landfall_protocol::RejectCode::STALE)
+        {
+            // It was rebased on what the server said then.
+            base = base.max(outcome.version.unwrap_or_default());
+        }
         let is_before = settled.mutation.lane_place().is_some_and(|place| place < own);
         if !is_before || !crate::view::same_epoch(settled.epoch, epoch) {
             continue;

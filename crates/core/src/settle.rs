@@ -151,12 +151,12 @@ struct Settle<'a> {
 impl Settle<'_> {
     /// One unit: a mutation, or all members of a group.
     fn unit(&mut self, sent: &[InFlight], results: &[Outcome]) {
-        let requeue = results.iter().any(|result| {
-            matches!(result.code.as_deref(), Some(RejectCode::BLOCKED | RejectCode::MISSING_PARENT))
-                && result.status == ResultStatus::Rejected
-        });
+        let refused = |code: &str| results.iter().any(|result| result.code.as_deref() == Some(code));
+        let is_stale = refused(RejectCode::STALE);
+        let requeue = is_stale || refused(RejectCode::BLOCKED) || refused(RejectCode::MISSING_PARENT);
         let park = results.iter().any(|result| match result.status {
-            ResultStatus::Rejected | ResultStatus::Conflict => true,
+            ResultStatus::Rejected => true,
+            ResultStatus::Conflict => !is_for_review(result),
             ResultStatus::Applied
             | ResultStatus::Merged
             | ResultStatus::Superseded
@@ -164,10 +164,13 @@ impl Settle<'_> {
             | ResultStatus::AlreadySettled
             | ResultStatus::KeyReused => false,
         });
+        // On what somebody else wrote meanwhile it goes once, and only if no field of it is touched by that.
+        let tries = if is_stale { 1 } else { REQUEUES_MAX };
         let used_up = sent
             .iter()
             .flat_map(|mutation| &mutation.entries)
-            .any(|id| self.state.client.requeues.get(id).copied().unwrap_or(0) >= REQUEUES_MAX);
+            .any(|id| self.state.client.requeues.get(id).copied().unwrap_or(0) >= tries)
+            || (is_stale && !sent.iter().zip(results).all(|(sent, result)| rebases(sent, result)));
         self.is_plain &= !requeue && !park;
         if requeue && !used_up {
             self.requeue(sent, results);
@@ -194,9 +197,12 @@ impl Settle<'_> {
 
     /// A final outcome other than a refusal.
     fn end(&mut self, sent: &InFlight, result: &Outcome) {
-        if result.status == ResultStatus::Superseded
+        let may_have_lost =
+            matches!(result.status, ResultStatus::Superseded | ResultStatus::Conflict | ResultStatus::Merged);
+        if may_have_lost
             && !planted(Plant::LoserNotKept)
             && let Some(mutation) = sent.mutation()
+            && (!result.took_effect() || !holds(result, &mutation))
         {
             let row = State::conflict_key(&self.state.client.client_id, sent.seq);
             let conflict = ConflictRow {
@@ -356,6 +362,35 @@ fn group_of(state: &State, sent: &InFlight) -> Option<GroupId> {
         Some(entry) => entry.group.clone(),
         None => sent.mutation()?.group,
     }
+}
+
+/// Somebody with a role decides; for the client its change has come to an end.
+fn is_for_review(outcome: &Outcome) -> bool {
+    outcome.to.as_deref() == Some("review")
+}
+
+/// The record shows everything that the mutation asked for.
+fn holds(outcome: &Outcome, mutation: &Mutation<Object>) -> bool {
+    outcome.record.as_ref().is_none_or(|record| *record == record.patched(&mutation.set, &mutation.unset))
+}
+
+/// Nobody else touched the fields of a change that was refused as stale: it can go again, on what is there now.
+fn rebases(sent: &InFlight, outcome: &Outcome) -> bool {
+    if outcome.code.as_deref() != Some(RejectCode::STALE) {
+        return true;
+    }
+    // Without values of before nothing is known of what has changed.
+    let (Some(record), Some(mutation)) = (&outcome.record, sent.mutation()) else { return false };
+    let mut is_same = mutation.op == Op::Update && !mutation.prev.is_empty();
+    let mut compare = |name: &str| {
+        is_same &= match (mutation.prev.get(name), record.get(name)) {
+            (Some(before), Some(now)) => landfall_protocol::same_value(before, now),
+            (before, now) => before == now,
+        };
+    };
+    mutation.set.each(&mut |name, _| compare(&name));
+    mutation.unset.iter().for_each(|name| compare(name));
+    is_same
 }
 
 fn reason(outcome: &Outcome) -> Reason {

@@ -6,7 +6,7 @@ use crate::plant::{Plant, planted};
 use crate::rows::{Entry, SettledMutation};
 use crate::state::{Base, State};
 use landfall_protocol::codec::from_json;
-use landfall_protocol::{Epoch, Mutation, Object, Op, RecordKey, ResultStatus, Version};
+use landfall_protocol::{Epoch, Mutation, Object, Op, RecordKey, Version};
 
 /// A record as it is seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,12 +77,6 @@ fn overlay(seen: &mut Option<Seen>, settled: &SettledMutation, covered: Option<u
     {
         return;
     }
-    match outcome.status {
-        ResultStatus::Applied | ResultStatus::Merged | ResultStatus::Recreated | ResultStatus::Superseded => {}
-        ResultStatus::Conflict | ResultStatus::Rejected | ResultStatus::AlreadySettled | ResultStatus::KeyReused => {
-            return;
-        }
-    }
     if outcome.deleted {
         *seen = Some(Seen { version, deleted: true, fields: Object::new() });
         return;
@@ -91,7 +85,9 @@ fn overlay(seen: &mut Option<Seen>, settled: &SettledMutation, covered: Option<u
         *seen = Some(Seen { version, deleted: false, fields: record.clone() });
         return;
     }
-    let mutation: Option<Mutation<Object>> = settled.text.as_ref().and_then(|text| from_json(text.text()));
+    // Of one without effect only what it says of the record counts.
+    let text = settled.text.as_ref().filter(|_| outcome.took_effect());
+    let mutation: Option<Mutation<Object>> = text.and_then(|text| from_json(text.text()));
     let Some(mutation) = mutation else { return };
     let fields = match (mutation.op, seen.take()) {
         (Op::Update, Some(seen)) if !seen.deleted => seen.fields.patched(&mutation.set, &mutation.unset),

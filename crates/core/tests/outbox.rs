@@ -226,7 +226,7 @@ fn s5_a_refused_group_is_parked_retried_and_discarded_as_one() {
     let row = lab.state.parked.values().next().unwrap();
     assert_eq!((row.changes.len(), row.reason.code.as_str()), (2, RejectCode::VALIDATION));
     let stamp = || Stamp::new(2_000_000, 0, "c1");
-    let txn = plan_retry(&lab.state, &lab.base, ids[1], Some(&fields(r#"{"n":3}"#)), stamp, NOW).unwrap();
+    let txn = plan_retry(&lab.state, &lab.base, ids[1], Some(&fields(r#"{"n":3}"#)), &mut { stamp }, NOW).unwrap();
     lab.apply(txn);
     let sent = lab.build();
     assert_eq!(sent.len(), 2);
@@ -261,7 +261,7 @@ fn what_stands_on_a_refused_create_parks_behind_it_and_goes_again_behind_it() {
     assert_eq!(reasons, [(create.get(), RejectCode::VALIDATION), (update.get(), RejectCode::BLOCKED)]);
     assert_eq!(lab.state.entries.len(), 1, "the other record flows on");
     let stamp = || Stamp::new(2_000_000, 0, "c1");
-    let txn = plan_retry(&lab.state, &lab.base, create, Some(&fields(r#"{"a":7}"#)), stamp, NOW).unwrap();
+    let txn = plan_retry(&lab.state, &lab.base, create, Some(&fields(r#"{"a":7}"#)), &mut { stamp }, NOW).unwrap();
     lab.apply(txn);
     assert!(lab.state.parked.is_empty());
     assert_eq!(lab.seen("r").unwrap(), r#"{"a":7,"b":2}"#);
@@ -277,7 +277,7 @@ fn l1_a_retry_with_hundreds_of_followers_fills_several_rows() {
     }
     lab.settle(vec![rejected(1, RejectCode::VALIDATION)]);
     let stamp = || Stamp::new(2_000_000, 0, "c1");
-    let txn = plan_retry(&lab.state, &lab.base, create, None, stamp, NOW).unwrap();
+    let txn = plan_retry(&lab.state, &lab.base, create, None, &mut { stamp }, NOW).unwrap();
     assert!(txn.append.iter().all(|row| row.len() <= 150), "an entry id has room for 256 entries a row");
     lab.apply(txn);
     assert_eq!(lab.state.entries.len(), 301);

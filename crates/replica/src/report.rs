@@ -6,13 +6,13 @@ use crate::error::SyncError;
 use crate::host::Host;
 use landfall_core::fixup::{self, FixupError};
 use landfall_core::plan::OutboxTxn;
-use landfall_core::rows::{ConflictRow, ParkedRow, Reason};
+use landfall_core::rows::{ConflictRow, ParkedChange, ParkedRow, Reason};
 use landfall_core::schedule::{Auth, Connectivity, Trigger};
 use landfall_core::settle::{Event, local_values};
 use landfall_core::view;
 use landfall_protocol::codec::to_json;
 use landfall_protocol::map::sort;
-use landfall_protocol::{CollectionName, EntryId, Object, Op, RecordId, RecordKey, Scope, Seq, UnixMillis};
+use landfall_protocol::{CollectionName, EntryId, Object, Op, RecordId, RecordKey, Scope, Seq, Stamp, UnixMillis};
 use landfall_storage::compact;
 use landfall_storage::manifest::IndexRow;
 use serde::Serialize;
@@ -125,6 +125,9 @@ landfall_protocol::wire_out!(Status {
     needs_foreground: Need
 });
 
+/// What a person's word comes to: from the rows, the time and a clock for stamps to one transaction.
+type Fix<'a> = &'a dyn Fn(&crate::db::Db, UnixMillis, &mut dyn FnMut() -> Stamp) -> Result<OutboxTxn, FixupError>;
+
 /// One line of `outbox.list()`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OutboxItem {
@@ -173,6 +176,10 @@ pub struct ConflictItem {
     pub op: Op,
     pub local: Object,
     pub server: Option<Object>,
+    /// The record as the change met it, where that is known.
+    pub base: Option<Object>,
+    /// `author`: it waits in the outbox. `review`: somebody with a role decides.
+    pub to: Option<String>,
     pub seq: Seq,
 }
 
@@ -186,6 +193,8 @@ landfall_protocol::wire_out!(ConflictItem {
     op: Need,
     local: Need,
     server: Keep,
+    base: Skip,
+    to: Skip,
     seq: Need
 });
 
@@ -574,10 +583,13 @@ impl<H: Host> Replica<H> {
         settled.outcome.as_ref().map(to_json)
     }
 
-    /// Values that lost and are kept, newest first.
+    /// What waits for its author, and values that lost and are kept, newest first.
     pub fn conflicts(&self) -> Vec<ConflictItem> {
         let db = self.db.borrow();
         let mut items: Vec<ConflictItem> = db.conflicts.values().map(conflict_item).collect();
+        for row in db.state.parked.values().filter(|row| fixup::asks(row)) {
+            items.extend(row.changes.iter().map(|change| asked_item(row, change)));
+        }
         sort(&mut items, &|a, b| (b.at, b.seq).cmp(&(a.at, a.seq)));
         items
     }
@@ -587,21 +599,20 @@ impl<H: Host> Replica<H> {
 
     /// Queues a parked unit again, with corrections if given.
     pub async fn retry(self: &Rc<Self>, id: EntryId, edits: Option<Object>) -> Result<(), SyncError> {
-        self.fix(|replica| {
-            let mut clock = replica.db.borrow().state.hlc.clone();
-            let db = replica.db.borrow();
-            let (now, client) = (replica.host.now(), db.state.client.client_id.0.clone());
-            fixup::plan_retry(&db.state, &db.base, id, edits.as_ref(), || clock.tick(now.get(), &client), now)
-        })
-        .await
+        self.fix(&|db, now, stamp| fixup::plan_retry(&db.state, &db.base, id, edits.as_ref(), stamp, now)).await
+    }
+
+    /// Ends a conflict by this person's word.
+    pub async fn resolve(self: &Rc<Self>, id: EntryId, choice: fixup::Choice<'_>) -> Result<(), SyncError> {
+        self.fix(&|db, now, stamp| fixup::plan_resolve(&db.state, &db.base, &db.conflicts, id, choice, stamp, now))
+            .await
     }
 
     /// Gives a parked unit up, with what stands on it. Returns how many entries ended.
     pub async fn discard(self: &Rc<Self>, id: EntryId) -> Result<u64, SyncError> {
         let count = std::cell::Cell::new(0);
-        self.fix(|replica| {
-            let db = replica.db.borrow();
-            let (txn, ended) = fixup::plan_discard(&db.state, &db.base, id, replica.host.now())?;
+        self.fix(&|db, now, _| {
+            let (txn, ended) = fixup::plan_discard(&db.state, &db.base, id, now)?;
             count.set(ended);
             Ok(txn)
         })
@@ -609,11 +620,16 @@ impl<H: Host> Replica<H> {
         Ok(count.get())
     }
 
-    async fn fix(self: &Rc<Self>, plan: impl Fn(&Self) -> Result<OutboxTxn, FixupError>) -> Result<(), SyncError> {
+    async fn fix(self: &Rc<Self>, plan: Fix<'_>) -> Result<(), SyncError> {
         self.check_open()?;
         let mut tries = 0;
         while tries < 8 {
-            let planned = plan(self);
+            let planned = {
+                let db = self.db.borrow();
+                let mut clock = db.state.hlc.clone();
+                let now = self.host.now();
+                plan(&db, now, &mut || clock.tick(now.get(), db.state.client.client_id.as_str()))
+            };
             if self.fetch_missed().await? {
                 continue;
             }
@@ -677,6 +693,26 @@ fn conflict_item(row: &ConflictRow) -> ConflictItem {
         op: row.op,
         local: row.set.clone(),
         server: row.outcome.record.clone(),
+        base: None,
+        to: row.outcome.to.clone(),
         seq: row.seq,
+    }
+}
+
+fn asked_item(row: &ParkedRow, change: &ParkedChange) -> ConflictItem {
+    let entry = &change.entry;
+    ConflictItem {
+        id: entry.origin.or(change.entries.first().copied()).unwrap_or(row.id),
+        collection: entry.collection.clone(),
+        scope: entry.scope.clone(),
+        record: entry.id.clone(),
+        at: row.at,
+        status: landfall_protocol::ResultStatus::Conflict,
+        op: entry.op,
+        local: entry.set.clone(),
+        server: change.server.clone(),
+        base: change.base.clone(),
+        to: Some("author".to_owned()),
+        seq: Seq::ZERO,
     }
 }

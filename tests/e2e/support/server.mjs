@@ -45,7 +45,8 @@ export class Server {
     this.#data ??= await mkdtemp(join(tmpdir(), 'landfall-e2e-server-'));
     this.port ??= await freePort(ports);
     const listen = `127.0.0.1:${this.port}`;
-    const fixed = ['--dev', '--listen', listen, '--data', this.#data, '--www', www, '--collections', join(root, 'www/collections.json')];
+    const fixed = ['--dev', '--listen', listen, '--data', this.#data, '--www', www];
+    if (!args.includes('--collections')) fixed.push('--collections', join(root, 'www/collections.json'));
     this.#process = spawn(program, [...fixed, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
     this.#exited = new Promise((done) => this.#process.once('exit', done));
     createInterface({ input: this.#process.stderr }).on('line', (line) => this.#lines.push(line));

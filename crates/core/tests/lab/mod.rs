@@ -131,8 +131,9 @@ impl Lab {
             self.state.set_parked(&row, value);
         }
         for (row, value) in txn.conflicts {
-            if let Some(value) = value {
-                self.conflicts.insert(row, value);
+            match value {
+                Some(value) => _ = self.conflicts.insert(row, value),
+                None => _ = self.conflicts.remove(&row),
             }
         }
         for log_key in txn.delete_log {

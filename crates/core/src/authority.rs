@@ -7,6 +7,7 @@
 //! Order of tests (docs/protocol.md): key and hash, permission and schema are the caller's, before; then `after`/base
 //! (current → applied, whatever the clocks), equal fields (applied), policy.
 
+use crate::plant::{Plant, planted};
 use crate::policy::{By, Clash, Mark, Marks, Merged, Met, Plan, Policy, Refinement, judge, marks_after};
 use landfall_protocol::{
     ClientId, Fields, Json, Mutation, Object, Op, Outcome, Position, RejectCode, ResultStatus, Seq, Stamp, Version,
@@ -151,7 +152,11 @@ fn clash(situation: &Situation<'_>, mutation: &Mutation, clash: Clash) -> Verdic
         seq: mutation.seq,
         role: &role,
     };
-    match judge(situation.policy, met, by, mutation) {
+    let plan = judge(situation.policy, met, by, mutation);
+    if planted(Plant::ManualWrites) && plan == Plan::AskAuthor {
+        return write(situation, mutation, ResultStatus::Conflict, patched(situation, mutation), true);
+    }
+    match plan {
         Plan::Keep => superseded(situation, mutation.seq),
         Plan::Take => {
             let fields = if mutation.op == Op::Delete { Fields::new() } else { patched(situation, mutation) };
@@ -321,7 +326,11 @@ fn write(
     shows_record: bool,
 ) -> Verdict {
     let deleted = mutation.op == Op::Delete;
-    let version = next_version(situation);
+    let version = if planted(Plant::RecreateBelowFloor) && status == ResultStatus::Recreated {
+        Version(1)
+    } else {
+        next_version(situation)
+    };
     let mut stamp = situation.stamp.clone();
     if let Some(stored) = situation.stored
         && stored.stamp >= stamp

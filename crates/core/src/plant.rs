@@ -43,10 +43,20 @@ pub enum Plant {
     ParentAfterChild,
     /// The server applies a mutation whose base is old (R1 holds, C1 does not).
     ServerIgnoresBase,
+    /// Last-write-wins goes by the clock that a device claims, not by the clamped one (I4).
+    LwwByRawClock,
+    /// A merge takes every field, whoever changed it since (C1).
+    MergeIgnoresFieldVersion,
+    /// A record that lives again starts its versions anew (R5).
+    RecreateBelowFloor,
+    /// What waits for a person is written all the same (C1).
+    ManualWrites,
+    /// Of two decisions on one conflict both take effect (C1).
+    ReviewDecidedTwice,
 }
 
 impl Plant {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 24] = [
         Self::RemoveBeforeSettle,
         Self::RebuildOnRetry,
         Self::FollowerWithoutAfter,
@@ -66,6 +76,11 @@ impl Plant {
         Self::CorruptReadAsAbsent,
         Self::ParentAfterChild,
         Self::ServerIgnoresBase,
+        Self::LwwByRawClock,
+        Self::MergeIgnoresFieldVersion,
+        Self::RecreateBelowFloor,
+        Self::ManualWrites,
+        Self::ReviewDecidedTwice,
     ];
 }
 

@@ -4,6 +4,7 @@
 //! ([`judge`]). Pure: the same code runs in the server and in the simulator; the client links none of it.
 //! The authority asks only when two writers did not know of each other; a current base never comes here.
 
+use crate::plant::{Plant, planted};
 use crate::time::time_nanos;
 use landfall_protocol::{Fields, Json, Map, Mutation, Op, Seq, Stamp, Value, Version};
 use serde::{Deserialize, Serialize};
@@ -320,7 +321,7 @@ fn merge(policy: &Policy, rule: &Rule, met: Met<'_>, by: By<'_>, mutation: &Muta
             Refinement::Fields(fields) => fields.get(name).unwrap_or(rule),
             Refinement::None | Refinement::Role(_) | Refinement::Record(_) => rule,
         };
-        let clashes = changed_at > by.base && !own;
+        let clashes = changed_at > by.base && !own && !planted(Plant::MergeIgnoresFieldVersion);
         let plan = if clashes {
             by_role(policy, rule, mark, by).plan(Clash::UpdateOnUpdated, order(mark, by))
         } else {
@@ -374,9 +375,12 @@ pub fn marks_after(op: Op, was: Option<(&Fields, &Mark, Option<&Marks>, bool)>, 
                 Marks { floor: last.version, by_name }
             });
             if deleted && op == Op::Create {
+                // What it had went with the delete, and is not taken away again by its new life.
                 marks = Marks { floor: last.version, by_name: Map::new() };
+                &none
+            } else {
+                before
             }
-            before
         }
     };
     let starts_new = op == Op::Create && marks.by_name.is_empty();

@@ -4,6 +4,7 @@
 //! on it, at most once: whoever comes second is told so.
 
 use crate::authority::{Stored, apply_patch};
+use crate::plant::{Plant, planted};
 use landfall_protocol::codec::{from_json, to_json};
 use landfall_protocol::{
     CollectionName, Fields, Json, Mutation, Object, Op, Outcome, RecordId, RecordKey, RejectCode, Scope, UnixMillis,
@@ -89,7 +90,7 @@ pub fn decide(row: Option<&Stored>, record: Option<&Stored>, by: Reviewer<'_>, m
     if mutation.op != Op::Update || !by.roles.contains(&text("role")) {
         return refuse(RejectCode::FORBIDDEN, "You may not decide this.");
     }
-    if text("status") != "pending" {
+    if text("status") != "pending" && !planted(Plant::ReviewDecidedTwice) {
         return refuse(RejectCode::ALREADY_DECIDED, "Somebody else has decided this already.");
     }
     let said = mutation.set.get("decision").and_then(Json::as_string).unwrap_or_default();

@@ -249,6 +249,16 @@ fn c1_a_record_made_anew_clashes_with_edits_of_its_former_life() {
 }
 
 #[test]
+fn c1_two_who_knew_of_the_delete_make_the_record_anew_and_merge() {
+    // Found by the simulator (seed 478 of its first run with policies).
+    let mut desk = Desk::create(Policy::merge(Rule::ServerWins), r#"{"c":1,"d":1}"#);
+    desk.put(&Try { by: "grace", op: Op::Delete, base: 1, ..TRY });
+    desk.put(&Try { by: "grace", op: Op::Create, set: r#"{"a":1}"#, base: 2, ..TRY });
+    desk.put(&Try { op: Op::Create, set: r#"{"b":2,"d":2}"#, base: 2, ..TRY });
+    assert_eq!(desk.fields(), fields(r#"{"a":1,"b":2,"d":2}"#));
+}
+
+#[test]
 fn c1_a_field_may_have_a_rule_of_its_own() {
     let rules = [("grade", Rule::ClientWins), ("note", Rule::Author)];
     let by_name = rules.into_iter().map(|(name, rule)| (name.to_owned(), rule)).collect();

@@ -3,7 +3,7 @@
 use crate::model::{Plain, at, patch, plain, said};
 use crate::world::{COLLECTIONS, PARENT, SimReplica, World};
 use landfall_core::view;
-use landfall_protocol::{CollectionName, Pair, Position, RecordId, RecordKey, ResultStatus, Scope};
+use landfall_protocol::{CollectionName, Pair, Position, RecordId, RecordKey, Scope};
 use landfall_replica::Query;
 use landfall_storage::Records;
 use std::collections::{BTreeMap, BTreeSet};
@@ -120,7 +120,8 @@ fn expected_view(truth: &crate::model::Truth, replica: &SimReplica, key: &Record
             continue;
         }
         let Some(outcome) = &settled.mutation.outcome else { continue };
-        if matches!(outcome.status, ResultStatus::Applied | ResultStatus::Superseded) {
+        // Whatever became of it, the outcome said what the record is.
+        if outcome.version.is_some() {
             known = known.max(outcome.position.map_or(0, Position::get));
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::disk::DiskFaults;
 use crate::net::{Cut, LinkFaults};
+use crate::policy::PolicyKind;
 use crate::rng::Rng;
 use crate::server::CrashAt;
 use crate::world::Setup;
@@ -246,6 +247,7 @@ fn setup(seed: u64, rng: &Rng) -> Setup {
         // Not drawn: seeds stay the histories that they were.
         filler_bytes: if seed.is_multiple_of(4) { 320 } else { 0 },
         families: seed % 4 == 1,
+        policies: PolicyKind::of_seed(seed),
     }
 }
 

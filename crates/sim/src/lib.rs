@@ -13,6 +13,7 @@ pub mod isolation;
 pub mod model;
 pub mod net;
 pub mod plants;
+pub mod policy;
 pub mod rng;
 pub mod rows;
 pub mod run;

@@ -3,8 +3,10 @@
 //! It hears of each transaction that reached a disk and of each verdict of the server, and compares. It shares row and
 //! wire *types* with the engine and none of its rules.
 
+use crate::policy::{self, PolicyKind, Sent};
 use crate::world::PARENT;
 use landfall_core::rows::{ConflictRow, Descriptor, Entry, LocalEnd, LogRow, ParkedRow, SettledRow};
+use landfall_protocol::limits::HLC_AHEAD_MS_MAX;
 use landfall_protocol::{Fields, Mutation, Object, Op, Outcome, Pair, RecordId, RecordKey, ResultStatus, Scope};
 use landfall_storage::{Key, RowKind, RowOp, StoreName, decode};
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,8 +38,12 @@ pub struct StateAt {
     /// `None`: deleted.
     pub fields: Option<Plain>,
     pub profile: usize,
-    client: String,
-    seq: u64,
+    pub client: String,
+    pub seq: u64,
+    pub user: String,
+    /// The server's clock for it: clamped, and after what was there.
+    pub stamp: String,
+    pub is_create: bool,
     /// Place in the log of the newest entry that it carries.
     entry: u64,
 }
@@ -59,6 +65,8 @@ pub struct Truth {
     given: BTreeMap<(String, u64), Given>,
     /// (profile, entry as its author knows it) of every effect.
     effected: BTreeSet<(usize, u64)>,
+    /// Conflicts that somebody with a role has decided.
+    reviewed: BTreeSet<String>,
 }
 
 impl Truth {
@@ -131,6 +139,10 @@ pub struct Verdict<'a> {
     pub mutation: Option<&'a Mutation>,
     pub outcome: &'a Outcome,
     pub answer: &'a str,
+    /// The server's clock.
+    pub now: u64,
+    /// The stamp that was stored with the effect.
+    pub stamp: Option<&'a str>,
     /// What was written: position, version, fields of a live record.
     pub effect: Option<(u64, u64, Option<Plain>)>,
 }
@@ -146,6 +158,7 @@ pub struct Model {
     /// Effects that a restored backup took back: (client, seq).
     lost: BTreeSet<(String, u64)>,
     pub restores: u64,
+    pub policies: BTreeMap<String, PolicyKind>,
     tick: u64,
 }
 
@@ -352,7 +365,7 @@ impl Model {
         let tick = self.tick();
         let requeues = row.mutations.iter().any(|settled| {
             let code = settled.outcome.as_ref().and_then(|outcome| outcome.code.as_deref());
-            matches!(code, Some("blocked" | "missing_parent"))
+            matches!(code, Some("blocked" | "missing_parent" | "stale"))
         });
         let client = row.client_id.as_str().to_owned();
         for settled in &row.mutations {
@@ -388,7 +401,22 @@ impl Model {
                         self.violate("L4", || format!("{name} stored an outcome that was never given: {text}"));
                     }
                     match outcome.status {
-                        ResultStatus::Applied | ResultStatus::Merged | ResultStatus::Recreated => {}
+                        ResultStatus::Applied | ResultStatus::Recreated => {}
+                        ResultStatus::Merged => {
+                            let text = settled.text.as_ref().map_or("", |text| text.text());
+                            let lost = serde_json::from_str::<Mutation>(text)
+                                .is_ok_and(|mutation| !holds(outcome.record.as_ref(), &mutation));
+                            if lost && !conflicts.iter().any(|kept| kept.seq == outcome.seq) {
+                                self.violate("C2", || format!("what a merge dropped of seq {seq} was not kept"));
+                            }
+                        }
+                        ResultStatus::Conflict if outcome.to.as_deref() == Some("review") => {
+                            if !conflicts.iter().any(|kept| kept.seq == outcome.seq) || entries.is_empty() {
+                                self.violate("C2", || {
+                                    format!("seq {seq} of {client} waits for a role and is not kept")
+                                });
+                            }
+                        }
                         ResultStatus::Superseded => {
                             if !conflicts.iter().any(|kept| kept.seq == outcome.seq) {
                                 self.violate("C2", || format!("what lost as seq {seq} of {client} was not kept"));
@@ -512,13 +540,86 @@ impl Model {
         };
         self.truth.given.insert(id, given);
         let Some(mutation) = verdict.mutation else { return };
+        self.check_policy(verdict, mutation, stands);
         match &verdict.effect {
             Some((position, version, fields)) => {
-                self.effect(verdict, mutation, stands, *position, *version, fields.as_ref());
+                self.effect(verdict, mutation, *position, *version, fields.as_ref());
             }
             None if verdict.outcome.status == ResultStatus::Superseded => self.superseded(verdict, mutation, stands),
             None => {}
         }
+    }
+
+    /// C1: the outcome is what the policy makes of the record's history. Of what was refused for other reasons, and of
+    /// groups that were undone, only that nothing was written.
+    fn check_policy(&mut self, verdict: &Verdict<'_>, mutation: &Mutation, stands: u64) {
+        let outcome = verdict.outcome;
+        let code = outcome.code.as_deref();
+        let judged = outcome.status != ResultStatus::Rejected || matches!(code, Some("gone" | "stale"));
+        let undone = mutation.group.is_some() && verdict.effect.is_none();
+        if !outcome.took_effect() && verdict.effect.is_some() {
+            self.violate("C1", || format!("{:?} was written as {:?}", mutation.key(), outcome.status));
+        }
+        if !judged || undone {
+            return;
+        }
+        let kind = self.policies.get(mutation.collection.as_str()).copied().unwrap_or_default();
+        let states = self.truth.states_of(&mutation.key());
+        let current = states.last().map_or(0, |state| state.version);
+        let given = mutation.after.and_then(|after| self.truth.given.get(&(verdict.client.to_owned(), after.get())));
+        let is_current = match (mutation.after, given) {
+            (None, _) => stands == current,
+            (Some(_), None) => return,
+            (Some(_), Some(given)) => given.outcome.took_effect() && stands == current,
+        };
+        let stamp = mutation.stamp.clamped(verdict.now, HLC_AHEAD_MS_MAX);
+        let user = self.profiles[verdict.profile].user.as_str();
+        let sent = Sent { mutation, client: verdict.client, user, stamp: &stamp.0, stands, is_current };
+        let expected = policy::expected(kind, states, &sent);
+        let word = match (outcome.status, outcome.to.as_deref(), code) {
+            (ResultStatus::Applied, ..) => "applied",
+            (ResultStatus::Merged, ..) => "merged",
+            (ResultStatus::Recreated, ..) => "recreated",
+            (ResultStatus::Superseded, ..) => "superseded",
+            (ResultStatus::Conflict, Some("review"), _) => "review",
+            (ResultStatus::Conflict, ..) => "author",
+            (ResultStatus::Rejected, _, Some("stale")) => "stale",
+            _ => "gone",
+        };
+        let written = verdict.effect.as_ref().map(|(_, _, fields)| fields.clone());
+        if (expected.word, &expected.written) != (word, &written) {
+            let seq = mutation.seq;
+            self.violate("C1", || {
+                format!(
+                    "seq {seq} of {} on {:?} ({kind:?}) should be {expected:?} and is {word}: {written:?}",
+                    verdict.client,
+                    mutation.key()
+                )
+            });
+        }
+    }
+
+    /// Somebody with a role decided a conflict; what it made of the record, if anything.
+    pub fn reviewed(&mut self, row: &str, key: &RecordKey, effect: Option<(u64, u64, Option<Plain>)>, stamp: &str) {
+        if !self.truth.reviewed.insert(row.to_owned()) {
+            self.violate("C1", || format!("the conflict {row} was decided twice"));
+        }
+        let Some((position, version, fields)) = effect else { return };
+        let before = self.truth.states_of(key).last();
+        let is_create = before.is_none_or(|state| state.fields.is_none());
+        let state = StateAt {
+            position,
+            version,
+            fields,
+            profile: usize::MAX,
+            client: "review".to_owned(),
+            seq: 0,
+            user: policy::MANAGER_USER.to_owned(),
+            stamp: stamp.to_owned(),
+            is_create,
+            entry: 0,
+        };
+        self.truth.states.entry(key.pair()).or_default().entry(key.id.clone()).or_default().push(state);
     }
 
     /// The version that a mutation stands on; of a follower, what its predecessor left or stood on itself.
@@ -536,7 +637,6 @@ impl Model {
         &mut self,
         verdict: &Verdict<'_>,
         mutation: &Mutation,
-        stands: u64,
         position: u64,
         version: u64,
         fields: Option<&Plain>,
@@ -545,20 +645,11 @@ impl Model {
         let key = mutation.key();
         let before = self.truth.states_of(&key).last().cloned();
         let current = before.as_ref().map_or(0, |state| state.version);
-        let is_new = before.is_none() && mutation.op == Op::Create;
-        if stands != current && !is_new {
-            self.violate("C1", || {
-                format!("seq {seq} of {client} stood on version {stands} of {key:?} and overwrote version {current}")
-            });
-        }
-        let expected = apply(before.as_ref().and_then(|state| state.fields.clone()), mutation);
-        if expected.as_ref() != fields {
-            self.violate("C1", || format!("seq {seq} of {client} should make {expected:?} and made {fields:?}"));
-        }
         if version <= current {
             self.violate("R5", || format!("{key:?} went from version {current} to {version}"));
         }
         let known = &self.profiles[profile];
+        let known_user = known.user.clone();
         let entries = known.sent.get(verdict.sent).cloned().unwrap_or_default();
         let place = |id: &u64| known.durable.get(id).and_then(|entry| entry.place).map_or(*id, |place| place.get());
         let newest = entries.iter().map(place).max().unwrap_or(0);
@@ -567,8 +658,13 @@ impl Model {
             .map(|id| known.durable.get(id).and_then(|entry| entry.origin).map_or(*id, |origin| origin.get()))
             .collect();
         let is_own = !known.is_tainted && !known.is_torn;
+        // What a restored server lost is queued again on its old base. Where such a base can win, it may come after what was
+        // under way meanwhile: docs/adr/0022.
+        let kind = self.policies.get(mutation.collection.as_str()).copied().unwrap_or_default();
+        let keeps_order = self.restores == 0 || kind == PolicyKind::ServerWins;
         let late = self.truth.states_of(&key).iter().find(|state| {
-            (state.client == client && state.seq >= seq) || (is_own && state.profile == profile && state.entry > newest)
+            (state.client == client && state.seq >= seq)
+                || (is_own && keeps_order && state.profile == profile && state.entry > newest)
         });
         if let Some(state) = late.cloned() {
             self.violate("S4", || {
@@ -585,7 +681,26 @@ impl Model {
                 }
             }
         }
-        let state = StateAt { position, version, fields: fields.cloned(), profile, client, seq, entry: newest };
+        let own = mutation.stamp.clamped(verdict.now, HLC_AHEAD_MS_MAX);
+        let stamp = match &before {
+            Some(before) if before.stamp >= own.0 => after(&before.stamp, verdict.client),
+            Some(_) | None => own.0,
+        };
+        if verdict.stamp.is_some_and(|stored| stored != stamp) {
+            self.violate("I4", || format!("{key:?} should be stamped {stamp} and is {:?}", verdict.stamp));
+        }
+        let state = StateAt {
+            position,
+            version,
+            fields: fields.cloned(),
+            profile,
+            client,
+            seq,
+            user: known_user,
+            stamp,
+            is_create: mutation.op == Op::Create,
+            entry: newest,
+        };
         self.truth.states.entry(key.pair()).or_default().entry(key.id).or_default().push(state);
     }
 
@@ -690,9 +805,20 @@ impl Model {
     }
 }
 
-/// What a mutation makes of a record, by the plain meaning of its op.
-fn apply(before: Option<Plain>, mutation: &Mutation) -> Option<Plain> {
-    patch(before, mutation.op, plain(&mutation.set), &mutation.unset)
+/// The next stamp after one: the server orders a write after what it replaces, whatever the clocks say.
+fn after(stamp: &str, client: &str) -> String {
+    let part =
+        |range: std::ops::Range<usize>| u64::from_str_radix(stamp.get(range).unwrap_or_default(), 16).unwrap_or(0);
+    let (millis, counter) = (part(0..12), part(13..17) + 1);
+    format!("{:012x}-{:04x}-{client}", millis + counter / 65_536, counter % 65_536)
+}
+
+/// A record shows what a mutation asked for.
+fn holds(record: Option<&Object>, mutation: &Mutation) -> bool {
+    let Some(record) = record.map(said) else { return true };
+    let set = plain(&mutation.set);
+    set.iter().all(|(name, value)| record.get(name) == Some(value))
+        && mutation.unset.iter().all(|name| !record.contains_key(name))
 }
 
 pub fn patch(before: Option<Plain>, op: Op, set: Plain, unset: &[String]) -> Option<Plain> {

@@ -4,9 +4,12 @@
 
 mod pull;
 mod push;
+mod review;
 
 use crate::model::Model;
+use crate::rng::Rng;
 use landfall_core::authority::Stored;
+use landfall_core::policy::Policy;
 use landfall_protocol::{
     ClientId, CollectionName, Epoch, ErrorBody, ErrorCode, ErrorEnvelope, Json, Ledger, LedgerEntry, Map, Pair,
     RecordId, RecordKey, RecordSum, Scope, Seq, StatusResponse, UnixMillis,
@@ -68,6 +71,9 @@ pub struct Server {
     /// Scopes that each user may read and write.
     pub grants: BTreeMap<String, BTreeSet<Scope>>,
     pub collections: BTreeSet<CollectionName>,
+    pub policies: BTreeMap<CollectionName, Policy>,
+    /// Chance of those who decide conflicts; `None`: nobody does.
+    pub reviews: Option<Rng>,
     pub page_limit: usize,
     /// Tokens of an older generation are refused.
     pub generation: BTreeMap<String, u64>,
@@ -94,6 +100,8 @@ impl Server {
             model,
             grants: BTreeMap::new(),
             collections: BTreeSet::new(),
+            policies: BTreeMap::new(),
+            reviews: None,
             page_limit: 100,
             generation: BTreeMap::new(),
             refresh_fails: BTreeSet::new(),

@@ -5,6 +5,7 @@ use crate::exec::{Exec, Owner};
 use crate::host::{Locks, SimHost};
 use crate::model::{Model, ProfileModel};
 use crate::net::{Cut, LinkFaults};
+use crate::policy::PolicyKind;
 use crate::rng::Rng;
 use crate::server::Server;
 use landfall_core::schedule::Trigger;
@@ -56,6 +57,8 @@ pub struct Setup {
     pub filler_bytes: usize,
     /// `stock`, which has the higher priority, refers to `tasks`.
     pub families: bool,
+    /// Of each collection.
+    pub policies: [PolicyKind; 3],
 }
 
 /// One browser profile of one user.
@@ -111,6 +114,11 @@ impl World {
         let model = Rc::new(RefCell::new(Model::default()));
         let mut server = Server::new(Rc::clone(&model));
         server.collections = COLLECTIONS.iter().map(|name| CollectionName::from(*name)).collect();
+        for (name, kind) in COLLECTIONS.iter().zip(setup.policies) {
+            server.policies.insert(CollectionName::from(*name), kind.policy());
+            model.borrow_mut().policies.insert((*name).to_owned(), kind);
+        }
+        server.reviews = Some(Rng::stream(setup.seed, 3));
         server.page_limit = setup.page_limit;
         server.token_ms = setup.token_ms;
         server.body_bytes_max = setup.body_bytes_max.unwrap_or(usize::MAX);

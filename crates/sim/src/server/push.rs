@@ -2,6 +2,7 @@
 
 use super::{ClientLedger, CrashAt, LogRow, Moved, Server, error, ok, to_json};
 use crate::model::{Verdict as Seen, plain};
+use crate::policy::{MANAGER, MANAGER_USER};
 use crate::world::PARENT;
 use landfall_core::authority::{Situation, Stored, decide, superseded};
 use landfall_core::plant::{Plant, planted};
@@ -11,7 +12,7 @@ use landfall_protocol::{
     PushResponse, RecordId, RecordKey, RejectCode, ResultStatus, Scope, Seq, Stamp, UnixMillis, Version, limits,
 };
 use landfall_replica::HttpResponse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Server {
     pub(super) fn push(&mut self, now: u64, profile: usize, user: &str, body: &str) -> Option<(HttpResponse, Moved)> {
@@ -45,7 +46,15 @@ impl Server {
         let ledger = self.data.clients.entry(client.clone()).or_default();
         ledger.acked_through = ledger.acked_through.max(request.acked_through.get());
         let before = self.heads();
-        let mut push = Push { server: self, now, profile, client: client.clone(), run: None, results: Vec::new() };
+        let mut push = Push {
+            server: self,
+            now,
+            profile,
+            client: client.clone(),
+            run: None,
+            results: Vec::new(),
+            bases: BTreeMap::new(),
+        };
         let mut at = 0;
         let mut runs = 0;
         while at < parsed.len() {
@@ -62,6 +71,7 @@ impl Server {
             push.unit(&parsed[at..end], &request.mutations[at..end]);
             at = end;
         }
+        push.review_some();
         let results = push.results;
         if let Some(ledger) = self.data.clients.get_mut(&client) {
             let through = ledger.acked_through;
@@ -99,13 +109,14 @@ struct Run {
     wrote: bool,
 }
 
-struct Push<'a> {
-    server: &'a mut Server,
-    now: u64,
+pub(super) struct Push<'a> {
+    pub(super) server: &'a mut Server,
+    pub(super) now: u64,
     profile: usize,
-    client: (String, ClientId),
+    pub(super) client: (String, ClientId),
     run: Option<Run>,
     results: Vec<Json>,
+    bases: BTreeMap<Seq, Version>,
 }
 
 /// What a judged mutation would write: key, record, its position.
@@ -213,14 +224,23 @@ impl Push<'_> {
             return self.placed(mutation, outcome.outcome);
         }
         if cause.seq == member.seq() {
-            return cause.clone();
+            let mut cause = cause.clone();
+            if cause.version.is_some() {
+                // The group's own changes of it are gone.
+                let stored = self.stored(&mutation.key());
+                let shown = self.with_situation(mutation, stored.as_ref(), None, |now| superseded(now, mutation.seq));
+                cause.version = shown.outcome.version;
+                cause.record = shown.outcome.record;
+                cause.deleted = shown.outcome.deleted;
+            }
+            return self.placed(mutation, cause);
         }
         let mut outcome = Outcome::rejected(member.seq(), RejectCode::GROUP_REFUSED, "Another change was refused.");
         outcome.by = Some(cause.seq);
         self.placed(mutation, outcome)
     }
 
-    fn stored(&self, key: &RecordKey) -> Option<Stored> {
+    pub(super) fn stored(&self, key: &RecordKey) -> Option<Stored> {
         let records = self.server.data.scopes.get(&key.scope)?.records.get(&key.collection)?;
         records.get(&key.id).map(|(_, stored)| stored.clone())
     }
@@ -248,6 +268,11 @@ impl Push<'_> {
         });
         let verdict =
             self.with_situation(&judged, stored.as_ref(), after.as_ref(), |situation| decide(situation, &judged));
+        let base = self.base_of(mutation);
+        self.bases.insert(mutation.seq, base);
+        if let Some(role) = &verdict.reviewer {
+            self.open_review(mutation, &verdict.outcome, role);
+        }
         let Some(effect) = verdict.effect else { return (self.placed(mutation, verdict.outcome), None) };
         if mutation.op != Op::Delete && effect.stored.fields.get("bad").is_some_and(|bad| bad.text() == "true") {
             let mut outcome = Outcome::rejected(mutation.seq, RejectCode::VALIDATION, "Some values are not valid.");
@@ -264,15 +289,21 @@ impl Push<'_> {
                 return (self.placed(mutation, outcome), None);
             }
         }
-        let position = self.next_position();
-        if let Some(run) = &mut self.run {
-            run.wrote = true;
-        }
-        self.server.data.scopes.entry(mutation.scope.clone()).or_default().position = position;
+        let position = self.take_position();
         (self.placed(mutation, verdict.outcome), Some((mutation.key(), effect.stored, position)))
     }
 
-    fn next_position(&self) -> u64 {
+    /// The position of what is written next, from now on the run's.
+    pub(super) fn take_position(&mut self) -> u64 {
+        let position = self.next_position();
+        if let Some(run) = &mut self.run {
+            run.wrote = true;
+            self.server.data.scopes.entry(run.scope.clone()).or_default().position = position;
+        }
+        position
+    }
+
+    pub(super) fn next_position(&self) -> u64 {
         let Some(run) = &self.run else { return 0 };
         let Some(scope) = self.server.data.scopes.get(&run.scope) else { return 1 };
         if run.wrote { scope.position } else { scope.position + 1 }
@@ -287,20 +318,32 @@ impl Push<'_> {
     ) -> T {
         let position = Position(self.next_position());
         let floor = self.server.data.scopes.get(&mutation.scope).map_or(0, |scope| scope.version_floor);
-        let stamp: Stamp = mutation.stamp.clamped(self.now, limits::HLC_AHEAD_MS_MAX);
+        let raw = planted(Plant::LwwByRawClock);
+        let clamped = mutation.stamp.clamped(self.now, limits::HLC_AHEAD_MS_MAX);
+        let stamp: Stamp = if raw { mutation.stamp.clone() } else { clamped };
+        let standard = Policy::default();
+        let manager = self.client.0 == MANAGER_USER;
+        let roles: BTreeSet<String> = manager.then(|| MANAGER.to_owned()).into_iter().collect();
+        let base = self.base_of(mutation);
         let writer = format!("{} {}", self.client.0, self.client.1);
         ask(&Situation {
-            policy: &Policy::default(),
+            policy: self.server.policies.get(&mutation.collection).unwrap_or(&standard),
             stored,
             version_floor: Version(floor),
             client: &self.client.1,
             writer: &writer,
-            roles: &BTreeSet::new(),
+            roles: &roles,
             after,
-            after_base: Version::ZERO,
+            after_base: base,
             position,
             stamp: &stamp,
         })
+    }
+
+    /// Where a mutation without effect stood, for who comes after it in this push.
+    fn base_of(&self, mutation: &Mutation) -> Version {
+        let before = mutation.after.and_then(|after| self.bases.get(&after)).copied();
+        mutation.base.or(before).unwrap_or_default()
     }
 
     fn outcome_of(&mut self, seq: Seq, stored: Option<&Stored>) -> Option<Outcome> {
@@ -326,7 +369,7 @@ impl Push<'_> {
         outcome
     }
 
-    fn write(&mut self, key: &RecordKey, stored: &Stored, position: u64) {
+    pub(super) fn write(&mut self, key: &RecordKey, stored: &Stored, position: u64) {
         let scope = self.server.data.scopes.entry(key.scope.clone()).or_default();
         let records = scope.records.entry(key.collection.clone()).or_default();
         let before = records.insert(key.id.clone(), (position, stored.clone()));
@@ -351,6 +394,7 @@ impl Push<'_> {
         if !planted(Plant::ServerKeepsNoOutcome) {
             self.ledger().outcomes.insert(seq, (kept, answer.clone()));
         }
+        let stamp = effect.as_ref().map(|(_, stored, _)| stored.stamp.0.clone());
         let effect = effect.map(|(_, stored, position)| {
             (position, stored.version.get(), (!stored.deleted).then(|| plain(&stored.fields)))
         });
@@ -360,6 +404,8 @@ impl Push<'_> {
             sent,
             mutation,
             outcome: &outcome,
+            now: self.now,
+            stamp: stamp.as_deref(),
             answer: answer.text(),
             effect,
         });

@@ -1,0 +1,121 @@
+//! Conflicts that wait for a role, and people with that role who decide some of them, now and then one a second time.
+
+use super::push::Push;
+use crate::model::plain;
+use crate::policy::MANAGER;
+use landfall_core::authority::{Situation, Stored, decide as judge};
+use landfall_core::policy::Policy;
+use landfall_core::review::{CONFLICTS, Decision, Reviewer, decide, record_key, row, row_key};
+use landfall_protocol::{
+    ClientId, CollectionName, Fields, Json, Mutation, Op, Outcome, Position, RecordKey, Scope, Seq, Stamp, UnixMillis,
+    Version,
+};
+use std::collections::BTreeSet;
+
+impl Push<'_> {
+    pub(super) fn open_review(&mut self, mutation: &Mutation, outcome: &Outcome, role: &str) {
+        let writer = format!("{} {}", self.client.0, self.client.1);
+        let key = row_key(&mutation.scope, &writer, mutation);
+        let fields = row(mutation, outcome, role, &self.client.0, UnixMillis(self.now));
+        let position = self.take_position();
+        self.write_row(&key, fields, &mutation.stamp, position);
+    }
+
+    fn write_row(&mut self, key: &RecordKey, fields: Fields, stamp: &Stamp, position: u64) {
+        let version = self.stored(key).map_or(Version::ZERO, |stored| stored.version).next();
+        let (client, stamp) = (ClientId::from("review"), stamp.clone());
+        let stored =
+            Stored { version, fields, deleted: false, stamp, client, seq: Seq::ZERO, role: String::new(), marks: None };
+        self.write(key, &stored, position);
+    }
+
+    /// Somebody looks at what waits, in a transaction of its own after this push.
+    pub(super) fn review_some(&mut self) {
+        let Some(rng) = self.server.reviews.clone() else { return };
+        let is_row = |name: &CollectionName| name.as_str() == CONFLICTS;
+        let rows: Vec<(Scope, RecordKey)> = self
+            .server
+            .data
+            .scopes
+            .iter()
+            .flat_map(|(scope, data)| {
+                let rows = data.records.iter().filter(|(name, _)| is_row(name));
+                rows.flat_map(move |(name, rows)| rows.keys().map(move |id| (scope, name, id)))
+            })
+            .map(|(scope, collection, id)| {
+                let key = RecordKey { scope: scope.clone(), collection: collection.clone(), id: id.clone() };
+                (scope.clone(), key)
+            })
+            .collect();
+        // No chance is drawn where nothing waits: other histories stay what they were.
+        if rows.is_empty() || !rng.chance(1, 3) {
+            return;
+        }
+        let Some((scope, key)) = rows.get(rng.index(rows.len())) else { return };
+        let said = *["local", "server", "merged"].get(rng.index(3)).unwrap_or(&"server");
+        self.decide_one(scope, key, said);
+    }
+
+    fn decide_one(&mut self, scope: &Scope, key: &RecordKey, said: &str) {
+        let row = self.stored(key);
+        let Some(about) = row.as_ref().and_then(|row| record_key(row, scope)) else { return };
+        let record = self.stored(&about);
+        let mut set = Fields::new();
+        set.insert("decision".to_owned(), Json::string(said));
+        let merged = Json::parse(r#"{"a":"reviewed"}"#).unwrap_or_else(|_| Json::null());
+        set.insert("merged".to_owned(), merged);
+        let stamp = Stamp::new(self.now, 0, "review");
+        let mutation = Mutation {
+            seq: Seq(1),
+            scope: scope.clone(),
+            collection: key.collection.clone(),
+            id: key.id.clone(),
+            op: Op::Update,
+            set,
+            unset: Vec::new(),
+            base: Some(Version(1)),
+            after: None,
+            prev: Fields::new(),
+            stamp: stamp.clone(),
+            group: None,
+            origin: None,
+        };
+        let roles = BTreeSet::from([MANAGER.to_owned()]);
+        let by = Reviewer { sub: "boss", roles: &roles, at: UnixMillis(self.now) };
+        let Decision::Decided { row: after, change } = decide(row.as_ref(), record.as_ref(), by, &mutation) else {
+            return;
+        };
+        let data = self.server.data.scopes.entry(scope.clone()).or_default();
+        data.position += 1;
+        let (position, floor) = (data.position, data.version_floor);
+        let mut effect = None;
+        if let Some(change) = change {
+            let standard = Policy::default();
+            let verdict = judge(
+                &Situation {
+                    policy: self.server.policies.get(&about.collection).unwrap_or(&standard),
+                    stored: record.as_ref(),
+                    version_floor: Version(floor),
+                    client: &ClientId::from("review"),
+                    writer: "boss review",
+                    roles: &roles,
+                    after: None,
+                    after_base: Version::ZERO,
+                    position: Position(position),
+                    stamp: &stamp,
+                },
+                &change,
+            );
+            if let Some(written) = verdict.effect {
+                let stored = written.stored;
+                self.write(&about, &stored, position);
+                let fields = (!stored.deleted).then(|| plain(&stored.fields));
+                effect = Some((position, stored.version.get(), fields, stored.stamp.0));
+            }
+        }
+        self.write_row(key, after, &stamp, position);
+        let written = effect.as_ref().map(|(position, version, fields, _)| (*position, *version, fields.clone()));
+        let stamp = effect.map_or_else(String::new, |(.., stamp)| stamp);
+        self.server.model.borrow_mut().reviewed(key.id.as_str(), &about, written, &stamp);
+    }
+}

@@ -2,7 +2,7 @@
  * What became of the last pushes and pulls: a small database of its own beside the engine's, written by page and worker.
  *
  * It is for people who look into what went wrong. Losing a row of it loses nothing else, so it is written now and then, in
- * `relaxed` transactions, and what cannot be written is kept in memory. Source: docs/adr/0025-history-beside-the-engine.md.
+ * `relaxed` transactions, and what cannot be written is kept in memory. Source: docs/adr/0024-history-beside-the-engine.md.
  */
 import type { EngineEvent } from './engine.js';
 import { databasePrefix } from './tags.js';

@@ -1,7 +1,7 @@
 // The grades page: the seven test cases of its document, and what its other sections ask of the page.
 
 import { gunzipSync } from 'node:zlib';
-import { desktop, looks, offlineWords, openPage, part, phone, pick, sticksOut, switchNetwork, violations } from './support/page.mjs';
+import { desktop, looks, offlineWords, openPage, pagesSend, part, phone, pick, sticksOut, switchNetwork, violations } from './support/page.mjs';
 import { eventually, expect, test } from './support/test.mjs';
 
 const scope = 'school:demo';
@@ -48,8 +48,10 @@ test('grades case 1: a score that was edited offline has its state in its row an
   expect(await scores(server)).toEqual({ 's-01 quiz-1': 18 });
 });
 
-test('grades case 2: an edit while another is being synced is queued behind it, and the last one stands', async ({ server, newDevice, network }) => {
-  const page = await openClass(await newDevice(server.origin, desktop));
+test('grades case 2: an edit while another is being synced is queued behind it, and the last one stands', async ({ server, newDevice }) => {
+  const device = await newDevice(server.origin, desktop);
+  await pagesSend(device);
+  const page = await openClass(device);
   // The first push is held at the door while the second edit is made.
   let release;
   const held = new Promise((done) => (release = done));
@@ -68,7 +70,9 @@ test('grades case 2: an edit while another is being synced is queued behind it, 
 });
 
 test('grades case 3: many rapid edits go in one request, and of one cell only the last value', async ({ server, newDevice }) => {
-  const page = await openClass(await newDevice(server.origin, desktop));
+  const device = await newDevice(server.origin, desktop);
+  await pagesSend(device);
+  const page = await openClass(device);
   const sent = pushes(page);
   await switchNetwork(page, false);
   for (const score of [1, 2, 3, 4, 5]) await enter(page, 's-03', score);
@@ -86,7 +90,9 @@ test('grades case 3: many rapid edits go in one request, and of one cell only th
 });
 
 test('grades case 4: the connection drops in the middle of a sync, which goes on after the last part that arrived', async ({ server, newDevice }) => {
-  const page = await openClass(await newDevice(server.origin, desktop));
+  const device = await newDevice(server.origin, desktop);
+  await pagesSend(device);
+  const page = await openClass(device);
   await switchNetwork(page, false);
   await page.evaluate(() => Promise.all(Array.from({ length: 120 }, (_, i) => landfallDemo.db.collection('student_ecr_item_scores').put({ id: `x${i}`, school_id: 'demo', student_id: `x${i}`, ecr_item_id: 'exam', score: i % 100 }))));
   const answered = [];
@@ -135,7 +141,9 @@ test('grades case 5: of two devices that edit one score, one value stands and bo
 });
 
 test('grades case 6: a thousand edits are sent in parts of fifty, compressed, while the page answers', async ({ server, newDevice }) => {
-  const page = await openClass(await newDevice(server.origin, desktop));
+  const device = await newDevice(server.origin, desktop);
+  await pagesSend(device);
+  const page = await openClass(device);
   const sent = pushes(page);
   await switchNetwork(page, false);
   await page.evaluate(() => Promise.all(Array.from({ length: 1000 }, (_, i) => landfallDemo.db.collection('student_ecr_item_scores').put({ id: `x${i}`, school_id: 'demo', student_id: `x${i}`, ecr_item_id: 'exam', score: i % 100 }))));
@@ -179,6 +187,21 @@ test('grades: what the server refuses stays in its cell with the reason, and is 
   await expect(state(page, 's-06')).toHaveText('Synced');
   await expect(part(page, 'status')).toHaveText('All synced');
   expect(await scores(server)).toEqual({ 's-06 quiz-1': 15 });
+});
+
+test('grades: what arrives while a cell is marked to be typed over leaves it marked, and what is typed is what is stored', async ({ server, newDevice }) => {
+  const [first, second] = await Promise.all([newDevice(server.origin, desktop), newDevice(server.origin, desktop)]);
+  const [here, there] = await Promise.all([openClass(first), openClass(second)]);
+  await enter(here, 's-01', 5);
+  await expect(state(there, 's-01')).toHaveText('Synced');
+  await cell(here, 's-01').selectText();
+  await enter(there, 's-01', 7);
+  await eventually(() => here.evaluate(async () => (await landfallDemo.db.collection('student_ecr_item_scores').get('s-01.quiz-1')).score)).toBe(7);
+  await here.keyboard.type('9');
+  await expect(cell(here, 's-01')).toHaveValue('9');
+  await here.keyboard.press('Enter');
+  await expect(cell(there, 's-01')).toHaveValue('9');
+  expect(await scores(server)).toEqual({ 's-01 quiz-1': 9 });
 });
 
 test('grades: Sync Now shows its progress and says what it did', async ({ server, newDevice }) => {

@@ -12,11 +12,15 @@ export function sheet({ db, table, school, cell, limit, label, onError }) {
   let byStudent = new Map();
   /** What the server refused in this column, by student: it stays in its cell until it is mended. */
   let refused = new Map();
+  /** Numbers on their way into the database, by student: newer than what was read. */
+  const saving = new Map();
+  /** Numbers that were not stored, and why: they stay in their cells until they are mended. */
+  const unsaved = new Map();
   let stop = () => {};
 
   const list = h('ol', { class: 'card rows sheet', testid: `sheet-${table}`, 'aria-label': label });
   for (const { id, name } of students) {
-    const input = h('input', { id: `${table}-${id}`, class: 'control sheet__input', type: 'number', inputmode: 'decimal', step: 'any', autocomplete: 'off', 'aria-describedby': `${table}-${id}-hint`, testid: 'cell', onchange: () => save(id), onkeydown: (event) => leave(event, id) });
+    const input = h('input', { id: `${table}-${id}`, class: 'control sheet__input', type: 'number', inputmode: 'decimal', step: 'any', autocomplete: 'off', 'aria-describedby': `${table}-${id}-hint`, testid: 'cell', onchange: () => save(id), onblur: draw, onkeydown: (event) => leave(event, id) });
     const hint = h('span', { id: `${table}-${id}-hint`, class: 'sheet__hint', testid: 'cell-hint' });
     const state = h('span', { class: 'sheet__state' });
     lines.set(id, { input, hint, state });
@@ -25,6 +29,8 @@ export function sheet({ db, table, school, cell, limit, label, onError }) {
 
   function watch() {
     stop();
+    saving.clear();
+    unsaved.clear();
     stop = records.query({ where: { school_id: school, ...cell() } }).subscribe((rows) => {
       byStudent = new Map(rows.map((row) => [row.student_id, row]));
       draw();
@@ -38,14 +44,16 @@ export function sheet({ db, table, school, cell, limit, label, onError }) {
       const record = byStudent.get(id);
       const entry = refused.get(id);
       const number = (entry ? entry.fields[value] : record?.[value]) ?? null;
-      // What is being typed is not overwritten by what arrives.
-      if (document.activeElement !== input || input.value === input.dataset.shown) input.value = input.dataset.shown = number === null ? '' : String(number);
-      if (entry) input.setAttribute('aria-invalid', 'true');
+      // What is being typed, or marked to be typed over, stays as it is whatever arrives.
+      const text = number === null ? '' : String(number);
+      if (document.activeElement !== input && !saving.has(id) && !unsaved.has(id) && input.value !== text) input.value = text;
+      const why = unsaved.get(id) ?? (entry ? `Refused: ${entry.reason?.fields?.[value] ?? entry.reason?.message}` : '');
+      if (why) input.setAttribute('aria-invalid', 'true');
       else input.removeAttribute('aria-invalid');
+      setText(hint, why || (number !== null && number > limit() ? `More than ${limit()}` : ''));
       const sign = record ? `${stateName(record)} ${shownState(record, offline)}` : '';
       if (state.dataset.sign !== sign) state.replaceChildren(...(record ? [stateTag(record, offline)] : []));
       state.dataset.sign = sign;
-      setText(hint, entry ? `Refused: ${entry.reason?.fields?.[value] ?? entry.reason?.message}` : number !== null && number > limit() ? `More than ${limit()}` : '');
     }
   }
 
@@ -58,21 +66,23 @@ export function sheet({ db, table, school, cell, limit, label, onError }) {
   }
 
   async function save(student) {
-    const { input, hint } = lines.get(student);
+    const { input } = lines.get(student);
     const number = input.value.trim() === '' ? null : Number(input.value);
     const record = byStudent.get(student);
     const entry = refused.get(student);
-    if (((entry ? entry.fields[value] : record?.[value]) ?? null) === number) return;
-    input.dataset.shown = input.value;
+    const before = saving.has(student) ? saving.get(student) : ((entry ? entry.fields[value] : record?.[value]) ?? null);
+    unsaved.delete(student);
+    if (before === number) return draw();
+    saving.set(student, number);
     try {
       await (entry ? db.outbox.edit(entry.id, { [value]: number }) : record ? records.update(record.id, { [value]: number }) : records.put(fresh(student, number)));
-      input.removeAttribute('aria-invalid');
     } catch (error) {
       if (error.code !== 'invalid_record') return onError(error);
-      const why = error.details?.fields?.[value] ?? error.message;
-      input.setAttribute('aria-invalid', 'true');
-      setText(hint, `Not saved: ${why}`);
-      announce(`Not saved: ${why}`);
+      unsaved.set(student, `Not saved: ${error.details?.fields?.[value] ?? error.message}`);
+      announce(unsaved.get(student));
+    } finally {
+      if (saving.get(student) === number) saving.delete(student);
+      draw();
     }
   }
 

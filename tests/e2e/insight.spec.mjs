@@ -1,6 +1,6 @@
 // The Insight page: the three data flows of its document, then its eight scenarios.
 
-import { desktop, looks, openPage, part, phone, pick, sticksOut, switchNetwork, violations } from './support/page.mjs';
+import { desktop, looks, openPage, pagesSend, part, phone, pick, sticksOut, switchNetwork, violations } from './support/page.mjs';
 import { canonical, eventually, expect, test } from './support/test.mjs';
 
 const scope = 'store:demo';
@@ -17,6 +17,7 @@ async function openInsight(device, user, tab) {
 /** A manager's page and a store's, each on its own device. */
 async function both(server, newDevice) {
   const [office, shop] = await Promise.all([newDevice(server.origin, desktop), newDevice(server.origin, phone)]);
+  await pagesSend(shop);
   const [mia, sam] = await Promise.all([openInsight(office, 'mia', 'forms'), openInsight(shop, 'sam', 'submissions')]);
   return { mia, sam, office, shop };
 }

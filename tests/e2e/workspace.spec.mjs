@@ -1,7 +1,7 @@
 // The workspace page: the sections of the cross-platform document, one after the other, on the React page.
 
 import { gunzipSync } from 'node:zlib';
-import { desktop, looks, offlineWords, openPage, part, phone, pick, sticksOut, switchNetwork, violations } from './support/page.mjs';
+import { desktop, looks, offlineWords, openPage, pagesSend, part, phone, pick, sticksOut, switchNetwork, violations } from './support/page.mjs';
 import { eventually, expect, test } from './support/test.mjs';
 
 const tasks = async (server) => Object.fromEntries((await server.records('facility:main', 'tasks')).map(({ fields }) => [fields.title, fields]));
@@ -59,6 +59,7 @@ test('workspace 2: what one device writes shows on another in real time, and in 
 
 test('workspace 2, 5, 6: on reconnect the queue goes up in batches, not one by one, and what is pulled is only what changed', async ({ server, newDevice }) => {
   const device = await newDevice(server.origin, desktop);
+  await pagesSend(device);
   const page = await openBoard(device, 'ada');
   await add(page, 'First');
   await expect(part(page, 'status')).toHaveText('All synced');

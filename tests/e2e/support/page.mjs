@@ -19,6 +19,11 @@ export async function openPage(device, path) {
   return page;
 }
 
+/** From now on no page of this device asks its worker to send: what is sent is sent by pages, where a test hears and holds it. */
+export const pagesSend = (device) => device.context.addInitScript(() => {
+  SyncManager.prototype.register = async () => {};
+});
+
 /** Signs a demo person in by their button. */
 export async function pick(page, user) {
   await page.getByTestId(`demo-login-${user}`).click();

@@ -255,3 +255,30 @@ for (const [name, size] of Object.entries({ phone, desktop })) {
     expect(await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)).toBe(0);
   });
 }
+
+test('attendance: c2: a record that asks for an administrator waits for one, who decides once, and its owner’s devices follow', async ({ server, newDevice }) => {
+  const [own, office] = await Promise.all([newDevice(server.origin, phone), newDevice(server.origin, desktop)]);
+  const page = await openApp(own);
+  await signIn(page);
+  // As a client of the older kind sends it: once as it was, then another one of the same shift, for review.
+  const post = (clockOut, syncVersion, strategy) => page.evaluate(async (record) => {
+    const { token } = await (await fetch('/auth/refresh', { method: 'POST' })).json();
+    const response = await fetch('/api/attendance/sync', { method: 'POST', headers: { 'content-type': 'application/json', authorization: `Bearer ${token}` }, body: JSON.stringify({ records: [record] }) });
+    return response.json();
+  }, { facilityId: 'main', clockIn: '2024-01-01T08:00:00Z', clockOut, deviceId: 'device_123', clientTimestamp: '2024-01-01T08:00:00Z', syncVersion, conflictResolutionStrategy: strategy });
+  expect(await post('2024-01-01T17:00:00Z', 1, 'server_wins')).toMatchObject({ synced: 1, conflicts: 0 });
+  expect(await post('2024-01-01T19:00:00Z', 7, 'manual')).toMatchObject({ synced: 0, conflicts: 1, data: { conflicts: [{ status: 'pending_review' }] } });
+  await expect(page.getByTestId('record')).toHaveCount(1);
+  expect((await attendance(server))[0].clock_out).toBe('2024-01-01T17:00:00Z');
+
+  const admin = await openApp(office);
+  await pick(admin, 'root-demo');
+  await admin.getByTestId('tab-admin').click();
+  const conflicts = admin.getByTestId('admin-conflicts');
+  await expect(conflicts).toContainText('ada: attendance, pending review');
+  expect(await violations(admin)).toEqual([]);
+  await admin.getByTestId('decide-local').click();
+  await expect(admin.getByTestId('decide-local')).toHaveCount(0);
+  await eventually(async () => (await attendance(server))[0].clock_out).toBe('2024-01-01T19:00:00Z');
+  await eventually(() => page.evaluate(async () => (await landfallDemo.db.collection('attendance').query().get())[0].clock_out)).toBe('2024-01-01T19:00:00Z');
+});

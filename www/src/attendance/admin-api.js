@@ -12,8 +12,13 @@ async function token() {
   return session.token;
 }
 
-export async function ask(path) {
-  const response = await fetch(`/v1/admin/${path}`, { headers: { authorization: `Bearer ${await token()}` } });
+export const ask = (path) => send(path, {});
+
+/** Decides a conflict that waits for an administrator: `local` is what its author wanted, `server` what stands. Gives the outcome. */
+export const decide = ({ scope, id }, decision) => send('conflicts/decide', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ scope, id, decision }) });
+
+async function send(path, { headers, ...init }) {
+  const response = await fetch(`/v1/admin/${path}`, { ...init, headers: { ...headers, authorization: `Bearer ${await token()}` } });
   if (!response.ok) throw new Error(response.status === 403 ? 'Only an administrator may see this.' : `The server answered ${response.status}.`);
   return response.json();
 }

@@ -30,7 +30,6 @@ export const conflictTexts = {
   base: 'Before',
   local: 'Mine',
   server: 'Theirs',
-  unknown: 'not known',
   empty: '—',
   saveMerged: 'Save the marked values',
   cancel: 'Cancel',
@@ -131,9 +130,8 @@ export class LandfallConflicts extends LandfallElement<ConflictTexts> {
       h('h3', {}, this.#title(conflict)),
       h('p', { class: 'soft' }, why, conflict.at !== null && ` ${exact(conflict.at)}`),
       found.length > 0 && h('ul', { class: 'values' }, found.map((one) => h('li', {},
-        h('span', { class: 'soft' }, this.#name(one, conflict)), ' ',
-        h('span', { part: 'local' }, this.#text(one.local, one, conflict)), h('span', { class: 'soft', 'aria-hidden': 'true' }, ' ↔ '),
-        h('span', { class: 'soft unseen' }, words.server), h('span', { part: 'server' }, this.#text(one.server, one, conflict))))),
+        h('span', { class: 'soft' }, `${this.#name(one, conflict)}: ${words.local} `), h('span', { part: 'local' }, this.#text(one.local, one, conflict)),
+        h('span', { class: 'soft' }, ` · ${words.server} `), h('span', { part: 'server' }, this.#text(one.server, one, conflict))))),
       !conflict.review && h('div', { class: 'actions' },
         h('button', { type: 'button', class: 'primary', part: 'keep-server', onclick: () => void this.#decide(conflict, 'server') }, words.keepServer),
         h('button', { type: 'button', part: 'keep-local', onclick: () => void this.#decide(conflict, 'local') }, words.keepLocal),
@@ -151,7 +149,7 @@ export class LandfallConflicts extends LandfallElement<ConflictTexts> {
     };
     const rows = found.map((one) => h('fieldset', { class: 'row', 'data-field': one.field },
       h('legend', {}, this.#name(one, conflict), one.clash && conflict.base !== null && h('span', { class: 'tag wait' }, words.clash)),
-      h('div', { class: 'pick was' }, h('span', {}, h('span', { class: 'column soft' }, words.base), h('span', { class: 'value' }, conflict.base ? this.#text(one.base, one, conflict) : words.unknown))),
+      conflict.base !== null && h('div', { class: 'pick was' }, h('span', {}, h('span', { class: 'column soft' }, words.base), h('span', { class: 'value' }, this.#text(one.base, one, conflict)))),
       radio(one, 'local'), radio(one, 'server')));
     const decide = (choice: Choice): void => {
       this.#dialog.close();
@@ -219,12 +217,11 @@ section { display: grid; gap: 0.5rem; }
 .head { display: flex; flex-wrap: wrap; align-items: center; gap: 0.5rem; }
 .values { display: grid; gap: 0.25rem; font-size: 0.9375rem; overflow-wrap: anywhere; }
 [part~="local"], [part~="server"], .value { font-weight: 600; }
-.unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 dialog { width: min(44rem, calc(100vw - 1.5rem)); max-height: calc(100dvh - 1.5rem); padding: 1.25rem; overflow: auto; border: 1px solid var(--_line); border-radius: var(--landfall-radius-large, 1.25rem); background: var(--_surface); color: var(--_text); }
 dialog::backdrop { background: rgb(5 20 22 / 55%); }
 dialog h2 { margin-bottom: 0.75rem; }
 .rows { display: grid; gap: 0.75rem; margin-bottom: 1rem; }
-.row { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 0.5rem; margin: 0; padding: 0.75rem; border: 1px solid var(--_line); border-radius: var(--_radius); }
+.row { display: grid; grid-template-columns: repeat(auto-fit, minmax(8rem, 1fr)); gap: 0.5rem; margin: 0; padding: 0.75rem; border: 1px solid var(--_line); border-radius: var(--_radius); }
 .row legend { display: flex; flex-wrap: wrap; gap: 0.5rem; padding: 0 0.375rem; font-weight: 650; }
 .pick { display: flex; align-items: flex-start; gap: 0.5rem; min-height: var(--_touch); padding: 0.5rem 0.625rem; border: 1px solid var(--_line); border-radius: 0.5rem; cursor: pointer; overflow-wrap: anywhere; }
 .pick:has(:checked) { border-color: var(--_accent); background: var(--_accent-wash); }

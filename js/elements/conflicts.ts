@@ -4,10 +4,9 @@
  */
 import type { Landfall } from '../client.js';
 import type { Json } from '../errors.js';
-import type { Unsubscribe } from '../types.js';
+import type { Resolution, Unsubscribe } from '../types.js';
 import { followLists, LandfallElement } from './base.js';
 import { h, icon, reconcile, setText } from './dom.js';
-import { resolve, type Choice } from './resolve.js';
 import { differences, merged, openConflicts, type Difference, type OpenConflict } from './three-way.js';
 import { exact } from './time.js';
 
@@ -38,8 +37,6 @@ export const conflictTexts = {
 export type ConflictTexts = typeof conflictTexts;
 
 const shownMost = 50;
-const decidedKey = 'landfall:decided-conflicts';
-const decidedMost = 500;
 
 export class LandfallConflicts extends LandfallElement<ConflictTexts> {
   readonly #heading = h('h2', { id: 'title' });
@@ -100,8 +97,7 @@ export class LandfallConflicts extends LandfallElement<ConflictTexts> {
   protected watch(db: Landfall): Unsubscribe[] {
     return followLists(db, async () => {
       const [lost, outbox] = await Promise.all([db.conflicts.list(), db.outbox.list()]);
-      const decided = new Set(readDecided());
-      this.#conflicts = openConflicts(lost, outbox).filter((conflict) => !decided.has(nameOf(conflict)));
+      this.#conflicts = openConflicts(lost, outbox);
       this.changed();
     });
   }
@@ -151,7 +147,7 @@ export class LandfallConflicts extends LandfallElement<ConflictTexts> {
       h('legend', {}, this.#name(one, conflict), one.clash && conflict.base !== null && h('span', { class: 'tag wait' }, words.clash)),
       conflict.base !== null && h('div', { class: 'pick was' }, h('span', {}, h('span', { class: 'column soft' }, words.base), h('span', { class: 'value' }, this.#text(one.base, one, conflict)))),
       radio(one, 'local'), radio(one, 'server')));
-    const decide = (choice: Choice): void => {
+    const decide = (choice: Resolution): void => {
       this.#dialog.close();
       void this.#decide(conflict, choice);
     };
@@ -175,12 +171,12 @@ export class LandfallConflicts extends LandfallElement<ConflictTexts> {
     return value === undefined || value === null || value === '' ? this.words.empty : typeof value === 'string' ? value : JSON.stringify(value);
   }
 
-  async #decide(conflict: OpenConflict, choice: Choice): Promise<void> {
+  async #decide(conflict: OpenConflict, choice: Resolution): Promise<void> {
     const db = this.db;
     if (!db) return;
     this.#error.hidden = true;
     try {
-      if (!(await resolve(db, conflict, choice))) remember(nameOf(conflict));
+      await db.conflicts.resolve(conflict.id, choice);
       // By name: the list may have been read anew meanwhile.
       this.#conflicts = this.#conflicts.filter((other) => nameOf(other) !== nameOf(conflict));
       this.changed();
@@ -198,19 +194,6 @@ export class LandfallConflicts extends LandfallElement<ConflictTexts> {
 
 /** Numbers start anew in a new database of the same person; with the time they do not meet. */
 const nameOf = ({ id, collection, record, at }: OpenConflict): string => `${collection}/${record}/${id}@${at}`;
-
-function readDecided(): string[] {
-  try {
-    const list = JSON.parse(localStorage.getItem(decidedKey) ?? '[]') as unknown;
-    return Array.isArray(list) ? list.map(String) : [];
-  } catch {
-    return [];
-  }
-}
-
-function remember(name: string): void {
-  localStorage.setItem(decidedKey, JSON.stringify([...readDecided(), name].slice(-decidedMost)));
-}
 
 const style = `
 section { display: grid; gap: 0.5rem; }

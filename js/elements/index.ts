@@ -17,7 +17,6 @@ export { LandfallIndicator } from './indicator.js';
 export type { IndicatorTexts } from './indicator.js';
 export { LandfallPending } from './pending.js';
 export type { PendingTexts } from './pending.js';
-export type { Choice } from './resolve.js';
 export type { Difference, Fields, OpenConflict } from './three-way.js';
 
 const elements = {

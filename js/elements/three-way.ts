@@ -46,7 +46,7 @@ export function openConflicts(lost: readonly Conflict[], outbox: readonly Outbox
   }));
   const seen = new Set(waiting.map(({ id }) => id));
   const settled = lost.filter(({ id }) => !seen.has(id)).map((conflict): OpenConflict => {
-    const { base, to } = conflict as { base?: Fields; to?: 'author' | 'review' };
+    const { base, to } = conflict;
     return { ...where(conflict), at: conflict.at, base: base ?? null, local: conflict.local, server: conflict.server, waiting: to === 'author', review: to === 'review' };
   });
   return [...waiting, ...settled].sort((a, b) => (b.at ?? 0) - (a.at ?? 0) || b.id - a.id);

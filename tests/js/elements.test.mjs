@@ -46,35 +46,6 @@ test('a merge writes the fields that were picked from this device and no other',
   assert.deepEqual(merged(found, new Map([['a', 'server'], ['b', 'local'], ['c', 'local']])), { b: 2, c: null });
 });
 
-/** A database whose calls are noted. */
-function noting(conflicts = {}) {
-  const calls = [];
-  const note = (name) => async (...args) => void calls.push([name, ...args]);
-  const records = { put: note('put'), update: note('update'), delete: note('delete') };
-  return { calls, conflicts, collection: (name) => (calls.push(['collection', name]), records), outbox: { discard: note('discard') } };
-}
-
-test('a decision goes to the engine where it knows how, and else is a new write on top of the server’s value', async () => {
-  const [{ resolve }, { openConflicts }] = [await load('js/elements/resolve.ts'), await load('js/elements/three-way.ts')];
-  const [waiting, settled] = openConflicts([lost()], [parked()]);
-  const known = noting({ resolve: async (...args) => void known.calls.push(args) });
-  assert.equal(await resolve(known, settled, { merged: { title: 'both' } }), true);
-  assert.deepEqual(known.calls, [[7, { merged: { title: 'both' } }]]);
-
-  const asked = async (conflict, choice) => {
-    const db = noting();
-    assert.equal(await resolve(db, conflict, choice), false);
-    return db.calls.filter(([name]) => name !== 'collection');
-  };
-  const scope = { scope: 'user:ada' };
-  assert.deepEqual(await asked(settled, 'server'), []);
-  assert.deepEqual(await asked(settled, 'local'), [['update', 'a', { title: 'mine' }, scope]]);
-  assert.deepEqual(await asked(settled, { merged: {} }), []);
-  assert.deepEqual(await asked(waiting, 'local'), [['discard', 9], ['update', 'b', { n: 2 }, scope]]);
-  assert.deepEqual(await asked({ ...settled, server: null }, 'local'), [['put', { title: 'mine', id: 'a' }, scope]]);
-  assert.deepEqual(await asked({ ...settled, op: 'delete' }, 'local'), [['delete', 'a', scope]]);
-});
-
 const calm = { connectivity: 'online', phase: 'idle', pending: 0, sending: 0, parked: 0, failed: 0, conflicts: 0, lastSync: 5, lastError: null, auth: 'ok', cold: false };
 
 test('the indicator says the one thing that matters most', async () => {

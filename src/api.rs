@@ -212,7 +212,7 @@ impl Replica {
                 None if how == "local" => Choice::Local,
                 None if how == "server" => Choice::Server,
                 None => {
-                    return Err(SyncError::new("invalid_options", "A conflict ends as local, server or merged.").into());
+                    return Err(SyncError::new("invalid_options", "A conflict ends as local, server or merged."));
                 }
             };
             replica.resolve(EntryId(entry as u64), choice).await?;

@@ -119,7 +119,7 @@ fn a_parked_parent_holds_its_dependants_until_it_is_mended_or_given_up_and_other
         assert!(lab.build().is_empty() && units(&lab.state, &lab.base, &lab.config).is_empty(), "nothing can go");
         let mut clock = lab.state.hlc.clone();
         let txn = if retried {
-            landfall_core::fixup::plan_retry(&lab.state, &lab.base, parent, None, || clock.tick(1, "c1"), lab::NOW)
+            landfall_core::fixup::plan_retry(&lab.state, &lab.base, parent, None, &mut || clock.tick(1, "c1"), lab::NOW)
         } else {
             landfall_core::fixup::plan_discard(&lab.state, &lab.base, parent, lab::NOW).map(|(txn, _)| txn)
         };

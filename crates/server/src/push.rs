@@ -217,7 +217,10 @@ impl Judge<'_> {
                 }
                 answers.clear();
                 for member in members {
-                    answers.push(self.undone(member, cause)?.into());
+                    let base = mutation_of(member).map(|mutation| self.base_of(mutation)).unwrap_or_default();
+                    let decided = Decided { base, ..self.undone(member, cause)?.into() };
+                    self.decided.insert(member.seq, decided.clone());
+                    answers.push(decided);
                 }
             }
         }
@@ -343,7 +346,11 @@ impl Judge<'_> {
     /// The version that a mutation without effect stood on, for who comes after it in this push.
     fn base_of(&self, mutation: &Mutation) -> Version {
         let before = mutation.after.and_then(|after| self.decided.get(&after));
-        mutation.base.or_else(|| before.map(|before| before.base)).unwrap_or_default()
+        let before = before.map(|before| match before.outcome.took_effect() {
+            true => before.outcome.version.unwrap_or_default(),
+            false => before.base,
+        });
+        mutation.base.or(before).unwrap_or_default()
     }
 
     /// Permission: "not yours" and "not there" are one answer.

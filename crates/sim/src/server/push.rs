@@ -385,6 +385,9 @@ impl Push<'_> {
 
     fn settle(&mut self, member: &PushMutation, sent: &str, outcome: Outcome, effect: Effect) {
         let seq = member.seq().get();
+        if let Some(version) = outcome.version.filter(|_| outcome.took_effect()) {
+            self.bases.insert(member.seq(), version);
+        }
         let answer = to_json(&outcome).unwrap_or_else(Json::null);
         let mutation = match member {
             PushMutation::Mutation(mutation) => Some(&**mutation),

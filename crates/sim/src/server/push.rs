@@ -194,6 +194,13 @@ impl Push<'_> {
             self.server.data.scopes = undo;
             self.run = run;
             let cause = judged.pop().map(|(outcome, _)| outcome);
+            // Those behind the one that failed were not judged: they stood somewhere, too.
+            for member in members {
+                if let PushMutation::Mutation(mutation) = member {
+                    let base = self.base_of(mutation);
+                    self.bases.insert(mutation.seq, base);
+                }
+            }
             judged = members.iter().map(|member| (self.undone(member, cause.as_ref()), None)).collect();
         }
         let mut answers = Vec::new();

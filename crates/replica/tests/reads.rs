@@ -9,13 +9,14 @@ use alone::Alone;
 use landfall_protocol::codec::from_json;
 use landfall_protocol::{CollectionName, Json, Map, UnixMillis};
 use landfall_replica::{LiveQuery, Query, SyncError, WriteKind};
+use landfall_storage::faulty::flip_byte;
 use landfall_storage::memory::MemoryRowStore;
-use landfall_storage::{CommitError, Committed, KeyedRows, Read, ReadError, RowStore, Txn};
+use landfall_storage::{CommitError, Committed, Durability, KeyedRows, Read, ReadError, RowStore, StoreName, Txn};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use support::{START_MS, Server, filled, manifest, note, open, run, schema};
+use support::{START_MS, Server, filled, full, manifest, note, open, run, schema};
 
 /// Rows whose every read takes one turn.
 struct Slow(MemoryRowStore);
@@ -236,4 +237,38 @@ fn r4_a_live_query_that_is_kept_up_to_date_shows_what_a_fresh_one_does() {
             assert!(*shown == fresh, "step {step}, {:?}: {} shown, {} there", query.query, shown.len(), fresh.len());
         }
     }
+}
+
+#[test]
+fn r1_a_damaged_segment_is_pulled_anew_also_when_another_context_changes_its_run_meanwhile() {
+    let rows = MemoryRowStore::new();
+    let server = Rc::new(Server::default());
+    let opened = || open(&rows, &server, START_MS, &["notes", "tasks"], schema(&[])).expect("it opens");
+    let first = opened();
+    full(&first);
+    run(&first, first.sync_now());
+    first.close();
+    let (key, mut text) = {
+        let disk = rows.snapshot();
+        let (key, text) = disk.rows(StoreName::Seg).next().expect("a segment");
+        (key.clone(), text.to_owned())
+    };
+    flip_byte(&mut text);
+    let mut txn = Txn::new("test", Durability::Relaxed);
+    txn.put(StoreName::Seg, key, text);
+    let mut commit = pin!(rows.commit(txn));
+    assert!(commit.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
+    let page = opened();
+    let all = Query::parse(r#"{"collection":"notes"}"#).expect("a query");
+    run(&page, page.query(&all)).expect("the rest");
+    assert_eq!(page.status().storage.quarantined, 1);
+    // Another context pulls: the run of the damaged row is another one now, and this context has not read it.
+    let other = opened();
+    let news = [("notes", "zz".to_owned(), r#"{"title":"New","list":"home"}"#.to_owned())];
+    let answer = server.page(&news, &[]);
+    *server.page.borrow_mut() = Some(answer);
+    run(&other, other.sync_now());
+    run(&page, page.refresh()).expect("read");
+    run(&page, page.step());
+    assert!(page.db.borrow().base.manifest.pairs.iter().any(|row| row.resync_at.is_some()), "asked for again");
 }

@@ -295,6 +295,11 @@ impl<H: Host> Replica<H> {
     pub(super) async fn repair(&self) -> Result<(), Answer> {
         loop {
             let Some(id) = self.damaged.borrow().last().copied() else { return Ok(()) };
+            // Whose it is can be told only by runs that are in memory, and another context may just have changed them.
+            self.db.borrow().base.touch_runs();
+            if self.missed().await? {
+                continue;
+            }
             let plan = plan_repair(&self.db.borrow().base, &self.settings.schema, id, self.host.now());
             match plan {
                 Some(plan) => match commit_base(&self.host, &self.db, plan).await {

@@ -318,7 +318,6 @@ export class Landfall {
     return {
       online: (online) => this.#engine.tell((replica) => replica.set_online(online)),
       visible: (visible) => {
-        if (!visible) void this.#history.save();
         if (visible) this.#background.renew();
         else this.#background.leave();
         this.#engine.tell((replica) => replica.set_visible(visible));

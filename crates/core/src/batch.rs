@@ -134,7 +134,14 @@ fn next_batch(
             }
             let entries = std::mem::take(&mut member.entries);
             let mutation = mutation(base, member, op, stand, seq, unit.group.clone());
-            built.push(InFlight { seq, entries, text: exact(&mutation), base: stand.base(), void: false });
+            built.push(InFlight {
+                seq,
+                entries,
+                text: exact(&mutation),
+                base: stand.base(),
+                void: false,
+                again: false,
+            });
             seq = seq.next();
         }
         let size: usize = built.iter().map(|mutation| mutation.text.text().len() + 1).sum();

@@ -5,7 +5,7 @@
 
 use crate::plan::{OutboxTxn, SetAside};
 use crate::plant::{Plant, planted};
-use crate::rows::{Entry, LocalEnd, ParkedChange, ParkedRow, Reason};
+use crate::rows::{Entry, InFlight, LocalEnd, ParkedChange, ParkedRow, Reason};
 use crate::settle::Event;
 use crate::state::{Base, State};
 use landfall_protocol::codec::from_json;
@@ -109,6 +109,7 @@ pub fn plan_reset(
         }
     }
     let count = lost.len() as u64;
+    let keys: Set<RecordKey> = lost.iter().map(Entry::key).collect();
     txn.append.extend(by_group(lost));
     if planted(Plant::ResetDropsOutbox) {
         let all: Vec<(RecordKey, EntryId)> = state.entries.iter().map(|(id, entry)| (entry.key(), *id)).collect();
@@ -118,7 +119,26 @@ pub fn plan_reset(
     }
     if ledger.known {
         txn.client.pull_first = true;
-        // Its word on what is in flight may be lost with the rest; the same bytes are simply sent again.
+        // Its word on what is in flight may be lost with the rest; the same bytes are simply sent again. Not so what stands
+        // behind something lost: it may go again only behind that (S4), unless the server has decided it.
+        for (row_key, descriptor) in &state.descriptors {
+            let mut behind: Set<GroupId> = Set::new();
+            let is_behind = |mutation: &Mutation<Object>| keys.contains(&mutation.key());
+            let parsed: Vec<Option<Mutation<Object>>> = descriptor.mutations.iter().map(InFlight::mutation).collect();
+            behind.extend(
+                parsed.iter().flatten().filter(|mutation| is_behind(mutation)).filter_map(|it| it.group.clone()),
+            );
+            let mut changed = descriptor.clone();
+            for (sent, mutation) in changed.mutations.iter_mut().zip(&parsed) {
+                let Some(mutation) = mutation else { continue };
+                let goes = is_behind(mutation) || mutation.group.as_ref().is_some_and(|group| behind.contains(group));
+                sent.again |= goes && !sent.void;
+                sent.void |= goes;
+            }
+            if changed != *descriptor {
+                txn.descriptors.insert(row_key.clone(), Some(changed));
+            }
+        }
         txn.client.acked_through = state.client.acked_through.min(ledger.acked_through);
     } else {
         fork_into(&mut txn, state, client_id);

@@ -106,6 +106,9 @@ pub struct InFlight {
     /// Given up: from now on only the void of this seq is sent.
     #[serde(default, skip_serializing_if = "is_false")]
     pub void: bool,
+    /// Given up only to go again behind what a restored server lost: refused as void, its entries are queued again.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub again: bool,
 }
 
 impl InFlight {

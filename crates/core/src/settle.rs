@@ -153,7 +153,9 @@ impl Settle<'_> {
     fn unit(&mut self, sent: &[InFlight], results: &[Outcome]) {
         let refused = |code: &str| results.iter().any(|result| result.code.as_deref() == Some(code));
         let is_stale = refused(RejectCode::STALE);
-        let requeue = is_stale || refused(RejectCode::BLOCKED) || refused(RejectCode::MISSING_PARENT);
+        let is_given_up_for_order = refused(RejectCode::VOID) && sent.iter().any(|mutation| mutation.again);
+        let requeue =
+            is_stale || is_given_up_for_order || refused(RejectCode::BLOCKED) || refused(RejectCode::MISSING_PARENT);
         let park = results.iter().any(|result| match result.status {
             ResultStatus::Rejected => true,
             ResultStatus::Conflict => !is_for_review(result),

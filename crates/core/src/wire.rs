@@ -36,7 +36,7 @@ wire!(ClientRow {
     held_at: Skip,
     recent: Keep
 });
-wire!(InFlight { seq: Need, entries: Need, text: Need, base: Need, void: Skip });
+wire!(InFlight { seq: Need, entries: Need, text: Need, base: Need, void: Skip, again: Skip });
 wire!(Descriptor { mutations: Need, attempts: Skip, window: Skip });
 wire!(Window { from: Need, to: Need, sibling_failed: Need });
 wire_names!(LocalEnd { Cancelled: "cancelled", Discarded: "discarded", Parked: "parked", Replaced: "replaced" });

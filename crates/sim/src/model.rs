@@ -97,6 +97,8 @@ pub struct ProfileModel {
     descriptors: BTreeMap<String, Vec<u64>>,
     /// Outcomes that a settle stored: the entries that it ended.
     stored: BTreeMap<(String, u64), (bool, Vec<u64>)>,
+    /// Given up so that what a restored server lost goes before them.
+    again: BTreeSet<u64>,
     /// Writes whose promise resolved, and when.
     pub acked: BTreeMap<u64, u64>,
     /// Values of writes whose promise rejected: must never be seen.
@@ -312,6 +314,7 @@ impl Model {
         let mut earlier: BTreeSet<u64> = BTreeSet::new();
         for sent in row.iter().flat_map(|row| &row.mutations) {
             now.push(sent.seq.get());
+            known.again.extend(sent.again.then_some(sent.seq.get()));
             earlier.extend(sent.entries.iter().map(|id| id.get()));
             let text = sent.text.text();
             let entries: Vec<u64> = sent.entries.iter().map(|id| id.get()).collect();
@@ -364,8 +367,10 @@ impl Model {
     ) {
         let tick = self.tick();
         let requeues = row.mutations.iter().any(|settled| {
+            let seq = settled.outcome.as_ref().map_or(0, |outcome| outcome.seq.get());
             let code = settled.outcome.as_ref().and_then(|outcome| outcome.code.as_deref());
             matches!(code, Some("blocked" | "missing_parent" | "stale"))
+                || (code == Some("void") && self.profiles[profile].again.contains(&seq))
         });
         let client = row.client_id.as_str().to_owned();
         for settled in &row.mutations {
@@ -658,13 +663,8 @@ impl Model {
             .map(|id| known.durable.get(id).and_then(|entry| entry.origin).map_or(*id, |origin| origin.get()))
             .collect();
         let is_own = !known.is_tainted && !known.is_torn;
-        // What a restored server lost is queued again on its old base. Where such a base can win, it may come after what was
-        // under way meanwhile: docs/adr/0022.
-        let kind = self.policies.get(mutation.collection.as_str()).copied().unwrap_or_default();
-        let keeps_order = self.restores == 0 || kind == PolicyKind::ServerWins;
         let late = self.truth.states_of(&key).iter().find(|state| {
-            (state.client == client && state.seq >= seq)
-                || (is_own && keeps_order && state.profile == profile && state.entry > newest)
+            (state.client == client && state.seq >= seq) || (is_own && state.profile == profile && state.entry > newest)
         });
         if let Some(state) = late.cloned() {
             self.violate("S4", || {

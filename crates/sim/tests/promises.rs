@@ -22,6 +22,12 @@ fn all_promises_hold_in_three_hundred_histories_with_ten_faults_each() {
     assert!(faults > 3_000, "{faults} faults");
 }
 
+/// Histories that found a bug of the policies and of what a restored server lost, each of them once.
+#[test]
+fn s4_c1_histories_that_found_a_bug_hold() {
+    play([478, 1_257, 1_303, 1_523, 201_211].into_iter());
+}
+
 #[test]
 fn i1_a_user_hears_the_same_with_and_without_the_others() {
     for seed in 2_000_000..2_000_020 {

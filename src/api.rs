@@ -7,6 +7,7 @@ use crate::{convert, error, lock};
 use js_sys::{Function, Promise};
 use landfall_core::fixup::Choice;
 use landfall_core::schedule::Trigger;
+use landfall_protocol::Listed;
 use landfall_protocol::codec::{from_json, to_json};
 use landfall_protocol::{EntryId, Json, Object, UnixMillis};
 use landfall_replica::{Host, Notice, Query, SyncError, Token, WriteOp};
@@ -102,11 +103,11 @@ impl Replica {
             let texts: Vec<Json> = from_json(&ops_json).ok_or_else(no_write)?;
             let ops = texts.iter().map(|text| from_json::<WriteOp>(text.text()).ok_or_else(no_write));
             if atomic {
-                let ops = ops.collect::<Result<Vec<WriteOp>, _>>()?;
+                let ops = ops.listed_ok()?;
                 let written = replica.write(ops, true).await?;
                 return Ok(convert::object(&[("writes", &written)]).into());
             }
-            let written = replica.write_each(ops.collect()).await;
+            let written = replica.write_each(ops.listed()).await;
             Ok(convert::object(&[("writes", &written)]).into())
         })
     }

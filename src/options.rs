@@ -1,6 +1,7 @@
 //! The options of `open()`, as the page gives them and as the worker finds them in the database.
 
 use landfall_core::{CollectionConfig, Config};
+use landfall_protocol::Listed;
 use landfall_protocol::codec::{FromJson, Reader};
 use landfall_protocol::{CollectionName, Map, limits};
 use landfall_replica::Settings;
@@ -127,7 +128,7 @@ impl Options {
                         .references
                         .iter()
                         .filter_map(|pair| Some((pair.first()?.clone(), CollectionName(pair.get(1)?.clone()))))
-                        .collect(),
+                        .listed(),
                 },
             );
             if let Some(batch) = collection.batch {

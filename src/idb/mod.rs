@@ -4,6 +4,7 @@
 //!
 //! A row is a JavaScript string, so that a person can read it in the browser's developer tools.
 
+use landfall_protocol::Listed;
 mod fault;
 mod heal;
 mod open;
@@ -118,7 +119,7 @@ impl IdbRowStore {
 impl RowStore for IdbRowStore {
     async fn read(&self, reads: &[Read]) -> Result<Vec<KeyedRows>, ReadError> {
         if reads.iter().all(Read::is_empty) {
-            return Ok(reads.iter().map(|_| Vec::new()).collect());
+            return Ok(reads.iter().map(|_| Vec::new()).listed());
         }
         self.reading(reads).await
     }

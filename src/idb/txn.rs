@@ -7,6 +7,7 @@
 //! A read of the base goes on in the transaction of the read before it where that still takes requests: until the turn of
 //! its answer is over, microtasks included. What a computation missed step by step is then read in one transaction.
 
+use landfall_protocol::Listed;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -174,7 +175,7 @@ pub(super) async fn commit(connection: &Rc<Connection>, txn: &Rc<Txn>) -> Result
         run.write(txn);
     } else {
         run.issue_reads(|stores| {
-            txn.expects.iter().map(|expect| stores.get(expect.store)?.get(&key_value(&expect.key))).collect()
+            txn.expects.iter().map(|expect| stores.get(expect.store)?.get(&key_value(&expect.key))).listed_ok()
         });
     }
     match run.end.clone().await {
@@ -234,7 +235,7 @@ impl Run {
     }
 
     fn has_read(&self) {
-        let values: Result<Vec<JsValue>, JsValue> = self.reads.borrow().iter().map(IdbRequest::result).collect();
+        let values = self.reads.borrow().iter().map(IdbRequest::result).listed_ok();
         let values = match values {
             Ok(values) => values,
             Err(error) => return self.abort(Failure::of(&error)),

@@ -6,6 +6,7 @@ use crate::plan::OutboxTxn;
 use crate::plant::{Plant, planted};
 use crate::rows::{Descriptor, InFlight, LocalEnd};
 use crate::state::{Base, Config, State};
+use landfall_protocol::{AddAll, Listed};
 use landfall_protocol::{
     EntryId, GroupId, Json, Map, Mutation, Object, Op, RecordKey, Seq, Set, UnixMillis, Version, limits,
 };
@@ -43,7 +44,7 @@ pub(crate) fn add_batches(
     let (open_max, bytes_max) = if is_tight { (1, limits::BATCH_BYTES_TIGHT) } else { (OPEN_MAX, config.batch_bytes) };
     let ends = |key: &String| txn.descriptors.get(key).is_some_and(Option::is_none);
     let left = state.descriptors.iter().filter(|(key, _)| !ends(key)).map(|(_, descriptor)| descriptor);
-    let mut counts: Vec<usize> = left.map(|descriptor| descriptor.mutations.len()).collect();
+    let mut counts: Vec<usize> = left.map(|descriptor| descriptor.mutations.len()).listed();
     // What this transaction has taken so far, beside what is under way.
     let mut taken: Set<EntryId> = Set::new();
     while counts.len() < open_max {
@@ -151,7 +152,7 @@ fn next_batch(
         }
         bytes += size;
         batch.next_seq = seq;
-        mutations.extend(built);
+        mutations.add_all(built);
         batch.is_full = mutations.len() >= config.batch_count || bytes >= bytes_max;
         if batch.is_full {
             break;

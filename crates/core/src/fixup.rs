@@ -5,6 +5,7 @@ use crate::rows::{ConflictRow, Entry, LocalEnd, ParkedRow};
 use crate::state::{Base, State};
 use crate::view;
 use landfall_protocol::codec::from_json;
+use landfall_protocol::{AddAll, Listed};
 use landfall_protocol::{EntryId, Map, Mutation, Object, Op, RecordKey, RejectCode, Set, Stamp, UnixMillis, Version};
 
 /// Why a fix-up can't be done.
@@ -34,7 +35,7 @@ pub fn plan_retry(
 ) -> Result<OutboxTxn, FixupError> {
     let (row_key, row) = parked_row(state, id)?;
     let mut txn = OutboxTxn::new("retry", state);
-    let mut entries: Vec<Entry> = row.changes.iter().map(|change| again(state, base, change, row, stamp)).collect();
+    let mut entries: Vec<Entry> = row.changes.iter().map(|change| again(state, base, change, row, stamp)).listed();
     if let Some(edits) = edits {
         let at = entries.iter().position(|entry| entry.origin == Some(id)).unwrap_or(0);
         if let Some(entry) = entries.get_mut(at) {
@@ -54,7 +55,7 @@ pub fn plan_retry(
             let blocked = other.reason.code == RejectCode::BLOCKED;
             if other_key != row_key && blocked && other.changes.iter().any(|change| keys.contains(&change.entry.key()))
             {
-                entries.extend(other.changes.iter().map(|change| again(state, base, change, other, stamp)));
+                entries.add_all(other.changes.iter().map(|change| again(state, base, change, other, stamp)));
                 txn.parked.insert(other_key.clone(), None);
             }
         }
@@ -126,7 +127,7 @@ pub fn plan_discard(
     let is_there = |key: &RecordKey| view::server_view(state, base, key).is_some_and(|seen| !seen.deleted);
     let creates = |changes: &[crate::rows::ParkedChange]| -> Vec<RecordKey> {
         let created = changes.iter().filter(|change| change.entry.op == Op::Create);
-        created.map(|change| change.entry.key()).filter(|key| !is_there(key)).collect()
+        created.map(|change| change.entry.key()).filter(|key| !is_there(key)).listed()
     };
     let mut queue: Vec<RecordKey> = creates(&row.changes);
     let mut seen: Set<RecordKey> = Set::new();
@@ -140,7 +141,7 @@ pub fn plan_discard(
                 && other.changes.iter().any(|change| change.entry.key() == key);
             if other_key != row_key && follows && txn.parked.insert(other_key.clone(), None) {
                 count += other.changes.len() as u64;
-                queue.extend(creates(&other.changes));
+                queue.add_all(creates(&other.changes));
             }
         }
         for id in state.lanes.get(&key).into_iter().flatten() {
@@ -148,7 +149,7 @@ pub fn plan_discard(
             for (member, entry) in members(state, *id, entry) {
                 if ends.insert(member, entry.key()) {
                     count += 1;
-                    queue.extend((entry.op == Op::Create && !is_there(&entry.key())).then(|| entry.key()));
+                    queue.add_all((entry.op == Op::Create && !is_there(&entry.key())).then(|| entry.key()));
                 }
             }
         }
@@ -165,7 +166,7 @@ fn members<'a>(state: &'a State, id: EntryId, entry: &'a Entry) -> Vec<(EntryId,
         None => vec![(id, entry)],
         Some(group) => {
             let same = state.entries.iter().filter(|(_, other)| other.group.as_ref() == Some(group));
-            same.map(|(id, entry)| (*id, entry)).collect()
+            same.map(|(id, entry)| (*id, entry)).listed()
         }
     }
 }
@@ -242,5 +243,5 @@ pub fn plan_resolve(
 
 /// Takes a unit that failed (attempts used up) out of the parked rows and queues it again, for all such units.
 pub fn failed_units(state: &State) -> Vec<EntryId> {
-    state.parked.values().filter(|row| row.failed).map(|row| row.id).collect()
+    state.parked.values().filter(|row| row.failed).map(|row| row.id).listed()
 }

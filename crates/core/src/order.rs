@@ -11,6 +11,7 @@ use crate::state::{Base, Config, State};
 use crate::view;
 use landfall_protocol::codec::Reader;
 use landfall_protocol::map::sort;
+use landfall_protocol::{AddAll, Listed};
 use landfall_protocol::{CollectionName, EntryId, GroupId, Map, Object, Op, RecordId, RecordKey, Scope, Set};
 
 /// What can be sent.
@@ -37,7 +38,7 @@ pub(crate) fn free_units(state: &State, base: &dyn Base, config: &Config, taken:
     // By place: an entry queued again after a restored backup goes where it first was.
     let mut places: Vec<(EntryId, EntryId)> = Vec::new();
     if state.placed > 0 {
-        places.extend(state.entries.iter().map(|(id, entry)| (entry.place.unwrap_or(*id), *id)));
+        places.add_all(state.entries.iter().map(|(id, entry)| (entry.place.unwrap_or(*id), *id)));
         sort(&mut places, &|a, b| a.cmp(b));
     }
     let mut placed = places.into_iter().map(|(_, id)| id);
@@ -89,7 +90,7 @@ impl Free<'_> {
             Some(group) => group_members(self.state, group, id),
             None => {
                 let run = self.run_of(&key, id);
-                coalesce(self.state, key, &run).into_iter().collect()
+                coalesce(self.state, key, &run).into_iter().listed()
             }
         };
         each_entry(&members, &mut |id| _ = self.taken.insert(id));
@@ -375,7 +376,7 @@ fn held_lanes(state: &State) -> Set<RecordKey> {
             .values()
             .filter(|entry| entry.group.as_ref().is_some_and(|group| groups.contains(group)))
             .map(Entry::key)
-            .collect();
+            .listed();
         for key in keys {
             grown |= held.insert(key);
         }
@@ -394,5 +395,5 @@ fn group_members(state: &State, group: &GroupId, first: EntryId) -> Vec<Coalesce
         .take_while(|(id, _)| id.log_key() <= first.log_key() + 8)
         .filter(|(_, entry)| entry.group.as_ref() == Some(group))
         .filter_map(|(id, entry)| coalesce(state, entry.key(), &[*id]))
-        .collect()
+        .listed()
 }

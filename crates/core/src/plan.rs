@@ -2,6 +2,7 @@
 
 use crate::rows::{ClientRow, ConflictRow, Descriptor, Entry, LocalEnd, ParkedRow, SettledMutation, SettledRow};
 use crate::state::{Base, State};
+use landfall_protocol::AddAll;
 use landfall_protocol::{EntryId, Map, Set, UnixMillis, limits};
 
 /// A row of the outbox that can't be read, and the key under which it is kept from now on, word for word.
@@ -104,7 +105,7 @@ impl OutboxTxn {
             }
         }
         if !gone.is_empty() {
-            self.settled_row(base, now).gone.extend(gone);
+            self.settled_row(base, now).gone.add_all(gone);
         }
         self.client.requeues.retain(|id, _| !ended.contains(id));
         // An entry's id has room for so many entries a row; a group may go on in the next row.

@@ -9,6 +9,7 @@ use crate::rows::{Entry, InFlight, LocalEnd, ParkedChange, ParkedRow, Reason};
 use crate::settle::Event;
 use crate::state::{Base, State};
 use landfall_protocol::codec::from_json;
+use landfall_protocol::{AddAll, Listed};
 use landfall_protocol::{
     ClientId, EntryId, Epoch, GroupId, Ledger, Map, Mutation, Object, Pair, RecordKey, RejectCode, Seq, Set, UnixMillis,
 };
@@ -42,7 +43,7 @@ pub fn plan_damaged(
     client_id: ClientId,
     now: UnixMillis,
 ) -> (OutboxTxn, Vec<Event>) {
-    let keys: Vec<String> = damaged.iter().map(|row| row.key.clone()).collect();
+    let keys: Vec<String> = damaged.iter().map(|row| row.key.clone()).listed();
     let forks = must_fork(state, &keys);
     let mut txn = OutboxTxn::new(if forks { "fork" } else { "set_aside" }, state);
     txn.set_aside = damaged;
@@ -110,9 +111,9 @@ pub fn plan_reset(
     }
     let count = lost.len() as u64;
     let keys: Set<RecordKey> = lost.iter().map(Entry::key).collect();
-    txn.append.extend(by_group(lost));
+    txn.append.add_all(by_group(lost));
     if planted(Plant::ResetDropsOutbox) {
-        let all: Vec<(RecordKey, EntryId)> = state.entries.iter().map(|(id, entry)| (entry.key(), *id)).collect();
+        let all: Vec<(RecordKey, EntryId)> = state.entries.iter().map(|(id, entry)| (entry.key(), *id)).listed();
         for (key, id) in all {
             txn.end_locally(base, now, &key, vec![id], LocalEnd::Discarded);
         }
@@ -124,7 +125,7 @@ pub fn plan_reset(
         for (row_key, descriptor) in &state.descriptors {
             let mut behind: Set<GroupId> = Set::new();
             let is_behind = |mutation: &Mutation<Object>| keys.contains(&mutation.key());
-            let parsed: Vec<Option<Mutation<Object>>> = descriptor.mutations.iter().map(InFlight::mutation).collect();
+            let parsed: Vec<Option<Mutation<Object>>> = descriptor.mutations.iter().map(InFlight::mutation).listed();
             behind.extend(
                 parsed.iter().flatten().filter(|mutation| is_behind(mutation)).filter_map(|it| it.group.clone()),
             );

@@ -7,6 +7,7 @@ use crate::plan::OutboxTxn;
 use crate::rows::{InFlight, Window};
 use crate::settle::plan_void;
 use crate::state::{Base, Config, State};
+use landfall_protocol::Listed;
 use landfall_protocol::{Seq, Set, UnixMillis};
 
 /// Counted answers to the whole batch before it is cut.
@@ -79,10 +80,10 @@ pub fn plan_too_large(state: &State, base: &dyn Base, row_key: &str, now: UnixMi
 /// Where each unit of a batch ends (groups whole), as indexes past its last mutation.
 pub fn unit_ends(mutations: &[InFlight]) -> Vec<usize> {
     let groups: Vec<_> =
-        mutations.iter().map(|mutation| mutation.mutation().and_then(|mutation| mutation.group)).collect();
+        mutations.iter().map(|mutation| mutation.mutation().and_then(|mutation| mutation.group)).listed();
     (1..=mutations.len())
         .filter(|end| *end == mutations.len() || groups[*end].is_none() || groups[*end] != groups[*end - 1])
-        .collect()
+        .listed()
 }
 
 /// The end of the run from `from` on in which nothing stands on a mutation before `from`.

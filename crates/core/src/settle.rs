@@ -11,6 +11,7 @@ use crate::rows::{
 };
 use crate::state::{Base, Config, State};
 use crate::{retry, view};
+use landfall_protocol::Listed;
 use landfall_protocol::{
     EntryId, Epoch, GroupId, Map, Mutation, Object, Op, Outcome, RecordKey, RejectCode, ResultStatus, Seq, Set,
     UnixMillis,
@@ -111,7 +112,7 @@ pub fn plan_settle(
     settle.txn.settled_row(base, now).epoch = Some(epoch.clone());
     let done: Set<Seq> = sent.iter().map(|mutation| mutation.seq).collect();
     let left: Vec<InFlight> =
-        descriptor.mutations.iter().filter(|mutation| !done.contains(&mutation.seq)).cloned().collect();
+        descriptor.mutations.iter().filter(|mutation| !done.contains(&mutation.seq)).cloned().listed();
     let mut through = state.settled_through(&done, &[]);
     if planted(Plant::AckBeyondSettled) {
         through = through.max(Seq(state.client.next_seq.get() + 1));
@@ -256,7 +257,7 @@ impl Settle<'_> {
             .iter()
             .zip(results)
             .filter_map(|(mutation, result)| self.parked_change(&mutation.mutation()?, &mutation.entries, result))
-            .collect();
+            .listed();
         for (mutation, result) in sent.iter().zip(results) {
             if mutation.mutation().is_some_and(|mutation| mutation.op == Op::Create)
                 && let Some(parsed) = mutation.mutation()
@@ -311,7 +312,7 @@ impl Settle<'_> {
 
     /// What stands on a parked create can't go on: it parks behind it as `blocked`, with its whole groups.
     fn follow_parked_creates(&mut self) {
-        let mut queue: Vec<(RecordKey, Seq)> = self.gone_creates.clone().into_iter().collect();
+        let mut queue: Vec<(RecordKey, Seq)> = self.gone_creates.clone().into_iter().listed();
         let mut seen: Set<EntryId> = self.parked_entries.clone();
         while let Some((key, by)) = queue.pop() {
             if view::server_view(self.state, self.base, &key).is_some_and(|seen| !seen.deleted) {
@@ -327,7 +328,7 @@ impl Settle<'_> {
                     None => vec![(id, entry.clone())],
                     Some(group) => {
                         let same = |(_, other): &(&EntryId, &Entry)| other.group.as_ref() == Some(group);
-                        self.state.entries.iter().filter(same).map(|(id, entry)| (*id, entry.clone())).collect()
+                        self.state.entries.iter().filter(same).map(|(id, entry)| (*id, entry.clone())).listed()
                     }
                 };
                 let mut changes = Vec::new();

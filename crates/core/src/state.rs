@@ -2,6 +2,7 @@
 
 use crate::by_record::Lanes;
 use crate::rows::{ClientRow, Descriptor, Entry, ParkedRow, SettledMutation, SettledRow};
+use landfall_protocol::AddAll;
 use landfall_protocol::codec::{Reader, padded};
 use landfall_protocol::text::cut;
 use landfall_protocol::{
@@ -232,14 +233,14 @@ impl State {
         if let Some(old) = self.descriptors.remove(row_key) {
             for id in old.mutations.iter().flat_map(|mutation| &mutation.entries) {
                 self.sent.remove(id);
-                touched.extend(self.entries.get(id).map(Entry::key));
+                touched.add_all(self.entries.get(id).map(Entry::key));
             }
         }
         if let Some(new) = descriptor {
             for mutation in &new.mutations {
                 for id in &mutation.entries {
                     self.sent.insert(*id, mutation.seq);
-                    touched.extend(self.entries.get(id).map(Entry::key));
+                    touched.add_all(self.entries.get(id).map(Entry::key));
                 }
             }
             self.descriptors.insert(row_key.to_owned(), new);

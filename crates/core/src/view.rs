@@ -5,6 +5,7 @@
 use crate::plant::{Plant, planted};
 use crate::rows::{Entry, SettledMutation};
 use crate::state::{Base, State};
+use landfall_protocol::Listed;
 use landfall_protocol::codec::from_json;
 use landfall_protocol::{Epoch, Mutation, Object, Op, RecordKey, Version};
 
@@ -105,7 +106,7 @@ pub fn view(state: &State, base: &dyn Base, key: &RecordKey) -> Option<Seen> {
 pub fn view_with(state: &State, base: &dyn Base, key: &RecordKey, more: &[&Entry]) -> Option<Seen> {
     let seen = server_view(state, base, key);
     let lane = state.lanes.get(key).map_or(&[][..], Vec::as_slice);
-    let mut entries: Vec<&Entry> = lane.iter().filter_map(|id| state.entries.get(id)).collect();
+    let mut entries: Vec<&Entry> = lane.iter().filter_map(|id| state.entries.get(id)).listed();
     entries.extend(more);
     apply_entries(seen, &entries)
 }

@@ -12,6 +12,7 @@ mod hash;
 mod id;
 mod json;
 pub mod limits;
+mod listed;
 pub mod map;
 mod message;
 mod number;
@@ -28,6 +29,7 @@ pub use id::{
     Version,
 };
 pub use json::{Fields, Json, JsonError, Value, check_depth, same_value};
+pub use listed::{AddAll, Listed};
 pub use map::{Map, Set};
 pub use message::{
     Access, Change, ClientLiveMessage, DeviceStatus, LiveMessage, Mutation, Op, Outcome, PullRequest, PullResponse,

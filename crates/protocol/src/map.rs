@@ -523,9 +523,7 @@ impl<K, V> Default for Map<K, V> {
 }
 impl<K: Ord, V> Extend<(K, V)> for Map<K, V> {
     fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, entries: I) {
-        for (key, value) in entries {
-            self.insert(key, value);
-        }
+        entries.into_iter().for_each(|(key, value)| _ = self.insert(key, value));
     }
 }
 impl<K: Ord, V> FromIterator<(K, V)> for Map<K, V> {
@@ -726,9 +724,7 @@ impl<K> Default for Set<K> {
 }
 impl<K: Ord> Extend<K> for Set<K> {
     fn extend<I: IntoIterator<Item = K>>(&mut self, keys: I) {
-        for key in keys {
-            self.insert(key);
-        }
+        keys.into_iter().for_each(|key| _ = self.insert(key));
     }
 }
 impl<'a, K: Ord + Copy + 'a> Extend<&'a K> for Set<K> {

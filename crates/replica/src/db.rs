@@ -11,6 +11,7 @@ use landfall_core::rows::{ClientRow, ConflictRow, Descriptor, LogRow, ParkedRow,
 use landfall_core::settle::Event;
 use landfall_protocol::codec::{ToJson, hex, to_json};
 use landfall_protocol::text::cut;
+use landfall_protocol::{AddAll, Listed};
 use landfall_protocol::{ClientId, CollectionName, EntryId, Map, Outcome, Pair, RecordKey, Set, UnixMillis};
 use landfall_storage::{
     BaseTxn, CommitError, Durability, Key, KeyedRows, Manifest, Read, ReadError, RowError, RowId, RowKind, RowOp,
@@ -97,7 +98,7 @@ impl Touched {
         self.whole.extend(other.whole);
         self.keys(other.records);
         self.outbox |= other.outbox;
-        self.events.extend(other.events);
+        self.events.add_all(other.events);
     }
     pub fn is_empty(&self) -> bool {
         self.collections.is_empty() && !self.outbox && self.events.is_empty()
@@ -243,7 +244,7 @@ impl Db {
     /// Rows of batches and decisions that can't be read: what of the outbox was ended or is under way is not all known.
     pub fn unreadable(&self) -> Vec<String> {
         let keys = self.quarantined.keys().filter(|(store, _)| *store == StoreName::Meta).map(|(_, key)| key);
-        keys.filter(|key| key.starts_with("desc/") || key.starts_with("acked/")).cloned().collect()
+        keys.filter(|key| key.starts_with("desc/") || key.starts_with("acked/")).cloned().listed()
     }
 
     /// Why a row of the outbox can't be read; `None` if it can, or is not there.
@@ -390,7 +391,7 @@ impl Known {
     pub(crate) fn reads(&self) -> Vec<Read> {
         let mut reads = ordering_reads(self.log_from);
         if self.client.is_none() {
-            reads.extend(PREFIXES.iter().map(|prefix| Read::prefix(StoreName::Meta, prefix, RANGE)));
+            reads.add_all(PREFIXES.iter().map(|prefix| Read::prefix(StoreName::Meta, prefix, RANGE)));
         }
         reads
     }
@@ -424,15 +425,15 @@ pub(crate) async fn take_in<R: RowStore>(
     let mut is_whole = is_first;
     if !is_first && client != known.client {
         match client.as_deref().and_then(|text| recent_rows(text, &known)) {
-            Some(keys) => wanted.extend(keys.into_iter().map(|key| Read::one(StoreName::Meta, Key::Text(key)))),
+            Some(keys) => wanted.add_all(keys.into_iter().map(|key| Read::one(StoreName::Meta, Key::Text(key)))),
             None => {
                 is_whole = true;
-                wanted.extend(PREFIXES.iter().map(|prefix| Read::prefix(StoreName::Meta, prefix, RANGE)));
+                wanted.add_all(PREFIXES.iter().map(|prefix| Read::prefix(StoreName::Meta, prefix, RANGE)));
             }
         }
     }
     if !wanted.is_empty() {
-        reads.extend(wanted);
+        reads.add_all(wanted);
         found = rows.read(&reads).await?;
         if one(&found, 0) != client {
             return Ok(None);
@@ -516,7 +517,7 @@ fn outbox_keys(db: &Db) -> Vec<String> {
     let state = &db.state;
     let keys =
         state.descriptors.keys().chain(state.settled.keys()).chain(state.parked.keys()).chain(db.conflicts.keys());
-    keys.cloned().collect()
+    keys.cloned().listed()
 }
 
 /// Reads the rest of a range that filled its limit. True if there was any to ask for.
@@ -537,7 +538,7 @@ pub(crate) async fn read_on<R: RowStore>(rows: &R, read: &Read, found: &mut Keye
         };
         let part = rows.range(*store, &from, to, *limit).await?;
         let is_last = part.len() < *limit;
-        found.extend(part);
+        found.add_all(part);
         if is_last {
             return Ok(true);
         }
@@ -557,7 +558,7 @@ pub enum Committing {
 pub async fn commit_outbox<H: Host>(host: &H, db: &RefCell<Db>, mut plan: OutboxTxn) -> Committing {
     plan.trim_conflicts(&db.borrow().conflicts);
     let appended = !plan.append.is_empty();
-    let commit_ids: Vec<String> = plan.append.iter().map(|_| hex(host.random())).collect();
+    let commit_ids: Vec<String> = plan.append.iter().map(|_| hex(host.random())).listed();
     let (txn, text) = db.borrow().outbox_rows(&plan, &commit_ids, host.now());
     let before = db.borrow().client_text.clone();
     match commit_ordered(host, db, txn, CLIENT, &text, true).await {

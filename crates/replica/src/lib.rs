@@ -6,6 +6,7 @@
 //!
 //! No borrow is held across an `await`.
 
+use landfall_protocol::AddAll;
 pub mod base;
 pub mod db;
 pub mod error;
@@ -116,7 +117,7 @@ impl<H: Host> Replica<H> {
         let fetched = db::fetch(&self.host, &self.db, missing).await?;
         self.changed(fetched.touched);
         if !fetched.damaged.is_empty() {
-            self.damaged.borrow_mut().extend(fetched.damaged);
+            self.damaged.borrow_mut().add_all(fetched.damaged);
             self.push_change(Change::Status);
             self.trigger(Trigger::Remote);
         }

@@ -9,6 +9,7 @@ use crate::db::Touched;
 use crate::error::SyncError;
 use crate::host::Host;
 use crate::query::{Query, Row, Rows, asks, row_of, seen_text, write_rows};
+use landfall_protocol::Listed;
 use landfall_protocol::RecordKey;
 use landfall_protocol::codec::write_number;
 use landfall_storage::query::Filter;
@@ -64,7 +65,7 @@ impl LiveQuery {
         out.push_str(",\"gone\":");
         write_number(&mut out, gone as u64);
         out.push(',');
-        let fresh: Vec<Row> = fresh.iter().map(|row| Row::clone(row)).collect();
+        let fresh: Vec<Row> = fresh.iter().map(|row| Row::clone(row)).listed();
         write_rows(&mut out, &fresh);
         out.push('}');
         self.told = now.to_vec();

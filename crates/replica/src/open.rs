@@ -12,6 +12,7 @@ use crate::{Replica, Settings, client_id, report};
 use landfall_core::rows::{ClientRow, Descriptor};
 use landfall_core::schedule::{Intervals, Schedule};
 use landfall_core::{Config, State};
+use landfall_protocol::{AddAll, Listed};
 use landfall_storage::{
     CommitError, Durability, Key, KeyedRows, Manifest, OpenError, Read, RowError, RowKind, RowStore, StoreName, Txn,
     decode, encode, row,
@@ -107,7 +108,7 @@ impl<H: Host> Replica<H> {
             let own = reads.len();
             reads.push(Read::prefix(StoreName::Meta, QUARANTINE, QUARANTINE_COUNT_MAX));
             reads.push(Read::one(StoreName::Meta, Key::text(TOKEN)));
-            reads.extend(also.iter().map(|name| Read::one(StoreName::Meta, Key::text(*name))));
+            reads.add_all(also.iter().map(|name| Read::one(StoreName::Meta, Key::text(*name))));
             // What is asked of `meta` is nearly all that it holds: one range instead of twenty requests.
             let whole = [Read::prefix(StoreName::Meta, "", RANGE), known.reads().swap_remove(LOG_AT)];
             let mut found = rows.read(if is_small { &whole } else { &reads }).await?;
@@ -138,15 +139,15 @@ impl<H: Host> Replica<H> {
                 self.changed(touched);
                 // Also what an earlier life of this context set aside: nobody may have heard of it then.
                 let set_aside = beside.first().into_iter().flatten().map(|(key, _)| key.name());
-                self.storage.borrow_mut().set_aside = set_aside.collect();
+                self.storage.borrow_mut().set_aside = set_aside.listed();
                 self.adopt_token(one(&beside, 1).as_deref());
-                return Ok((2..beside.len()).map(|index| one(&beside, index)).collect());
+                return Ok((2..beside.len()).map(|index| one(&beside, index)).listed());
             }
             looks += 1;
             if looks == FREE_LOOKS {
                 for work in ["push", "pull"] {
                     let name = self.lock_name(work);
-                    held.extend(self.host.lock(&name, LockWait::Millis(LOAD_LOCK_MS)).await);
+                    held.add_all(self.host.lock(&name, LockWait::Millis(LOAD_LOCK_MS)).await);
                 }
             }
         }
@@ -193,7 +194,7 @@ impl<H: Host> Replica<H> {
 
 /// Sorts the rows of a table by the questions that they answer.
 fn spread(reads: &[Read], rows: KeyedRows) -> Vec<KeyedRows> {
-    let mut answers: Vec<KeyedRows> = reads.iter().map(|_| Vec::new()).collect();
+    let mut answers: Vec<KeyedRows> = reads.iter().map(|_| Vec::new()).listed();
     for (key, row) in rows {
         for (read, answer) in reads.iter().zip(&mut answers) {
             let is_asked = match read {

@@ -11,6 +11,7 @@ use crate::sync::Running;
 use landfall_core::view::{self, RecordState};
 use landfall_protocol::codec::{ToJson, write_string};
 use landfall_protocol::map::sort;
+use landfall_protocol::{AddAll, Listed};
 use landfall_protocol::{CollectionName, Object, Pair, RecordId, RecordKey, Scope, Set, Version};
 use landfall_storage::PairRow;
 use landfall_storage::query::explain::explain;
@@ -168,7 +169,7 @@ pub(crate) fn asks(query: &Query, key: &RecordKey) -> bool {
 fn changed<'a>(db: &'a Db, query: &Query) -> Vec<&'a RecordKey> {
     let state = &db.state;
     let settled = state.settled_by_key.keys().filter(|key| !state.lanes.contains_key(key));
-    state.lanes.keys().chain(settled).filter(|key| asks(query, key)).collect()
+    state.lanes.keys().chain(settled).filter(|key| asks(query, key)).listed()
 }
 
 impl<H: Host> Replica<H> {
@@ -193,7 +194,7 @@ impl<H: Host> Replica<H> {
             let key = RecordKey { scope: scope.clone(), collection: collection.clone(), id: id.clone() };
             view::view(&db.state, &db.base, &key).is_some_and(|seen| !seen.deleted)
         };
-        self.scopes_of(db, collection, id).into_iter().filter(there).collect()
+        self.scopes_of(db, collection, id).into_iter().filter(there).listed()
     }
 
     /// One record: `{"row":{…},"meta":[…]}`, or `None`.
@@ -369,7 +370,7 @@ fn complete(db: &Db, query: &Query, search: &Search, over: Over<'_>, rows: &mut 
         return 0;
     }
     for (hit, row) in found.into_iter().skip(query.offset) {
-        rows.rows.extend(row.or_else(|| {
+        rows.rows.add_all(row.or_else(|| {
             let at = hit.at?;
             let block = db.base.block(at.segment).ok()??;
             let slot = at.slot as usize;

@@ -12,6 +12,7 @@ use landfall_core::settle::{Event, local_values};
 use landfall_core::view;
 use landfall_protocol::codec::to_json;
 use landfall_protocol::map::sort;
+use landfall_protocol::{AddAll, Listed};
 use landfall_protocol::{CollectionName, EntryId, Object, Op, RecordId, RecordKey, Scope, Seq, Stamp, UnixMillis};
 use landfall_storage::compact;
 use landfall_storage::manifest::IndexRow;
@@ -451,7 +452,7 @@ impl<H: Host> Replica<H> {
             records: row.live_count(),
             dead: row.live.iter().map(|run| run.dead).sum(),
             bytes: row.live.iter().map(|run| run.bytes).sum(),
-            indexes: row.indexes.iter().map(inspect_index).collect(),
+            indexes: row.indexes.iter().map(inspect_index).listed(),
         });
         Inspection {
             database: self.settings.database.clone(),
@@ -471,8 +472,8 @@ impl<H: Host> Replica<H> {
             compaction_debt: compact::debt(&db.base),
             memory: db.base.bytes(),
             memory_budget: db.base.budget,
-            pairs: pairs.collect(),
-            quarantined: db.quarantined.values().cloned().collect(),
+            pairs: pairs.listed(),
+            quarantined: db.quarantined.values().cloned().listed(),
             set_aside: self.storage.borrow().set_aside.clone(),
         }
     }
@@ -555,7 +556,7 @@ impl<H: Host> Replica<H> {
             });
         }
         for row in db.state.parked.values() {
-            items.extend(parked_items(&db, row));
+            items.add_all(parked_items(&db, row));
         }
         sort(&mut items, &|a, b| a.id.cmp(&b.id));
         items
@@ -586,9 +587,9 @@ impl<H: Host> Replica<H> {
     /// What waits for its author, and values that lost and are kept, newest first.
     pub fn conflicts(&self) -> Vec<ConflictItem> {
         let db = self.db.borrow();
-        let mut items: Vec<ConflictItem> = db.conflicts.values().map(conflict_item).collect();
+        let mut items: Vec<ConflictItem> = db.conflicts.values().map(conflict_item).listed();
         for row in db.state.parked.values().filter(|row| fixup::asks(row)) {
-            items.extend(row.changes.iter().map(|change| asked_item(row, change)));
+            items.add_all(row.changes.iter().map(|change| asked_item(row, change)));
         }
         sort(&mut items, &|a, b| (b.at, b.seq).cmp(&(a.at, a.seq)));
         items
@@ -679,7 +680,7 @@ fn parked_items(db: &crate::db::Db, row: &ParkedRow) -> Vec<OutboxItem> {
                 group: change.entry.group.as_ref().map(|group| group.0.clone()),
             }
         })
-        .collect()
+        .listed()
 }
 
 fn conflict_item(row: &ConflictRow) -> ConflictItem {

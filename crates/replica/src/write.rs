@@ -4,6 +4,7 @@
 //! entries when it is their turn, so that what they stand on is stored, or stored with them. A write resolves when its
 //! row is durable (L1) and rejects only when the row is known to be absent (L3).
 
+use landfall_protocol::Listed;
 mod append;
 mod convert;
 
@@ -91,12 +92,12 @@ impl<H: Host> Replica<H> {
                 self.check_open()?;
                 self.checked(op?)
             })
-            .collect();
+            .listed();
         let count = writes.len();
         let waiting = self.enqueue(writes, false, None);
         waiting
             .await
-            .unwrap_or_else(|_| (0..count).map(|_| WriteAnswer::Refused { error: SyncError::closed() }).collect())
+            .unwrap_or_else(|_| (0..count).map(|_| WriteAnswer::Refused { error: SyncError::closed() }).listed())
     }
 
     /// Stores the writes; resolves when they are durable. `atomic`: all or none, here and at the server.
@@ -157,7 +158,7 @@ impl<H: Host> Replica<H> {
                     // What they stand on can't be read now: none of them is stored.
                     for call in calls {
                         let refused = call.writes.iter().map(|_| Answer { result: Err(error.clone()), waits: false });
-                        let refused = refused.collect();
+                        let refused = refused.listed();
                         call.answer(refused, Ok(&[]));
                     }
                     self.storage_said(&error);

@@ -13,6 +13,7 @@ use crate::records::{Missing, Records, RowId, page_key, run_key};
 use crate::rowstore::{Key, StoreName};
 use crate::run::{RUN_PAGES_MAX, RUN_ROWS_MAX, Run, RunRef};
 use crate::segment::Held;
+use landfall_protocol::{AddAll, Listed};
 use landfall_protocol::{UnixMillis, limits, map};
 
 /// Runs of one level before they become one of the next.
@@ -214,7 +215,7 @@ fn move_slice(
     let output = output_of(&mut editor, pair);
     editor.append_to(pair, false, &sort, &moved, level, youngest, Some(output))?;
     let row = &mut editor.txn.manifest.pairs[pair];
-    let mut left: Vec<u64> = row.live.iter().map(|run| run.id).filter(|id| inputs.contains(id)).collect();
+    let mut left: Vec<u64> = row.live.iter().map(|run| run.id).filter(|id| inputs.contains(id)).listed();
     if !left.is_empty() {
         left.push(output);
     }
@@ -323,20 +324,20 @@ fn merge_slice(
         merging.output.first.clone_from(&first.key);
     }
     let name = row.indexes[index].name.clone();
-    let lines: Vec<Line<'_>> = kept.iter().map(Entry::line).collect();
+    let lines: Vec<Line<'_>> = kept.iter().map(Entry::line).listed();
     let fences = editor.pages(&name, &lines, &mut merging.output);
-    run.fences.extend(fences);
+    run.fences.add_all(fences);
     let id = merging.output.id;
     let found = &mut editor.txn.manifest.pairs[pair].indexes[index];
     if is_over {
         let old: Vec<(u64, u64)> =
-            found.live.iter().filter(|run| merging.inputs.contains(&run.id)).map(|run| (run.id, run.rev)).collect();
+            found.live.iter().filter(|run| merging.inputs.contains(&run.id)).map(|run| (run.id, run.rev)).listed();
         found.live.retain(|run| !merging.inputs.contains(&run.id));
         if merging.output.rows > 0 {
             found.live.push(merging.output);
         }
         found.merging = None;
-        editor.txn.manifest.old_pages.extend(old);
+        editor.txn.manifest.old_pages.add_all(old);
     } else {
         found.merging = Some(merging);
     }
@@ -351,9 +352,9 @@ fn rebuild(mut editor: Editor<'_>, pair: usize, index: usize) -> BaseTxn {
     let next_row = editor.txn.manifest.next_row;
     let found = &mut editor.txn.manifest.pairs[pair].indexes[index];
     let mut old = std::mem::take(&mut found.live);
-    old.extend(found.merging.take().map(|merging| merging.output));
+    old.add_all(found.merging.take().map(|merging| merging.output));
     (found.since, found.built) = (next_row, 0);
-    editor.txn.manifest.old_pages.extend(old.iter().filter(|run| run.rows > 0).map(|run| (run.id, run.rev)));
+    editor.txn.manifest.old_pages.add_all(old.iter().filter(|run| run.rows > 0).map(|run| (run.id, run.rev)));
     editor.finish()
 }
 
@@ -415,14 +416,14 @@ fn build_slice(
         let Some(block) = block else { continue };
         for slot in (0..block.len()).filter(|slot| !run.fences[*at].dead.has(*slot)) {
             let place = Location { run: *run_id, segment: *segment, slot: slot as u32 };
-            entries.extend(entry_of(&found.name, &fields, &block.held(slot), place));
+            entries.add_all(entry_of(&found.name, &fields, &block.held(slot), place));
         }
     }
     if missing {
         return Err(Missing);
     }
     let mut editor = Editor::new("index", records, schema, now);
-    editor.add_entries(pair, false, index, entries.iter().map(Entry::line).collect());
+    editor.add_entries(pair, false, index, entries.iter().map(Entry::line).listed());
     let since = found.since;
     let built = match waiting.last() {
         Some((segment, ..)) if !is_last => segment + 1,

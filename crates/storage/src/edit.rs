@@ -9,6 +9,7 @@ use crate::rowstore::{Key, StoreName};
 use crate::run::{Dead, Fence, RUN_ROWS_MAX, Run, RunRef};
 use crate::segment::{Held, SEGMENT_BYTES_MAX, SEGMENT_COUNT_MAX, encode_segment};
 use landfall_protocol::text::split;
+use landfall_protocol::{AddAll, Listed};
 use landfall_protocol::{Map, Pair, RecordId, RecordKey, RecordSum, UnixMillis, Version, map};
 
 /// One transaction of the base. It commits only if the manifest row is still at `manifest.rev − 1`.
@@ -173,7 +174,7 @@ impl<'a> Editor<'a> {
             let count = rest.iter().take(SEGMENT_COUNT_MAX).take_while(fits).count().max(1);
             let (chunk, behind) = rest.split_at(count);
             let fence = self.segment(&of, at, chunk);
-            places.extend((0..count as u32).map(|slot| (fence.row, slot)));
+            places.add_all((0..count as u32).map(|slot| (fence.row, slot)));
             fences.push(fence);
             rest = behind;
         }
@@ -183,7 +184,7 @@ impl<'a> Editor<'a> {
         let rows = fences.len() as u32;
         match run {
             Some(reference) => {
-                self.edit(&reference)?.fences.extend(fences);
+                self.edit(&reference)?.fences.add_all(fences);
                 if let Some(known) = self.runs(pair, staged).iter_mut().find(|run| run.id == reference.id) {
                     known.live += live;
                     known.rows += rows;
@@ -345,8 +346,8 @@ impl<'a> Editor<'a> {
             row.sum = RecordSum::default();
             row.moving.clear();
         }
-        self.txn.manifest.old_data.extend(data.iter().map(|run| (run.id, run.rev)));
-        self.txn.manifest.old_pages.extend(pages.iter().filter(|run| run.rows > 0).map(|run| (run.id, run.rev)));
+        self.txn.manifest.old_data.add_all(data.iter().map(|run| (run.id, run.rev)));
+        self.txn.manifest.old_pages.add_all(pages.iter().filter(|run| run.rows > 0).map(|run| (run.id, run.rev)));
     }
 
     /// The finished transaction: changed runs get this revision.
@@ -423,7 +424,7 @@ pub(crate) fn entry_of(index: &str, fields: &[String], record: &Held, at: Locati
 
 /// The fields of an index.
 pub(crate) fn names(joined: &str) -> Vec<String> {
-    split(joined, b',').map(str::to_owned).collect()
+    split(joined, b',').map(str::to_owned).listed()
 }
 
 /// A record by its parts.

@@ -4,6 +4,7 @@ use crate::edit::{BaseTxn, Editor, Old, key};
 use crate::manifest::{Manifest, PairRow, Schema, lacking};
 use crate::records::{Missing, Records};
 use crate::segment::Held;
+use landfall_protocol::{AddAll, Listed};
 use landfall_protocol::{
     Change, CollectionName, Epoch, Json, Pair, Position, PullResponse, RecordId, Scope, Stamp, Tombstone, UnixMillis,
     Version,
@@ -54,7 +55,7 @@ impl Ingest {
         now: UnixMillis,
     ) -> Result<BaseTxn, Missing> {
         if self.rev != records.manifest.rev {
-            self.found = self.batch.iter().map(|(_, held)| vec![Place::Open; held.len()]).collect();
+            self.found = self.batch.iter().map(|(_, held)| vec![Place::Open; held.len()]).listed();
             self.rev = records.manifest.rev;
         }
         let mut editor = Editor::new("checkpoint", records, schema, now);
@@ -181,14 +182,14 @@ fn flip(editor: &mut Editor<'_>, at: usize) {
         if std::mem::take(&mut index.is_late) {
             // It lacks what was staged before it was declared, so all of it is built.
             index.since = next_row;
-            old.extend(staged.iter().map(|run| (run.id, run.rev)));
+            old.add_all(staged.iter().map(|run| (run.id, run.rev)));
         } else {
             index.live = staged;
         }
     }
     let pair = row.pair.clone();
     editor.txn.flipped.push(pair);
-    editor.txn.manifest.old_pages.extend(old);
+    editor.txn.manifest.old_pages.add_all(old);
 }
 
 /// Plans that everything is pulled anew: another epoch, or a cursor below the server's pruning floor. What is visible

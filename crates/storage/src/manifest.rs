@@ -4,6 +4,7 @@
 //! and rewrites it; that orders pulls, flips and compaction of all contexts.
 
 use crate::run::RunRef;
+use landfall_protocol::Listed;
 use landfall_protocol::text::split;
 use landfall_protocol::{CollectionName, Epoch, Map, Pair, Position, RecordSum, UnixMillis};
 
@@ -197,7 +198,7 @@ impl Manifest {
 /// Indexes that are declared and not there yet. What only another version of the app declared stays: its tab may be open.
 pub(crate) fn lacking(row: &PairRow, schema: &Schema) -> Vec<String> {
     let Some(declared) = schema.get(&row.pair.1) else { return Vec::new() };
-    let mut names: Vec<String> = declared.indexes.iter().map(|fields| fields.join(",")).collect();
+    let mut names: Vec<String> = declared.indexes.iter().map(|fields| fields.join(",")).listed();
     // The id is found without one, or by the one below.
     names.retain(|name| name != PRIMARY);
     if !declared.cluster.is_empty() {

@@ -11,6 +11,7 @@ use crate::row::{RowError, RowKind, decode};
 use crate::rowstore::{Key, StoreName};
 use crate::run::{Run, RunRef};
 use crate::segment::Block;
+use landfall_protocol::Listed;
 use landfall_protocol::Map;
 use landfall_protocol::map::sort;
 use std::cell::{Cell, RefCell};
@@ -220,7 +221,7 @@ impl Records {
                 .range(RowId::Run(run, 0)..)
                 .map(|(id, _)| *id)
                 .take_while(|old| matches!(old, RowId::Run(old, at) if *old == run && *at < rev))
-                .collect();
+                .listed();
             for id in old {
                 self.drop_row(&mut cache, id);
             }

@@ -12,6 +12,7 @@ use crate::records::{Missing, Records};
 use crate::run::{Run, RunRef};
 use landfall_protocol::Pair;
 use landfall_protocol::map::sort;
+use landfall_protocol::{AddAll, Listed};
 use std::cmp::Ordering;
 use std::rc::Rc;
 
@@ -75,7 +76,7 @@ fn infos(row: &PairRow) -> Vec<IndexInfo> {
     for index in &row.indexes {
         infos.push(IndexInfo {
             name: index.name.clone(),
-            fields: index.fields().map(str::to_owned).collect(),
+            fields: index.fields().map(str::to_owned).listed(),
             ready: index.is_ready() && index.name != PRIMARY,
             entries: index.live.iter().map(|run| run.live).sum(),
         });
@@ -150,7 +151,7 @@ impl Search {
             let mut missing = false;
             for (at, reference) in part.row.live.iter().enumerate() {
                 match records.run(reference) {
-                    Ok(run) => all.extend((0..run.fences.len()).map(|fence| (at, fence))),
+                    Ok(run) => all.add_all((0..run.fences.len()).map(|fence| (at, fence))),
                     Err(Missing) => missing = true,
                 }
             }

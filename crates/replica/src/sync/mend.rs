@@ -7,6 +7,7 @@ use crate::host::Host;
 use landfall_core::plan::SetAside;
 use landfall_core::recover::{must_fork, plan_damaged};
 use landfall_core::schedule::Answer;
+use landfall_protocol::{AddAll, Listed};
 use landfall_storage::{Key, Read, RowStore, StoreName};
 use std::cell::Cell;
 
@@ -27,7 +28,7 @@ impl<H: Host> Replica<H> {
             };
             // It may have been the read that went wrong.
             let mut reads = vec![Read::one(StoreName::Meta, Key::text(CLIENT))];
-            reads.extend(keys.iter().map(|key| Read::one(StoreName::Meta, Key::text(key.clone()))));
+            reads.add_all(keys.iter().map(|key| Read::one(StoreName::Meta, Key::text(key.clone()))));
             let found = self.host.rows().read(&reads).await.map_err(|error| self.storage_failed(error.into()))?;
             if one(&found, 0) != self.db.borrow().client_text {
                 self.catch_up().await?;
@@ -68,13 +69,13 @@ impl<H: Host> Replica<H> {
             let db = replica.db.borrow();
             // Unless another context has done so meanwhile, or has written the row anew.
             let left: Vec<SetAside> =
-                damaged.iter().filter(|row| db.why_unreadable(&row.key).is_some()).cloned().collect();
+                damaged.iter().filter(|row| db.why_unreadable(&row.key).is_some()).cloned().listed();
             is_done.set(!left.is_empty());
             (!left.is_empty()).then(|| plan_damaged(&db.state, &db.base, left, client_id.clone(), now))
         };
         self.commit(plan).await?;
         if is_done.get() {
-            self.storage.borrow_mut().set_aside.extend(damaged.into_iter().map(|row| row.to));
+            self.storage.borrow_mut().set_aside.add_all(damaged.into_iter().map(|row| row.to));
         }
         Ok(self.db.borrow().state.client.client_id != before)
     }

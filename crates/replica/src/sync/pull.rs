@@ -8,6 +8,7 @@ use crate::report::{Change, Tally};
 use landfall_core::plan::OutboxTxn;
 use landfall_core::recover::plan_no_access;
 use landfall_core::schedule::{Answer, Next, Trigger};
+use landfall_protocol::Listed;
 use landfall_protocol::codec::{from_json, to_json};
 use landfall_protocol::{
     CollectionName, ErrorBody, ErrorCode, PROTOCOL, Pair, PullRequest, RecordId, RecordKey, Set, limits,
@@ -230,7 +231,7 @@ impl<H: Host> Replica<H> {
     pub(super) fn wanted(&self, manifest: &Manifest) -> Vec<CollectionName> {
         let pulled = manifest.pairs.iter().map(|row| &row.pair.1);
         let all: Set<&CollectionName> = self.config.collections.keys().chain(pulled).collect();
-        all.into_iter().cloned().collect()
+        all.into_iter().cloned().listed()
     }
 
     pub(super) fn has_unsent(&self) -> bool {

@@ -14,6 +14,7 @@ use landfall_core::retry::{plan_counted, plan_too_large};
 use landfall_core::rows::InFlight;
 use landfall_core::schedule::{Answer, Next, Request};
 use landfall_core::settle::{SettlePlan, plan_settle};
+use landfall_protocol::Listed;
 use landfall_protocol::codec::{from_json, to_json};
 use landfall_protocol::{
     ClientId, Epoch, ErrorBody, ErrorCode, Ledger, Outcome, PROTOCOL, PushRequest, PushResponse, UnixMillis,
@@ -191,7 +192,7 @@ impl<H: Host> Replica<H> {
             acked_through: client.acked_through,
             pending_count: db.state.entries.len() as u64,
             failed_count: db.state.parked.len() as u64,
-            mutations: sent.iter().map(InFlight::wire).collect(),
+            mutations: sent.iter().map(InFlight::wire).listed(),
         };
         to_json(&request)
     }
@@ -206,8 +207,8 @@ impl<H: Host> Replica<H> {
     ) -> Answer {
         let Flight { client_id, row_key, sent, .. } = flight;
         let Some(answer) = from_json::<PushResponse>(&response.body) else { return self.malformed("push") };
-        let results: Option<Vec<Outcome>> = answer.results.iter().map(|text| from_json(text.text())).collect();
-        let Some(results) = results else { return self.malformed("push") };
+        let results = answer.results.iter().map(|text| from_json::<Outcome>(text.text()).ok_or(())).listed_ok();
+        let Ok(results) = results else { return self.malformed("push") };
         let mut tries = 0;
         while tries < STALE_MAX {
             let plan = {

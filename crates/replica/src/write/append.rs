@@ -11,6 +11,7 @@ use landfall_core::plan::ROW_ENTRIES_MAX;
 use landfall_core::plant::{Plant, planted};
 use landfall_core::rows::{Entry, LogRow, SettledRow};
 use landfall_protocol::codec::hex;
+use landfall_protocol::{AddAll, Listed};
 use landfall_protocol::{EntryId, Map, Op};
 use landfall_storage::{
     CommitError, Committed, Durability, Key, RowKind, RowOp, RowStore, StorageFault, StoreName, Txn, decode, encode,
@@ -44,7 +45,7 @@ impl<H: Host> Replica<H> {
     /// Appends rows in one transaction; finds out what became of it when the connection goes away.
     pub(super) async fn append(&self, rows: Vec<LogRow>) -> Result<(Vec<EntryId>, Touched), SyncError> {
         let mut txn = Txn::new("append", if self.relaxed { Durability::Relaxed } else { Durability::Strict });
-        txn.ops = rows.iter().map(|row| RowOp::Append { row: encode(RowKind::Log, row) }).collect();
+        txn.ops = rows.iter().map(|row| RowOp::Append { row: encode(RowKind::Log, row) }).listed();
         let after = self.db.borrow().log_key;
         let mut attempts = 0;
         // Who deletes makes room, if not at once.
@@ -108,7 +109,7 @@ impl<H: Host> Replica<H> {
     async fn adopt_rows(&self, rows: Vec<LogRow>, log_keys: Vec<u64>) -> Result<(Vec<EntryId>, Touched), SyncError> {
         let mut ids = Vec::new();
         for (row, key) in rows.iter().zip(&log_keys) {
-            ids.extend((0..row.entries.len()).map(|index| EntryId::at(*key, index)));
+            ids.add_all((0..row.entries.len()).map(|index| EntryId::at(*key, index)));
         }
         let mut touched = Touched { outbox: true, ..Touched::default() };
         let gap = log_keys.first().is_some_and(|first| *first > self.db.borrow().log_key + 1);
@@ -158,7 +159,7 @@ impl<H: Host> Replica<H> {
         // The rows went in one transaction, so one of them speaks for all, and their keys follow each other.
         let one = rows.iter().enumerate().find_map(|(at, row)| Some((at as u64, *found.get(&row.commit_id)?)));
         if let Some((at, key)) = one {
-            return Ok(Some((0..rows.len() as u64).map(|index| key - at + index).collect()));
+            return Ok(Some((0..rows.len() as u64).map(|index| key - at + index).listed()));
         }
         // Another context may have sent, settled and deleted them already.
         let settled = self
@@ -171,7 +172,7 @@ impl<H: Host> Replica<H> {
             if let Ok(row) = decode::<SettledRow>(RowKind::Acked, &text)
                 && let Some((first, _)) = row.gone.iter().find(|(_, commit_id)| commit_id == wanted)
             {
-                return Ok(Some((0..rows.len() as u64).map(|index| first + index).collect()));
+                return Ok(Some((0..rows.len() as u64).map(|index| first + index).listed()));
             }
         }
         Ok(None)

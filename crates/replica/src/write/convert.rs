@@ -11,6 +11,7 @@ use crate::write::append::entry_bytes;
 use crate::write::{WriteKind, WriteOp};
 use landfall_core::rows::Entry;
 use landfall_core::view::{self, Seen};
+use landfall_protocol::{AddAll, Listed};
 use landfall_protocol::{
     CollectionName, GroupId, Hlc, Json, Map, Object, Op, RecordId, RecordKey, Scope, Version, check_depth, limits,
     same_value,
@@ -236,7 +237,7 @@ impl<H: Host> Replica<H> {
 }
 
 fn seen_with(db: &Db, key: &RecordKey, chain: &[&Entry]) -> Option<Seen> {
-    let own: Vec<&Entry> = chain.iter().filter(|entry| entry.scope == key.scope).copied().collect();
+    let own: Vec<&Entry> = chain.iter().filter(|entry| entry.scope == key.scope).copied().listed();
     view::view_with(&db.state, &db.base, key, &own)
 }
 
@@ -283,7 +284,7 @@ fn change(kind: WriteKind, seen: Option<Seen>, fields: &Object) -> Result<Option
             let mut unset = Vec::new();
             if kind == WriteKind::Put {
                 let gone = old.keys().filter(|name| !new.contains_key(name.as_ref()));
-                unset.extend(gone.map(|name| name.clone().into_owned()));
+                unset.add_all(gone.map(|name| name.clone().into_owned()));
             }
             new.retain(|name, value| !old.get(name.as_ref()).is_some_and(|old| same_value(old, value)));
             (!new.is_empty() || !unset.is_empty()).then(|| Change { op: Op::Update, set: Object::from(&new), unset })

@@ -1,6 +1,7 @@
 //! What is asked: conditions on fields, an order, a part of the answer; and how it is read from JSON.
 
 use super::cursor::Cursor;
+use landfall_protocol::Listed;
 use landfall_protocol::codec::{FromJson, Reader};
 use landfall_protocol::{CollectionName, Map, Scope, Value};
 use std::cmp::Ordering;
@@ -144,7 +145,7 @@ impl Query {
         if !(read && named && reader.is_done()) {
             return Err(QueryError::Malformed);
         }
-        query.conditions = conditions.into_iter().collect();
+        query.conditions = conditions.into_iter().listed();
         if let Some(after) = after {
             query.after = Some(Cursor::parse(&after, &query).ok_or(QueryError::ForeignCursor)?);
         }
@@ -176,7 +177,7 @@ impl Query {
         }
         let mut keys: Vec<(String, String)> = Vec::new();
         let read = from.word("null") || keys.fill(from);
-        self.order = keys.into_iter().map(|(field, way)| Order { field, descending: way == "desc" }).collect();
+        self.order = keys.into_iter().map(|(field, way)| Order { field, descending: way == "desc" }).listed();
         read
     }
 }

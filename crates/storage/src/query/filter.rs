@@ -2,6 +2,7 @@
 
 use super::condition::Condition;
 use super::scan::{Seen, Top};
+use landfall_protocol::Listed;
 use landfall_protocol::Value;
 use std::cmp::Ordering;
 
@@ -26,7 +27,7 @@ impl Filter {
             condition: condition.clone(),
             turn: 0,
         };
-        Self { slots: conditions.iter().map(slot).collect(), turn: 0 }
+        Self { slots: conditions.iter().map(slot).listed(), turn: 0 }
     }
 
     /// True without conditions.

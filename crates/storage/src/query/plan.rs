@@ -6,6 +6,7 @@
 
 use super::condition::{Condition, Query};
 use super::key::{Range, push_component, successor};
+use landfall_protocol::Listed;
 use landfall_protocol::Value;
 use landfall_protocol::map::sort;
 use std::cmp::Reverse;
@@ -102,7 +103,7 @@ pub fn plan(query: &Query, indexes: &[IndexInfo], records: u64, cluster: &[Strin
 
 /// The conditions but for some.
 fn without(query: &Query, gone: &dyn Fn(&str) -> bool) -> Vec<(String, Condition)> {
-    query.conditions.iter().filter(|(name, _)| !gone(name)).cloned().collect()
+    query.conditions.iter().filter(|(name, _)| !gone(name)).cloned().listed()
 }
 
 /// The ids that can fit, if the condition names them.
@@ -171,7 +172,7 @@ fn through(query: &Query, index: usize, info: &IndexInfo) -> IndexAccess {
         let Some(condition) = query.condition(field) else { break };
         let Some(values) = named(condition).filter(|values| values.len() * prefixes.len() <= RANGES_MAX) else {
             if condition.is_range() {
-                ranges = prefixes.iter().map(|prefix| Range::of(prefix, condition)).collect();
+                ranges = prefixes.iter().map(|prefix| Range::of(prefix, condition)).listed();
                 bound += 1;
                 // An `in` that is too long for ranges is still to be asked.
                 if condition.one_of.is_none() {
@@ -190,7 +191,7 @@ fn through(query: &Query, index: usize, info: &IndexInfo) -> IndexAccess {
     }
     let prefix = prefixes.first().cloned().unwrap_or_default();
     if ranges.is_empty() {
-        ranges = prefixes.iter().map(|prefix| Range::within(prefix)).collect();
+        ranges = prefixes.iter().map(|prefix| Range::within(prefix)).listed();
     }
     let mut access = IndexAccess { index, ranges, backwards: false, ordered: false, run_fields: None, covered, bound };
     if !several && !query.count {

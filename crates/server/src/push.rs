@@ -3,22 +3,21 @@
 //! Invariant: a seq gets its outcome, its effect and its audit row in one commit, at most once (S1). What a
 //! repeat is answered is the stored text (S2). A group is undone to its savepoint as soon as one member has no effect (S5).
 
+mod refusal;
+mod verdict;
+
 use crate::auth::Identity;
-use crate::collections::{Collection, Collections};
+use crate::collections::Collections;
 use crate::error::ServerError;
 use crate::group::{Unit, units};
 use crate::ledger::ledger;
-use crate::links;
-use crate::mutation::{Content, Element, record_bytes};
-use crate::review::is_decision;
+use crate::mutation::{Content, Element};
 use crate::run::Run;
 use crate::store::{AuditRow, ClientRow, StoreError, StoredOutcome, Transaction};
-use landfall_core::authority::{Situation, Stored, Verdict, decide, superseded};
-use landfall_core::policy::{Policy, nanos};
-use landfall_protocol::limits::{HLC_AHEAD_MS_MAX, NOT_FUTURE_MS, RECORD_BYTES_MAX};
+use landfall_core::authority::superseded;
 use landfall_protocol::{
-    ClientId, Epoch, Fields, Json, Map, Mutation, Op, Outcome, Position, PushRequest, PushResponse, RecordKey,
-    RejectCode, ResultStatus, Scope, Seq, UnixMillis, Version,
+    ClientId, Epoch, Fields, Json, Map, Mutation, Op, Outcome, Position, PushRequest, PushResponse, RejectCode,
+    ResultStatus, Scope, Seq, UnixMillis, Version,
 };
 
 /// A push that was read and belongs to a verified user.
@@ -248,227 +247,6 @@ impl Judge<'_> {
             (outcome.version, outcome.record, outcome.deleted) = (version, record, deleted);
         }
         Ok(self.placed(mutation, outcome))
-    }
-
-    /// Judges one new element and writes its effect.
-    fn judge(&mut self, element: &Element) -> Judged<Decided> {
-        let mutation = match &element.content {
-            Content::Mutation(mutation) => mutation,
-            Content::Refused { outcome, .. } => return Ok((**outcome).clone().into()),
-            Content::Void => {
-                let text = "It was taken back before it arrived.";
-                return Ok(Outcome::rejected(element.seq, RejectCode::VOID, text).into());
-            }
-        };
-        if let Some(outcome) = self.not_allowed(mutation) {
-            return Ok(outcome.into());
-        }
-        self.enter(&mutation.scope)?;
-        if is_decision(mutation) { self.decide_review(mutation) } else { self.judge_allowed(mutation) }
-    }
-
-    /// Judges a mutation that its user may make, and writes its effect into the run.
-    pub(crate) fn judge_allowed(&mut self, mutation: &Mutation) -> Judged<Decided> {
-        let before = self.stored(mutation)?;
-        let stored = before.as_ref();
-        let verdict = self.with_situation(mutation, stored, |situation| decide(situation, mutation))?;
-        let base = self.base_of(mutation);
-        if let Some(role) = &verdict.reviewer {
-            self.open_review(mutation, &verdict.outcome, role)?;
-        }
-        let Some(effect) = verdict.effect else {
-            let outcome = self.placed(mutation, verdict.outcome);
-            return Ok(Decided { base, ..outcome.into() });
-        };
-        let mut refused = self.not_valid(mutation, &effect.stored);
-        if refused.is_none() && !effect.stored.deleted {
-            let fields = &effect.stored.fields;
-            refused = links::refusal(self.db, &self.push.identity, self.collections, mutation, stored, fields)?;
-        }
-        if let Some(refused) = refused {
-            return Ok(self.placed(mutation, refused).into());
-        }
-        if effect.stored.deleted && links::is_parent(self.collections, &mutation.collection) {
-            match links::cascade(self.db, self.collections, mutation)? {
-                Err(refused) => return Ok(self.placed(mutation, *refused).into()),
-                Ok(children) => {
-                    for key in children {
-                        self.delete_child(&key, &effect.stored)?;
-                    }
-                }
-            }
-        }
-        let live_before = stored.filter(|stored| !stored.deleted).map(|stored| stored.version);
-        self.write(&mutation.key(), &effect.stored, live_before)?;
-        let outcome = self.placed(mutation, verdict.outcome);
-        Ok(Decided { outcome, base, overwritten: verdict.overwritten })
-    }
-
-    fn write(&mut self, key: &RecordKey, stored: &Stored, live_before: Option<Version>) -> Judged<()> {
-        let Some(run) = &mut self.run else { return Err(StoreError::Corrupt("BUG: no scope was entered").into()) };
-        run.write(self.db, key, stored, live_before, &self.push.identity.sub, self.push.now)?;
-        let collection = self.collections.get(&key.collection);
-        if let Some(collection) = collection.filter(|known| known.unique.len() > 1 || !known.references.is_empty()) {
-            let links = if stored.deleted { Vec::new() } else { links::links(key, collection, &stored.fields) };
-            self.db.put_links(key, &links)?;
-        }
-        Ok(())
-    }
-
-    /// A record that goes with its parent.
-    fn delete_child(&mut self, key: &RecordKey, parent: &Stored) -> Judged<()> {
-        let Some(row) = self.db.record(key)? else { return Ok(()) };
-        let before = row.stored.version;
-        let floor = self.run.as_ref().map(Run::version_floor).unwrap_or_default();
-        let stored = Stored {
-            version: before.max(floor).next(),
-            deleted: true,
-            stamp: parent.stamp.clone().max(row.stored.stamp.clone()),
-            client: parent.client.clone(),
-            seq: parent.seq,
-            ..row.stored
-        };
-        self.write(key, &stored, Some(before))
-    }
-
-    /// The record now, as this push's client may know it.
-    fn stored(&self, mutation: &Mutation) -> Judged<Option<Stored>> {
-        let found = self.db.record(&mutation.key())?;
-        Ok(found.map(|mut row| {
-            if row.sub != self.sub() {
-                // Another user's client may bear the same id.
-                row.stored.client = ClientId::default();
-            }
-            row.stored
-        }))
-    }
-
-    /// The version that a mutation without effect stood on, for who comes after it in this push.
-    fn base_of(&self, mutation: &Mutation) -> Version {
-        let before = mutation.after.and_then(|after| self.decided.get(&after));
-        let before = before.map(|before| match before.outcome.took_effect() {
-            true => before.outcome.version.unwrap_or_default(),
-            false => before.base,
-        });
-        mutation.base.or(before).unwrap_or_default()
-    }
-
-    /// Permission: "not yours" and "not there" are one answer.
-    fn not_allowed(&self, mutation: &Mutation) -> Option<Outcome> {
-        let refuse = |code: &str, message: &str| Some(Outcome::rejected(mutation.seq, code, message));
-        if !self.push.identity.holds(&mutation.scope) {
-            return refuse(RejectCode::FORBIDDEN, "You have no access to this.");
-        }
-        if is_decision(mutation) {
-            return None;
-        }
-        let Some(collection) = self.collections.get(&mutation.collection) else {
-            return refuse(RejectCode::UNKNOWN_COLLECTION, "The server does not know this collection.");
-        };
-        if !collection.template.fits(&mutation.scope) || !collection.may_write(&self.push.identity.roles) {
-            return refuse(RejectCode::FORBIDDEN, "You may not write this collection here.");
-        }
-        None
-    }
-
-    /// Size, schema and scope template of what would be stored.
-    fn not_valid(&self, mutation: &Mutation, stored: &Stored) -> Option<Outcome> {
-        if mutation.op == Op::Delete {
-            return None;
-        }
-        let collection = self.collections.get(&mutation.collection)?;
-        if record_bytes(&stored.fields) > RECORD_BYTES_MAX {
-            return Some(Outcome::rejected(mutation.seq, RejectCode::TOO_LARGE, "The record is larger than 256 KB."));
-        }
-        if let Some(outcome) = self.in_future(mutation, collection) {
-            return Some(outcome);
-        }
-        let (code, message, fields) = match collection.template.mismatches(&mutation.scope, &stored.fields) {
-            wrong if !wrong.is_empty() && mutation.op == Op::Update => {
-                (RejectCode::IMMUTABLE, "These values say whose the record is and cannot change.", wrong)
-            }
-            wrong if !wrong.is_empty() => (RejectCode::VALIDATION, "Some values are not valid.", wrong),
-            _ => (
-                RejectCode::VALIDATION,
-                "Some values are not valid.",
-                collection.refusals(&stored.fields, &self.push.identity.scopes),
-            ),
-        };
-        (!fields.is_empty())
-            .then(|| Outcome { fields: fields.into_iter().collect(), ..Outcome::rejected(mutation.seq, code, message) })
-    }
-
-    /// Only declared fields are refused for their time, and only when this mutation says it.
-    fn in_future(&self, mutation: &Mutation, collection: &Collection) -> Option<Outcome> {
-        let limit = i128::from(self.push.now.get() + NOT_FUTURE_MS) * 1_000_000;
-        let text = "This time lies in the future. Is the clock of the device right?";
-        let mut outcome = Outcome::rejected(mutation.seq, RejectCode::NOT_FUTURE, text);
-        for name in &collection.not_future {
-            if mutation.set.get(name).and_then(nanos).is_some_and(|time| time > limit) {
-                outcome.fields.insert(name.clone(), "lies in the future".to_owned());
-            }
-        }
-        (!outcome.fields.is_empty()).then_some(outcome)
-    }
-
-    /// Makes `scope` the scope of the current run, with its counter locked.
-    fn enter(&mut self, scope: &Scope) -> Judged<()> {
-        if self.run.as_ref().is_some_and(|run| run.scope == *scope) {
-            return Ok(());
-        }
-        self.end_run()?;
-        self.run = Some(Run::start(self.db, scope)?);
-        Ok(())
-    }
-
-    fn end_run(&mut self) -> Judged<()> {
-        if let Some(run) = self.run.take() {
-            self.heads.insert(run.scope.clone(), run.end(self.db)?);
-        }
-        Ok(())
-    }
-
-    /// Asks the authority.
-    fn with_situation(
-        &self,
-        mutation: &Mutation,
-        stored: Option<&Stored>,
-        ask: impl FnOnce(&Situation<'_>) -> Verdict,
-    ) -> Judged<Verdict> {
-        let after = mutation.after.map(|after| self.outcome_of(after, stored)).transpose()?.flatten();
-        let stamp = mutation.stamp.clamped(self.push.now.get(), HLC_AHEAD_MS_MAX);
-        let run = self.run.as_ref();
-        let standard = Policy::default();
-        Ok(ask(&Situation {
-            policy: self.collections.get(&mutation.collection).map_or(&standard, |known| &known.policy),
-            stored,
-            version_floor: run.map(|run| run.version_floor()).unwrap_or_default(),
-            client: self.client(),
-            writer: &self.writer,
-            roles: &self.push.identity.roles,
-            after: after.as_ref(),
-            after_base: self.base_of(mutation),
-            position: run.map(Run::next).unwrap_or_default(),
-            stamp: &stamp,
-        }))
-    }
-
-    /// The outcome of an earlier mutation of this client, as far as it is still known.
-    fn outcome_of(&self, seq: Seq, stored: Option<&Stored>) -> Judged<Option<Outcome>> {
-        if let Some(decided) = self.decided.get(&seq) {
-            return Ok(Some(decided.outcome.clone()));
-        }
-        if let Some(found) = self.db.outcome(self.sub(), self.client(), seq)? {
-            let outcome = serde_json::from_str(&found.text);
-            return Ok(Some(outcome.map_err(|_| StoreError::Corrupt("an outcome is no JSON"))?));
-        }
-        // Acknowledged and forgotten; that it was the last to write the record is still to be seen there.
-        let last = stored.filter(|stored| stored.client == *self.client() && stored.seq == seq);
-        Ok(last.map(|stored| {
-            let mut outcome = Outcome::new(seq, ResultStatus::Applied);
-            outcome.version = Some(stored.version);
-            outcome
-        }))
     }
 
     /// Says where the outcome was decided: at the counter as it stands after its effect.

@@ -1,0 +1,177 @@
+//! One mutation: what it stands on, what the authority says of it, and its effect in the run of its scope.
+
+use super::{Decided, Judge, Judged};
+use crate::links;
+use crate::mutation::{Content, Element};
+use crate::review::is_decision;
+use crate::run::Run;
+use crate::store::StoreError;
+use landfall_core::authority::{Situation, Stored, Verdict, decide};
+use landfall_core::policy::Policy;
+use landfall_protocol::limits::HLC_AHEAD_MS_MAX;
+use landfall_protocol::{ClientId, Mutation, Outcome, RecordKey, RejectCode, ResultStatus, Scope, Seq, Version};
+
+impl Judge<'_> {
+    /// Judges one new element and writes its effect.
+    pub(super) fn judge(&mut self, element: &Element) -> Judged<Decided> {
+        let mutation = match &element.content {
+            Content::Mutation(mutation) => mutation,
+            Content::Refused { outcome, .. } => return Ok((**outcome).clone().into()),
+            Content::Void => {
+                let text = "It was taken back before it arrived.";
+                return Ok(Outcome::rejected(element.seq, RejectCode::VOID, text).into());
+            }
+        };
+        if let Some(outcome) = self.not_allowed(mutation) {
+            return Ok(outcome.into());
+        }
+        self.enter(&mutation.scope)?;
+        if is_decision(mutation) { self.decide_review(mutation) } else { self.judge_allowed(mutation) }
+    }
+
+    /// Judges a mutation that its user may make, and writes its effect into the run.
+    pub(crate) fn judge_allowed(&mut self, mutation: &Mutation) -> Judged<Decided> {
+        let before = self.stored(mutation)?;
+        let stored = before.as_ref();
+        let verdict = self.with_situation(mutation, stored, |situation| decide(situation, mutation))?;
+        let base = self.base_of(mutation);
+        if let Some(role) = &verdict.reviewer {
+            self.open_review(mutation, &verdict.outcome, role)?;
+        }
+        let Some(effect) = verdict.effect else {
+            let outcome = self.placed(mutation, verdict.outcome);
+            return Ok(Decided { base, ..outcome.into() });
+        };
+        let mut refused = self.not_valid(mutation, &effect.stored);
+        if refused.is_none() && !effect.stored.deleted {
+            let fields = &effect.stored.fields;
+            refused = links::refusal(self.db, &self.push.identity, self.collections, mutation, stored, fields)?;
+        }
+        if let Some(refused) = refused {
+            return Ok(self.placed(mutation, refused).into());
+        }
+        if effect.stored.deleted && links::is_parent(self.collections, &mutation.collection) {
+            match links::cascade(self.db, self.collections, mutation)? {
+                Err(refused) => return Ok(self.placed(mutation, *refused).into()),
+                Ok(children) => {
+                    for key in children {
+                        self.delete_child(&key, &effect.stored)?;
+                    }
+                }
+            }
+        }
+        let live_before = stored.filter(|stored| !stored.deleted).map(|stored| stored.version);
+        self.write(&mutation.key(), &effect.stored, live_before)?;
+        let outcome = self.placed(mutation, verdict.outcome);
+        Ok(Decided { outcome, base, overwritten: verdict.overwritten })
+    }
+
+    fn write(&mut self, key: &RecordKey, stored: &Stored, live_before: Option<Version>) -> Judged<()> {
+        let Some(run) = &mut self.run else { return Err(StoreError::Corrupt("BUG: no scope was entered").into()) };
+        run.write(self.db, key, stored, live_before, &self.push.identity.sub, self.push.now)?;
+        let collection = self.collections.get(&key.collection);
+        if let Some(collection) = collection.filter(|known| known.unique.len() > 1 || !known.references.is_empty()) {
+            let links = if stored.deleted { Vec::new() } else { links::links(key, collection, &stored.fields) };
+            self.db.put_links(key, &links)?;
+        }
+        Ok(())
+    }
+
+    /// A record that goes with its parent.
+    fn delete_child(&mut self, key: &RecordKey, parent: &Stored) -> Judged<()> {
+        let Some(row) = self.db.record(key)? else { return Ok(()) };
+        let before = row.stored.version;
+        let floor = self.run.as_ref().map(Run::version_floor).unwrap_or_default();
+        let stored = Stored {
+            version: before.max(floor).next(),
+            deleted: true,
+            stamp: parent.stamp.clone().max(row.stored.stamp.clone()),
+            client: parent.client.clone(),
+            seq: parent.seq,
+            ..row.stored
+        };
+        self.write(key, &stored, Some(before))
+    }
+
+    /// Makes `scope` the scope of the current run, with its counter locked.
+    pub(super) fn enter(&mut self, scope: &Scope) -> Judged<()> {
+        if self.run.as_ref().is_some_and(|run| run.scope == *scope) {
+            return Ok(());
+        }
+        self.end_run()?;
+        self.run = Some(Run::start(self.db, scope)?);
+        Ok(())
+    }
+
+    pub(super) fn end_run(&mut self) -> Judged<()> {
+        if let Some(run) = self.run.take() {
+            self.heads.insert(run.scope.clone(), run.end(self.db)?);
+        }
+        Ok(())
+    }
+
+    /// Asks the authority.
+    pub(super) fn with_situation(
+        &self,
+        mutation: &Mutation,
+        stored: Option<&Stored>,
+        ask: impl FnOnce(&Situation<'_>) -> Verdict,
+    ) -> Judged<Verdict> {
+        let after = mutation.after.map(|after| self.outcome_of(after, stored)).transpose()?.flatten();
+        let stamp = mutation.stamp.clamped(self.push.now.get(), HLC_AHEAD_MS_MAX);
+        let run = self.run.as_ref();
+        let standard = Policy::default();
+        Ok(ask(&Situation {
+            policy: self.collections.get(&mutation.collection).map_or(&standard, |known| &known.policy),
+            stored,
+            version_floor: run.map(|run| run.version_floor()).unwrap_or_default(),
+            client: self.client(),
+            writer: &self.writer,
+            roles: &self.push.identity.roles,
+            after: after.as_ref(),
+            after_base: self.base_of(mutation),
+            position: run.map(Run::next).unwrap_or_default(),
+            stamp: &stamp,
+        }))
+    }
+
+    /// The record now, as this push's client may know it.
+    pub(super) fn stored(&self, mutation: &Mutation) -> Judged<Option<Stored>> {
+        let found = self.db.record(&mutation.key())?;
+        Ok(found.map(|mut row| {
+            if row.sub != self.sub() {
+                // Another user's client may bear the same id.
+                row.stored.client = ClientId::default();
+            }
+            row.stored
+        }))
+    }
+
+    /// The version that a mutation without effect stood on, for who comes after it in this push.
+    pub(super) fn base_of(&self, mutation: &Mutation) -> Version {
+        let before = mutation.after.and_then(|after| self.decided.get(&after));
+        let before = before.map(|before| match before.outcome.took_effect() {
+            true => before.outcome.version.unwrap_or_default(),
+            false => before.base,
+        });
+        mutation.base.or(before).unwrap_or_default()
+    }
+
+    /// The outcome of an earlier mutation of this client, as far as it is still known.
+    fn outcome_of(&self, seq: Seq, stored: Option<&Stored>) -> Judged<Option<Outcome>> {
+        if let Some(decided) = self.decided.get(&seq) {
+            return Ok(Some(decided.outcome.clone()));
+        }
+        if let Some(found) = self.db.outcome(self.sub(), self.client(), seq)? {
+            let outcome = serde_json::from_str(&found.text);
+            return Ok(Some(outcome.map_err(|_| StoreError::Corrupt("an outcome is no JSON"))?));
+        }
+        // Acknowledged and forgotten; that it was the last to write the record is still to be seen there.
+        let last = stored.filter(|stored| stored.client == *self.client() && stored.seq == seq);
+        Ok(last.map(|stored| {
+            let mut outcome = Outcome::new(seq, ResultStatus::Applied);
+            outcome.version = Some(stored.version);
+            outcome
+        }))
+    }
+}

@@ -80,6 +80,13 @@ pub fn record_key(row: &Stored, scope: &Scope) -> Option<RecordKey> {
     })
 }
 
+/// True for a row that was decided before `since`: everybody it concerns had the time to see that. One that waits for its
+/// decision waits for ever.
+pub fn is_over(row: &Fields, since: UnixMillis) -> bool {
+    let decided_at: Option<UnixMillis> = row.get("decided_at").and_then(|at| from_json(at.text()));
+    row.get("status").and_then(Json::as_string).as_deref() == Some("decided") && decided_at.is_some_and(|at| at < since)
+}
+
 /// Judges a mutation of a row. `record` is the record that the row speaks of, as it stands now.
 pub fn decide(row: Option<&Stored>, record: Option<&Stored>, by: Reviewer<'_>, mutation: &Mutation) -> Decision {
     let refuse = |code: &str, text: &str| Decision::Refused(Box::new(Outcome::rejected(mutation.seq, code, text)));

@@ -47,6 +47,7 @@ fn unavailable() -> u16 {
 struct PruneAsked {
     change_log_ms: Option<u64>,
     client_idle_ms: Option<u64>,
+    audit_ms: Option<u64>,
 }
 
 pub fn router() -> Router<Shared> {
@@ -102,6 +103,7 @@ async fn prune(State(app): State<Shared>, headers: HeaderMap, body: Body) -> Res
     let mut retention = Retention::default();
     retention.change_log_ms = asked.change_log_ms.unwrap_or(retention.change_log_ms);
     retention.client_idle_ms = asked.client_idle_ms.unwrap_or(retention.client_idle_ms);
+    retention.audit_ms = asked.audit_ms.unwrap_or(retention.audit_ms);
     app.service.prune(retention, now()).await?;
     Ok(Json(json!({})))
 }

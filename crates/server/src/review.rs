@@ -1,13 +1,22 @@
-//! Conflicts that wait for a role: their rows in `_conflicts`, and a decision in the transaction that carries it out.
+//! Conflicts that wait for a role: their rows in `_conflicts`, a decision in the transaction that carries it out, and what
+//! becomes of the row in the end.
 
 use crate::error::ServerError;
 use crate::push::{Decided, Judge};
-use crate::store::StoreError;
+use crate::run::Run;
+use crate::store::{Retention, Store, StoreError, StoreResult, Transaction};
 use landfall_core::authority::Stored;
-use landfall_core::review::{CONFLICTS, Decision, Reviewer, decide, record_key, row, row_key};
-use landfall_protocol::{Fields, Mutation, Object, Outcome, RecordKey, RejectCode, ResultStatus, Version};
+use landfall_core::review::{CONFLICTS, Decision, Reviewer, decide, is_over, record_key, row, row_key};
+use landfall_protocol::{
+    ClientId, CollectionName, Fields, Mutation, Object, Outcome, RecordId, RecordKey, RejectCode, ResultStatus, Scope,
+    Seq, UnixMillis, Version,
+};
+use std::collections::BTreeMap;
 
 type Judged<T> = Result<T, ServerError>;
+
+/// Rows that end in one write job. They share a position, and a page of a pull holds them all.
+const END_COUNT_MAX: usize = 200;
 
 /// True for a mutation of a row of conflicts.
 pub fn is_decision(mutation: &Mutation) -> bool {
@@ -78,4 +87,48 @@ impl Judge<'_> {
         run.write(self.db, key, &stored, live_before, &self.push.identity.sub, self.push.now)?;
         Ok(version)
     }
+}
+
+/// Ends the rows that were decided longer ago than such things are kept: tombstones, which replicas pull like any other.
+pub async fn end_decided<S: Store>(store: &S, retention: &Retention, now: UnixMillis) -> StoreResult<()> {
+    let kept = retention.clone();
+    let over = store.read::<_, StoreError, _>(move |db| {
+        let mut over: BTreeMap<Scope, Vec<RecordId>> = BTreeMap::new();
+        db.each_record(&CollectionName::from(CONFLICTS), &mut |scope, id, text| {
+            // One that can't be read is not known to be decided.
+            let fields: Fields = serde_json::from_str(text).unwrap_or_default();
+            if is_over(&fields, kept.decided_since(&scope, now)) {
+                over.entry(scope).or_default().push(id);
+            }
+        })?;
+        Ok(over)
+    });
+    for (scope, ids) in over.await? {
+        for ids in ids.chunks(END_COUNT_MAX) {
+            let (scope, ids) = (scope.clone(), ids.to_vec());
+            store.write::<_, StoreError, _>(move |db| end_rows(db, &scope, &ids, now)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// No row comes back from its decision, so what was over when it was looked for still is.
+fn end_rows(db: &dyn Transaction, scope: &Scope, ids: &[RecordId], now: UnixMillis) -> StoreResult<()> {
+    let mut run = Run::start(db, scope)?;
+    for id in ids {
+        let key = RecordKey { scope: scope.clone(), collection: CollectionName::from(CONFLICTS), id: id.clone() };
+        let Some(before) = db.record(&key)?.map(|row| row.stored).filter(|stored| !stored.deleted) else { continue };
+        let stored = Stored {
+            version: before.version.max(run.version_floor()).next(),
+            fields: Fields::new(),
+            deleted: true,
+            // Nobody's mutation.
+            client: ClientId::default(),
+            seq: Seq::ZERO,
+            ..before
+        };
+        run.write(db, &key, &stored, Some(before.version), "", now)?;
+    }
+    run.end(db)?;
+    Ok(())
 }

@@ -10,6 +10,7 @@ use crate::metrics::Metrics;
 use crate::mutation::Element;
 use crate::pull::{self, Pull};
 use crate::push::{self, Push};
+use crate::review;
 use crate::store::{DeviceReport, Retention, Store, StoreError, prune};
 use landfall_protocol::limits::{BATCH_COUNT_MAX, NUMBER_MAX};
 use landfall_protocol::{
@@ -155,6 +156,7 @@ impl<S: Store> Service<S> {
 
     /// Cleans up what is older than `retention`.
     pub async fn prune(&self, retention: Retention, now: UnixMillis) -> Result<(), StoreError> {
+        review::end_decided(&self.store, &retention, now).await?;
         prune(&self.store, retention, now).await
     }
 

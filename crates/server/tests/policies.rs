@@ -6,7 +6,7 @@ mod support;
 
 use serde_json::{Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
-use support::{Device, TestServer, mutation};
+use support::{Device, Replica, TestServer, ask, mutation};
 
 fn file(collections: &Value) -> Value {
     let mut collections = collections.clone();
@@ -228,6 +228,53 @@ async fn c2_what_waits_for_a_role_is_decided_once_and_by_that_role() {
         (&row["status"], &row["decided_by"], &row["replaced"]["a"]),
         (&json!("decided"), &json!("boss"), &json!(2))
     );
+}
+
+#[tokio::test]
+async fn c2_a_decided_conflict_ends_for_everybody_after_the_retention_and_one_that_waits_stays() {
+    let server = serve(json!({"shifts": {"policy": {"manual": {"by": "manager"}}}})).await;
+    let (mut ada, mut boss) = (Hand::new(&server, "ada", &["staff"]), Hand::new(&server, "boss", &["manager"]));
+    for id in ["decided", "waits"] {
+        boss.push("shifts", id, "create", json!({"a": 1}), 0).await;
+        boss.push("shifts", id, "update", json!({"a": 2}), 1).await;
+        assert_eq!(word(&ada.push("shifts", id, "update", json!({"a": 3}), 1).await), "conflict(review)");
+    }
+    let rows = boss.records(&["_conflicts"]).await["_conflicts"].clone();
+    let of = |record: &str| {
+        rows.as_array().unwrap().iter().find(|row| row["fields"]["record_id"] == record).unwrap().clone()
+    };
+    let (row, waits) = (of("decided"), of("waits"));
+    let (id, version) = (row["id"].as_str().unwrap(), row["version"].as_u64().unwrap());
+    let decided = boss.push("_conflicts", id, "update", json!({"decision": "server"}), version).await;
+    assert_eq!(word(&decided), "applied");
+    let mut replica = Replica::default();
+    let pull = async |replica: &mut Replica| {
+        let page = boss.device.pull(replica.cursor.as_deref(), &["_conflicts", "shifts"], 100).await;
+        assert_eq!(page.status, 200, "{}", page.json());
+        assert!(!replica.apply(&page.json()));
+        replica.records("s:1", "_conflicts").into_keys().collect::<Vec<_>>()
+    };
+    let clean = |change_log_ms: u64, audit_ms: u64| {
+        let body = json!({"change_log_ms": change_log_ms, "audit_ms": audit_ms}).to_string();
+        async move { ask(server.address, "POST", "/dev/prune", &[], body.as_bytes()).await.status }
+    };
+    assert_eq!(pull(&mut replica).await.len(), 2);
+    assert_eq!(clean(3_600_000, 3_600_000).await, 200);
+    assert_eq!(pull(&mut replica).await.len(), 2, "it was decided less than an hour ago");
+    // The next millisecond: what is decided now is older than a retention of none.
+    let decided_at = decided["record"]["decided_at"].as_u64().unwrap();
+    while SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() <= u128::from(decided_at) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(clean(0, 3_600_000).await, 200);
+    assert_eq!(pull(&mut replica).await.len(), 2, "values that lost are kept as long as the audit");
+    assert_eq!(clean(0, 0).await, 200);
+    assert_eq!(pull(&mut replica).await, [waits["id"].as_str().unwrap()]);
+    assert_eq!(replica.records("s:1", "shifts").len(), 2, "the records stay");
+    let again = boss.push("_conflicts", id, "update", json!({"decision": "local"}), version + 1).await;
+    assert_eq!(word(&again), "rejected(gone)");
+    let late = boss.push("_conflicts", waits["id"].as_str().unwrap(), "update", json!({"decision": "local"}), 1).await;
+    assert_eq!(word(&late), "applied", "what waited can still be decided");
 }
 
 #[tokio::test]

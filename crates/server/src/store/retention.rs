@@ -30,6 +30,19 @@ pub struct Retention {
     pub audit_ms: u64,
 }
 
+impl Retention {
+    /// What happened in this scope before then may go.
+    pub fn since(&self, scope: &Scope, now: UnixMillis) -> UnixMillis {
+        let declared = self.by_scope.as_ref().and_then(|kept| kept(scope));
+        UnixMillis(now.get().saturating_sub(declared.unwrap_or(self.change_log_ms)))
+    }
+    /// What was decided in this scope before then may go: it says what a decision overwrote, and values that lost are
+    /// kept as long as the audit (C2).
+    pub fn decided_since(&self, scope: &Scope, now: UnixMillis) -> UnixMillis {
+        self.since(scope, now).min(UnixMillis(now.get().saturating_sub(self.audit_ms)))
+    }
+}
+
 impl Default for Retention {
     fn default() -> Self {
         Self {
@@ -70,8 +83,7 @@ pub(super) fn plan(db: &Db<'_>, retention: &Retention, now: UnixMillis) -> Store
     let mut plan = Vec::new();
     for (scope, head, pruned_through) in scopes {
         let scope = Scope(scope);
-        let declared = retention.by_scope.as_ref().and_then(|kept| kept(&scope));
-        let oldest = integer(now.get().saturating_sub(declared.unwrap_or(retention.change_log_ms)));
+        let oldest = integer(retention.since(&scope, now).get());
         let first_kept = db.row(
             "SELECT position FROM changes WHERE scope = ?1 AND at >= ?2 ORDER BY position LIMIT 1",
             params![scope.as_str(), oldest],

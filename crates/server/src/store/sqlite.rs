@@ -51,10 +51,13 @@ impl Store for SqliteStore {
     {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         self.shared.writer.send(Box::new(move |db| {
-            let result = job(db);
-            let keep = result.is_ok();
+            let result = db.map(|db| job(db));
+            let keep = matches!(result, Some(Ok(_)));
             let answer = move |fate: Fate| {
-                let result = result.and_then(|value| fate.check().map(|()| value).map_err(E::from));
+                let result = match result {
+                    Some(result) => result.and_then(|value| fate.of(value).map_err(E::from)),
+                    None => Err(fate.of(()).err().unwrap_or(StoreError::Closed).into()),
+                };
                 // The caller may have hung up; the job's effect stays.
                 drop(sender.send(result));
             };

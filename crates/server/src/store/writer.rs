@@ -41,14 +41,18 @@ pub type OnCommit = Arc<dyn Fn(&Commit) + Send + Sync>;
 pub(super) enum Fate {
     Committed,
     NoSpace,
+    /// Another process holds the file.
+    Busy,
     Failed,
 }
 
 impl Fate {
-    pub(super) fn check(self) -> StoreResult<()> {
+    /// What a job came to that would answer `value`.
+    pub(super) fn of<T>(self, value: T) -> StoreResult<T> {
         match self {
-            Self::Committed => Ok(()),
+            Self::Committed => Ok(value),
             Self::NoSpace => Err(StoreError::NoSpace),
+            Self::Busy => Err(StoreError::Busy),
             Self::Failed => Err(StoreError::Corrupt("the commit failed")),
         }
     }
@@ -56,8 +60,9 @@ impl Fate {
 
 /// Answers a job once its commit's fate is known.
 pub(super) type Answer = Box<dyn FnOnce(Fate) + Send>;
-/// Runs in the transaction; tells whether its changes are to stay, and how to answer.
-pub(super) type Job = Box<dyn FnOnce(&Db<'_>) -> (bool, Answer) + Send>;
+/// Runs in the transaction; tells whether its changes are to stay, and how to answer. Without a transaction it must not
+/// run: each of its statements would be a commit of its own.
+pub(super) type Job = Box<dyn FnOnce(Option<&Db<'_>>) -> (bool, Answer) + Send>;
 
 /// Handle of the writer thread.
 pub(super) struct Writer {
@@ -137,7 +142,8 @@ fn commit_group(connection: &Connection, first: Job, queue: &Receiver<Job>) -> (
     (heads, answers, fate, duration)
 }
 
-/// Runs one job in its savepoint. When SQLite itself gave up the whole transaction, the group is lost.
+/// Runs one job in its savepoint. When SQLite itself gave up the whole transaction, the group is lost, and what comes after
+/// in it is only answered.
 fn run(connection: &Connection, job: Job, heads: &mut Heads, fate: &mut Fate) -> Answer {
     let db = Db::new(connection);
     if *fate == Fate::Committed
@@ -145,7 +151,8 @@ fn run(connection: &Connection, job: Job, heads: &mut Heads, fate: &mut Fate) ->
     {
         *fate = fate_of(&error);
     }
-    let outcome = catch_unwind(AssertUnwindSafe(|| job(&db)));
+    let open = (*fate == Fate::Committed).then_some(&db);
+    let outcome = catch_unwind(AssertUnwindSafe(|| job(open)));
     let (keep, answer) = outcome.unwrap_or_else(|_| {
         // The job's own channel is dropped with it: its caller sees `Panicked`.
         tracing::error!("BUG: a job of the store panicked");
@@ -172,6 +179,73 @@ fn fate_of(error: &rusqlite::Error) -> Fate {
     tracing::error!(%error, "a commit group failed");
     match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::DiskFull) => Fate::NoSpace,
+        Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => Fate::Busy,
         _ => Fate::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{Sender, channel};
+
+    /// A job that inserts a row if it may, and tells its fate.
+    fn insert(fates: &Sender<Fate>) -> Job {
+        let fates = fates.clone();
+        Box::new(move |db| {
+            if let Some(db) = db {
+                db.execute("INSERT INTO t VALUES (1)", []).unwrap();
+            }
+            (true, Box::new(move |fate| fates.send(fate).unwrap()))
+        })
+    }
+
+    #[test]
+    fn s7_what_comes_behind_a_transaction_that_sqlite_gave_up_has_no_effect() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection = Connection::open(directory.path().join("t.db")).unwrap();
+        connection.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (n)").unwrap();
+        let writer = Writer::start(connection, Arc::new(|_| ())).unwrap();
+        let ((go, wait), (fates, told)) = (channel::<()>(), channel());
+        writer.send(insert(&fates)).unwrap();
+        assert_eq!(told.recv().unwrap(), Fate::Committed);
+        // One group: the second job waits in the queue when the first loses the transaction, as on a full disk.
+        let first = fates.clone();
+        let lose: Job = Box::new(move |db| {
+            wait.recv().unwrap();
+            db.unwrap().execute("ROLLBACK", []).unwrap();
+            (true, Box::new(move |fate| first.send(fate).unwrap()))
+        });
+        writer.send(lose).unwrap();
+        writer.send(insert(&fates)).unwrap();
+        go.send(()).unwrap();
+        assert_eq!([told.recv().unwrap(), told.recv().unwrap()], [Fate::NoSpace; 2]);
+        writer.send(insert(&fates)).unwrap();
+        assert_eq!(told.recv().unwrap(), Fate::Committed);
+        writer.close();
+        let reader = Connection::open(directory.path().join("t.db")).unwrap();
+        let count: u32 = reader.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap();
+        assert_eq!(count, 2, "what was answered as failed is there");
+    }
+
+    #[test]
+    fn s7_while_another_process_holds_the_file_nothing_has_an_effect() {
+        let directory = tempfile::tempdir().unwrap();
+        let other = Connection::open(directory.path().join("t.db")).unwrap();
+        other.execute_batch("CREATE TABLE t (n); BEGIN EXCLUSIVE").unwrap();
+        let connection = Connection::open(directory.path().join("t.db")).unwrap();
+        connection.busy_timeout(Duration::ZERO).unwrap();
+        let writer = Writer::start(connection, Arc::new(|_| ())).unwrap();
+        let (fates, told) = channel();
+        let ran = Arc::new(Mutex::new(false));
+        let mark = Arc::clone(&ran);
+        let job: Job = Box::new(move |db| {
+            *mark.lock().unwrap() = db.is_some();
+            (true, Box::new(move |fate| fates.send(fate).unwrap()))
+        });
+        writer.send(job).unwrap();
+        assert_eq!(told.recv().unwrap(), Fate::Busy);
+        assert!(!*ran.lock().unwrap(), "a job ran without a transaction");
+        writer.close();
     }
 }

@@ -4,7 +4,7 @@
 //! ledger row is written in the transaction of the effect it speaks of.
 
 use super::{StoreError, compat, operations};
-use rusqlite::Connection;
+use rusqlite::{Connection, TransactionBehavior};
 
 /// Version of the tables; kept in `user_version`.
 const SCHEMA_VERSION: i64 = 3;
@@ -104,7 +104,8 @@ pub fn prepare(connection: &mut Connection, new_epoch: &str) -> Result<(), Store
         return Err(StoreError::Corrupt("the data directory was written by a newer server"));
     }
     // One transaction: a file is of the old version or of the new one, whenever the server is killed.
-    let transaction = connection.transaction()?;
+    // It waits for the lock at its beginning, where SQLite can wait: the process before this one may still be closing.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if found == 0 {
         transaction.execute_batch(TABLES)?;
         transaction.execute_batch(LINKS)?;
@@ -138,6 +139,22 @@ mod tests {
         assert_eq!(epoch, "e1");
         connection.pragma_update(None, "user_version", 99).unwrap();
         assert!(prepare(&mut connection, "e3").is_err());
+    }
+
+    #[test]
+    fn a_start_waits_for_the_process_before_it_to_let_go_of_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || {
+            let connection = Connection::open(directory.path().join("landfall.db")).unwrap();
+            tune(&connection).unwrap();
+            connection
+        };
+        prepare(&mut open(), "e1").unwrap();
+        let (before, mut next) = (open(), open());
+        before.execute_batch("BEGIN IMMEDIATE").unwrap();
+        // It lets go when somebody waits.
+        next.busy_handler(Some(move |_| before.execute_batch("COMMIT").is_ok())).unwrap();
+        prepare(&mut next, "e2").unwrap();
     }
 
     #[test]

@@ -50,7 +50,8 @@ pub enum ServerError {
 impl From<StoreError> for ServerError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Busy | StoreError::Closed | StoreError::NoSpace => {
+            // Never the push's own fault: a client that counted it would give up what is in order.
+            StoreError::Busy | StoreError::Closed | StoreError::NoSpace | StoreError::Disk => {
                 Self::Unavailable { retry_after: Duration::from_secs(2) }
             }
             StoreError::Sqlite(_) | StoreError::Corrupt(_) | StoreError::Panicked => Self::Store(error),

@@ -44,6 +44,8 @@ pub enum StoreError {
     Busy,
     #[error("the disk is full")]
     NoSpace,
+    #[error("the disk fails")]
+    Disk,
     #[error("the store is closed")]
     Closed,
     #[error("BUG: a job of the store panicked")]
@@ -55,6 +57,10 @@ impl From<rusqlite::Error> for StoreError {
         match error.sqlite_error_code() {
             Some(rusqlite::ErrorCode::DiskFull) => Self::NoSpace,
             Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => Self::Busy,
+            Some(rusqlite::ErrorCode::SystemIoFailure) => {
+                tracing::error!(%error, "the disk failed");
+                Self::Disk
+            }
             _ => Self::Sqlite(error),
         }
     }

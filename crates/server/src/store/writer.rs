@@ -43,6 +43,9 @@ pub(super) enum Fate {
     NoSpace,
     /// Another process holds the file.
     Busy,
+    /// The disk did not write or sync. What was written is undone; should a crash bring it back whole from the log of SQLite, its
+    /// repeat finds the outcome.
+    Disk,
     Failed,
 }
 
@@ -53,6 +56,7 @@ impl Fate {
             Self::Committed => Ok(value),
             Self::NoSpace => Err(StoreError::NoSpace),
             Self::Busy => Err(StoreError::Busy),
+            Self::Disk => Err(StoreError::Disk),
             Self::Failed => Err(StoreError::Corrupt("the commit failed")),
         }
     }
@@ -180,6 +184,7 @@ fn fate_of(error: &rusqlite::Error) -> Fate {
     match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::DiskFull) => Fate::NoSpace,
         Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => Fate::Busy,
+        Some(rusqlite::ErrorCode::SystemIoFailure) => Fate::Disk,
         _ => Fate::Failed,
     }
 }

@@ -1,0 +1,232 @@
+//! A disk that is full, and one whose fsync fails: nothing that was answered is lost, and it goes on when the disk does.
+//!
+//! SQLite's functions for writing and syncing a file are replaced by ones that fail on demand, just above the system calls, so
+//! this needs neither root nor a disk of its own. A full disk takes the first half of what is written.
+#![allow(clippy::unwrap_used, reason = "a test ends where its set-up fails")]
+#![allow(unsafe_code, reason = "SQLite's table of file functions is reached through its C interface only")]
+
+mod support;
+
+use rusqlite::ffi;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::ffi::{c_int, c_void};
+use std::path::Path;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use support::{Device, TestServer, ask};
+
+const WELL: u8 = 0;
+const FULL: u8 = 1;
+const NO_SYNC: u8 = 2;
+
+/// How the disk is now, for every server of this process.
+static DISK: AtomicU8 = AtomicU8::new(WELL);
+/// How often it failed.
+static FAULTS: AtomicU64 = AtomicU64::new(0);
+/// Tests of one process share the disk.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+type Open = unsafe extern "C" fn(
+    *mut ffi::sqlite3_vfs,
+    ffi::sqlite3_filename,
+    *mut ffi::sqlite3_file,
+    c_int,
+    *mut c_int,
+) -> c_int;
+type Write = unsafe extern "C" fn(*mut ffi::sqlite3_file, *const c_void, c_int, i64) -> c_int;
+type Sync = unsafe extern "C" fn(*mut ffi::sqlite3_file, c_int) -> c_int;
+
+/// SQLite's own functions.
+static OPEN: OnceLock<Open> = OnceLock::new();
+static WRITE: OnceLock<Write> = OnceLock::new();
+static SYNC: OnceLock<Sync> = OnceLock::new();
+/// The tables with our functions, by the address of the table that each stands for.
+static TABLES: Mutex<BTreeMap<usize, &'static ffi::sqlite3_io_methods>> = Mutex::new(BTreeMap::new());
+
+/// Sets the disk; the first call puts our functions in the place of SQLite's. No file may be open then.
+fn set_disk(state: u8) {
+    OPEN.get_or_init(|| {
+        // SAFETY: the default VFS lives as long as the process, and no file has been opened through it yet.
+        unsafe {
+            let vfs = ffi::sqlite3_vfs_find(std::ptr::null());
+            (*vfs).xOpen.replace(open).unwrap()
+        }
+    });
+    DISK.store(state, Ordering::SeqCst);
+}
+
+unsafe extern "C" fn open(
+    vfs: *mut ffi::sqlite3_vfs,
+    name: ffi::sqlite3_filename,
+    file: *mut ffi::sqlite3_file,
+    flags: c_int,
+    out: *mut c_int,
+) -> c_int {
+    // SAFETY: called by SQLite with what the real function expects; a file that was opened has a table of functions.
+    unsafe {
+        let code = OPEN.get().unwrap()(vfs, name, file, flags, out);
+        if code == ffi::SQLITE_OK && !(*file).pMethods.is_null() {
+            let real = (*file).pMethods;
+            let mut tables = TABLES.lock().unwrap_or_else(PoisonError::into_inner);
+            let ours = tables.entry(real as usize).or_insert_with(|| {
+                // Writing and syncing are the same functions in every table of the default VFS.
+                WRITE.get_or_init(|| (*real).xWrite.unwrap());
+                SYNC.get_or_init(|| (*real).xSync.unwrap());
+                Box::leak(Box::new(ffi::sqlite3_io_methods { xWrite: Some(write), xSync: Some(sync), ..*real }))
+            });
+            (*file).pMethods = *ours;
+        }
+        code
+    }
+}
+
+unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, bytes: *const c_void, count: c_int, at: i64) -> c_int {
+    let real = WRITE.get().unwrap();
+    if DISK.load(Ordering::SeqCst) == FULL {
+        FAULTS.fetch_add(1, Ordering::SeqCst);
+        // SAFETY: fewer bytes of the same buffer.
+        unsafe { real(file, bytes, count / 2, at) };
+        return ffi::SQLITE_FULL;
+    }
+    // SAFETY: as SQLite called it.
+    unsafe { real(file, bytes, count, at) }
+}
+
+unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
+    if DISK.load(Ordering::SeqCst) == NO_SYNC {
+        FAULTS.fetch_add(1, Ordering::SeqCst);
+        return ffi::SQLITE_IOERR_FSYNC;
+    }
+    // SAFETY: as SQLite called it.
+    unsafe { SYNC.get().unwrap()(file, flags) }
+}
+
+/// The push with this number: a new record, and one more change of the device's own.
+fn bodies(device: &Device, push: u64) -> [String; 2] {
+    let own = format!("{}-own", device.client_id);
+    let set = json!({"n": push});
+    let change = if push == 0 { device.create(1, &own, &set) } else { device.update(push * 2 + 1, &own, &set, push) };
+    [change, device.create(push * 2 + 2, &format!("{}-{push}", device.client_id), &set)]
+}
+
+/// Pushes with the same bytes until each was answered 200; how often a push was answered 503.
+async fn push_patiently(mut device: Device, pushes: std::ops::Range<u64>) -> u64 {
+    let mut refused = 0;
+    for push in pushes {
+        device.first_push = push == 0;
+        loop {
+            let answer = device.push(&bodies(&device, push)).await;
+            if answer.status == 200 {
+                for result in answer.json()["results"].as_array().unwrap() {
+                    assert_eq!(result["status"], "applied", "{result}");
+                }
+                break;
+            }
+            assert_eq!((answer.status, answer.code().as_str()), (503, "unavailable"), "{}", answer.json());
+            assert_eq!(answer.header("retry-after"), Some("2"));
+            refused += 1;
+        }
+    }
+    refused
+}
+
+const DEVICES: usize = 6;
+const PUSHES: u64 = 8;
+
+fn device(server: &TestServer, number: usize) -> Device {
+    server.device("ada", &format!("c{number}"))
+}
+
+/// Every device sends these pushes, all at once; how many were refused meanwhile.
+async fn push_all(server: &TestServer, pushes: std::ops::Range<u64>) -> Vec<tokio::task::JoinHandle<u64>> {
+    (0..DEVICES).map(|number| tokio::spawn(push_patiently(device(server, number), pushes.clone()))).collect()
+}
+
+/// All devices' pushes up to `pushes` are there once, in records, changes and outcomes.
+async fn assert_there_once(server: &TestServer, pushes: u64) {
+    let reader = device(server, 0);
+    let rows = reader.stored().await;
+    let mut versions: BTreeMap<String, Value> = BTreeMap::new();
+    for row in rows {
+        versions.insert(row["id"].as_str().unwrap().to_owned(), row["version"].clone());
+    }
+    let mut expected = BTreeMap::new();
+    for number in 0..DEVICES {
+        expected.insert(format!("c{number}-own"), json!(pushes));
+        expected.extend((0..pushes).map(|push| (format!("c{number}-{push}"), json!(1))));
+    }
+    assert_eq!(versions, expected);
+    let count = DEVICES as u64 * pushes * 2;
+    assert_eq!(
+        [reader.count("changes").await, reader.count("outcomes").await, reader.count("audit").await],
+        [count; 3]
+    );
+}
+
+fn assert_whole(data: &Path) {
+    let connection = rusqlite::Connection::open(data.join("landfall.db")).unwrap();
+    let word: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(word, "ok");
+}
+
+/// The disk gets bad under load and well again.
+async fn survives(state: u8) {
+    let _alone = ALONE.lock().await;
+    set_disk(WELL);
+    let server = TestServer::start().await;
+    for pusher in push_all(&server, 0..PUSHES).await {
+        assert_eq!(pusher.await.unwrap(), 0, "a good disk refuses nothing");
+    }
+    assert_there_once(&server, PUSHES).await;
+    let before = FAULTS.load(Ordering::SeqCst);
+    set_disk(state);
+    let pushers = push_all(&server, PUSHES..PUSHES * 2).await;
+    // Every device has met it, and more than once.
+    while FAULTS.load(Ordering::SeqCst) < before + 20 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(ask(server.address, "GET", "/healthz", &[], b"").await.status, 200);
+    assert_there_once(&server, PUSHES).await;
+    set_disk(WELL);
+    let mut refused = 0;
+    for pusher in pushers {
+        refused += pusher.await.unwrap();
+    }
+    assert!(refused > 0, "nobody met the bad disk");
+    assert_there_once(&server, PUSHES * 2).await;
+    let data = server.stop().await;
+    assert_whole(data.path());
+    let server = TestServer::start_in(data, &[]).await;
+    assert_there_once(&server, PUSHES * 2).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s6_s7_a_full_disk_is_answered_503_and_loses_nothing_and_there_is_room_again() {
+    survives(FULL).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s6_s7_a_sync_that_fails_is_answered_503_and_its_repeat_has_one_effect() {
+    survives(NO_SYNC).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s6_a_stop_on_a_full_disk_keeps_what_was_answered() {
+    let _alone = ALONE.lock().await;
+    set_disk(WELL);
+    let server = TestServer::start().await;
+    for pusher in push_all(&server, 0..PUSHES).await {
+        pusher.await.unwrap();
+    }
+    set_disk(FULL);
+    let data = server.stop().await;
+    let data = {
+        set_disk(WELL);
+        let server = TestServer::start_in(data, &[]).await;
+        assert_there_once(&server, PUSHES).await;
+        server.stop().await
+    };
+    assert_whole(data.path());
+}

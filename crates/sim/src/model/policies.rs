@@ -1,0 +1,80 @@
+//! What a policy makes of a record's history, and people who decide what it left to them.
+
+use super::{Model, Plain, StateAt, Verdict};
+use crate::policy::{self, Sent};
+use landfall_protocol::limits::HLC_AHEAD_MS_MAX;
+use landfall_protocol::{Mutation, RecordKey, ResultStatus};
+
+impl Model {
+    /// C1: the outcome is what the policy makes of the record's history. Of what was refused for other reasons, and of
+    /// groups that were undone, only that nothing was written.
+    pub(super) fn check_policy(&mut self, verdict: &Verdict<'_>, mutation: &Mutation, stands: u64) {
+        let outcome = verdict.outcome;
+        let code = outcome.code.as_deref();
+        let judged = outcome.status != ResultStatus::Rejected || matches!(code, Some("gone" | "stale"));
+        let undone = mutation.group.is_some() && verdict.effect.is_none();
+        if !outcome.took_effect() && verdict.effect.is_some() {
+            self.violate("C1", || format!("{:?} was written as {:?}", mutation.key(), outcome.status));
+        }
+        if !judged || undone {
+            return;
+        }
+        let kind = self.policies.get(mutation.collection.as_str()).copied().unwrap_or_default();
+        let states = self.truth.states_of(&mutation.key());
+        let current = states.last().map_or(0, |state| state.version);
+        let given = mutation.after.and_then(|after| self.truth.given.get(&(verdict.client.to_owned(), after.get())));
+        let is_current = match (mutation.after, given) {
+            (None, _) => stands == current,
+            (Some(_), None) => return,
+            (Some(_), Some(given)) => given.outcome.took_effect() && stands == current,
+        };
+        let stamp = mutation.stamp.clamped(verdict.now, HLC_AHEAD_MS_MAX);
+        let user = self.profiles[verdict.profile].user.as_str();
+        let sent = Sent { mutation, client: verdict.client, user, stamp: &stamp.0, stands, is_current };
+        let expected = policy::expected(kind, states, &sent);
+        let word = match (outcome.status, outcome.to.as_deref(), code) {
+            (ResultStatus::Applied, ..) => "applied",
+            (ResultStatus::Merged, ..) => "merged",
+            (ResultStatus::Recreated, ..) => "recreated",
+            (ResultStatus::Superseded, ..) => "superseded",
+            (ResultStatus::Conflict, Some("review"), _) => "review",
+            (ResultStatus::Conflict, ..) => "author",
+            (ResultStatus::Rejected, _, Some("stale")) => "stale",
+            _ => "gone",
+        };
+        let written = verdict.effect.as_ref().map(|(_, _, fields)| fields.clone());
+        if (expected.word, &expected.written) != (word, &written) {
+            let seq = mutation.seq;
+            self.violate("C1", || {
+                format!(
+                    "seq {seq} of {} on {:?} ({kind:?}) should be {expected:?} and is {word}: {written:?}",
+                    verdict.client,
+                    mutation.key()
+                )
+            });
+        }
+    }
+
+    /// Somebody with a role decided a conflict; what it made of the record, if anything.
+    pub fn reviewed(&mut self, row: &str, key: &RecordKey, effect: Option<(u64, u64, Option<Plain>)>, stamp: &str) {
+        if !self.truth.reviewed.insert(row.to_owned()) {
+            self.violate("C1", || format!("the conflict {row} was decided twice"));
+        }
+        let Some((position, version, fields)) = effect else { return };
+        let before = self.truth.states_of(key).last();
+        let is_create = before.is_none_or(|state| state.fields.is_none());
+        let state = StateAt {
+            position,
+            version,
+            fields,
+            profile: usize::MAX,
+            client: "review".to_owned(),
+            seq: 0,
+            user: policy::MANAGER_USER.to_owned(),
+            stamp: stamp.to_owned(),
+            is_create,
+            entry: 0,
+        };
+        self.truth.states.entry(key.pair()).or_default().entry(key.id.clone()).or_default().push(state);
+    }
+}

@@ -1,0 +1,66 @@
+//! What the server has done, effect by effect, and the verdicts that it gave.
+
+use super::{Model, Plain};
+use landfall_protocol::{Outcome, Pair, RecordId, RecordKey, Scope};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A record after one effect.
+#[derive(Clone, Debug)]
+pub struct StateAt {
+    pub position: u64,
+    pub version: u64,
+    /// `None`: deleted.
+    pub fields: Option<Plain>,
+    pub profile: usize,
+    pub client: String,
+    pub seq: u64,
+    pub user: String,
+    /// The server's clock for it: clamped, and after what was there.
+    pub stamp: String,
+    pub is_create: bool,
+    /// Place in the log of the newest entry that it carries.
+    pub(super) entry: u64,
+}
+
+/// A verdict as the server gave it first.
+#[derive(Clone, Debug)]
+pub(super) struct Given {
+    pub(super) answer: String,
+    pub(super) outcome: Outcome,
+    pub(super) sent: String,
+    /// The version that the mutation stood on, through its predecessors.
+    pub(super) stands: u64,
+}
+
+/// The server's side: goes back with a restored backup.
+#[derive(Clone, Debug, Default)]
+pub struct Truth {
+    pub states: BTreeMap<Pair, BTreeMap<RecordId, Vec<StateAt>>>,
+    pub(super) given: BTreeMap<(String, u64), Given>,
+    /// (profile, entry as its author knows it) of every effect.
+    pub(super) effected: BTreeSet<(usize, u64)>,
+    /// Conflicts that somebody with a role has decided.
+    pub(super) reviewed: BTreeSet<String>,
+}
+
+impl Truth {
+    pub fn states_of(&self, key: &RecordKey) -> &[StateAt] {
+        self.states.get(&key.pair()).and_then(|records| records.get(&key.id)).map_or(&[], Vec::as_slice)
+    }
+    /// The record after everything up to `position`.
+    pub fn at(&self, key: &RecordKey, position: u64) -> Option<&StateAt> {
+        at(self.states_of(key), position)
+    }
+}
+
+pub fn at(states: &[StateAt], position: u64) -> Option<&StateAt> {
+    states.iter().rev().find(|state| state.position <= position)
+}
+
+impl Model {
+    /// The head of each scope, by what took effect.
+    pub fn shown(&self, scope: &Scope) -> u64 {
+        let states = self.truth.states.iter().filter(|(pair, _)| pair.0 == *scope);
+        states.flat_map(|(_, records)| records.values().flatten()).map(|state| state.position).max().unwrap_or(0)
+    }
+}

@@ -53,10 +53,16 @@ pub enum Plant {
     ManualWrites,
     /// Of two decisions on one conflict both take effect (C1).
     ReviewDecidedTwice,
+    /// A poke that comes while a pull is under way is forgotten (R1).
+    PokeDuringPullForgotten,
+    /// The position that a poke names is taken for what is covered (R2).
+    PokeIsCovered,
+    /// A live channel that connects anew asks for no pull (R1).
+    ReadyWithoutPull,
 }
 
 impl Plant {
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 27] = [
         Self::RemoveBeforeSettle,
         Self::RebuildOnRetry,
         Self::FollowerWithoutAfter,
@@ -81,6 +87,9 @@ impl Plant {
         Self::RecreateBelowFloor,
         Self::ManualWrites,
         Self::ReviewDecidedTwice,
+        Self::PokeDuringPullForgotten,
+        Self::PokeIsCovered,
+        Self::ReadyWithoutPull,
     ];
 }
 

@@ -3,6 +3,7 @@
 //! Contract: tell it what happened ([`Schedule::handle`]), ask what to do next ([`Schedule::next`]), say that it begins
 //! ([`Schedule::begin`]), do that, tell it the answer. Time and randomness come in with every call.
 
+use crate::plant::{Plant, planted};
 use landfall_protocol::{UnixMillis, limits};
 
 /// Something that makes a sync worth while, or impossible.
@@ -297,6 +298,9 @@ impl Schedule {
             }
             (Request::Pull, Answer::Done { more }) => {
                 self.well();
+                if planted(Plant::PokeDuringPullForgotten) {
+                    self.pull_at = None;
+                }
                 // Else as it was set since the pull began.
                 if more {
                     self.pull_at = Some(now);

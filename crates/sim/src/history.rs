@@ -1,6 +1,7 @@
 //! A history: how a world is set up, and what happens in it, one step after the other. All of it follows from a seed.
 
 use crate::disk::DiskFaults;
+use crate::live::LiveFaults;
 use crate::net::{Cut, LinkFaults};
 use crate::policy::PolicyKind;
 use crate::rng::Rng;
@@ -87,6 +88,11 @@ pub enum What {
     },
     Rollback {
         profile: usize,
+    },
+    /// Its live socket is half open for so long.
+    HalfOpen {
+        profile: usize,
+        ms: u64,
     },
     Clone {
         profile: usize,
@@ -181,6 +187,7 @@ impl History {
                 | What::ClockJump { profile, .. }
                 | What::Copy { profile }
                 | What::Rollback { profile }
+                | What::HalfOpen { profile, .. }
                 | What::Clone { profile }
                 | What::Flip { profile, .. } => own(profile),
                 What::ExpireTokens { user }
@@ -244,10 +251,28 @@ fn setup(seed: u64, rng: &Rng) -> Setup {
         body_bytes_max: rng.chance(1, 12).then(|| rng.between(600, 2_000) as usize),
         relaxed: rng.chance(1, 10),
         pokes: rng.chance(2, 3),
-        // Not drawn: seeds stay the histories that they were.
+        live: live(seed),
+        // Not drawn, or from a stream of its own: seeds stay the histories that they were.
         filler_bytes: if seed.is_multiple_of(4) { 320 } else { 0 },
         families: seed % 4 == 1,
         policies: PolicyKind::of_seed(seed),
+    }
+}
+
+/// Every third seed has a live channel that fails.
+fn live(seed: u64) -> LiveFaults {
+    let rng = Rng::stream(seed, 4);
+    if !rng.chance(1, 3) {
+        return LiveFaults::default();
+    }
+    let rate = |most: u64| if rng.chance(2, 3) { rng.between(20, most) as u32 } else { 0 };
+    LiveFaults {
+        lost: rate(900),
+        doubled: rate(500),
+        late: rate(500),
+        stray: rate(500),
+        late_ms: *[2_000, 20_000, 60_000].get(rng.index(3)).unwrap_or(&2_000),
+        half_open: if rng.chance(1, 2) { 3 } else { 0 },
     }
 }
 
@@ -274,6 +299,7 @@ enum Pick {
     ClockJump,
     Copy,
     Rollback,
+    HalfOpen,
     Clone,
     Flip,
     ServerCrash,
@@ -321,6 +347,7 @@ impl Weights {
             (some(6, 2), Pick::RefreshFails),
             (revokes, Pick::Revoke),
             (revokes, Pick::Grant),
+            (setup.live.half_open, Pick::HalfOpen),
         ];
         Self {
             all,
@@ -389,6 +416,7 @@ impl Maker<'_> {
             }
             Pick::Copy => What::Copy { profile },
             Pick::Rollback => What::Rollback { profile },
+            Pick::HalfOpen => What::HalfOpen { profile, ms: rng.between(1_000, 50_000) },
             Pick::Clone => What::Clone { profile },
             Pick::Flip => What::Flip { profile, pick: rng.next() },
             Pick::ServerCrash => {

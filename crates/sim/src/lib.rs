@@ -10,6 +10,7 @@ pub mod exec;
 pub mod history;
 pub mod host;
 pub mod isolation;
+pub mod live;
 pub mod model;
 pub mod net;
 pub mod plants;

@@ -6,6 +6,7 @@
 use landfall_core::plant::Plant;
 use landfall_sim::model::Violation;
 use landfall_sim::{History, equality, isolation, plants, run, shrink};
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
 struct Played {
     seed: u64,
     faults: u64,
+    kinds: Vec<&'static str>,
     violation: Option<Violation>,
     is_isolation: bool,
 }
@@ -90,7 +92,7 @@ fn play(seed: u64, asked: &Asked) -> Played {
     if is_isolation {
         violation = isolation::check(seed, asked.plant);
     }
-    Played { seed, faults: ended.faults, violation, is_isolation }
+    Played { seed, faults: ended.faults, kinds: ended.kinds.into_iter().collect(), violation, is_isolation }
 }
 
 /// Plays all seeds, as many at once as there are cores: histories know nothing of each other.
@@ -141,6 +143,10 @@ fn histories(asked: &Asked) -> ExitCode {
         break;
     }
     let count = played.len().max(1) as f64;
+    let mut kinds: BTreeMap<&str, u64> = BTreeMap::new();
+    played.iter().flat_map(|played| &played.kinds).for_each(|kind| *kinds.entry(kind).or_default() += 1);
+    let shares = kinds.iter().map(|(kind, times)| format!("\"{kind}\":{:.1}", *times as f64 * 100.0 / count));
+    println!("{{\"percent_of_histories_with\":{{{}}}}}", shares.collect::<Vec<_>>().join(","));
     println!(
         "{{\"histories\":{},\"violations\":{violations},\"faults_per_history\":{:.1},\"histories_per_second\":{:.0}}}",
         played.len(),

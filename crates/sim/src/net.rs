@@ -34,6 +34,9 @@ pub enum Cut {
 }
 
 impl Cut {
+    pub fn is_all(self) -> bool {
+        self == Self::All
+    }
     fn takes(self, path: &str) -> bool {
         match self {
             Self::None => false,

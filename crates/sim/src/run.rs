@@ -2,6 +2,7 @@
 
 use crate::checks;
 use crate::history::{History, Kind, Mend, Step, What, Write};
+use crate::live;
 use crate::model::{ProfileModel, Violation};
 use crate::net::Cut;
 use crate::rows;
@@ -15,6 +16,7 @@ use landfall_storage::memory::Disk;
 use landfall_storage::run::Run;
 use landfall_storage::{Key, Manifest, RowId, RowKind, StoreName, decode};
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 /// How long a healed world may take until all replicas are at the server's state, ms (R1).
@@ -30,6 +32,8 @@ pub struct Ended {
     /// Over everything that went over the wire and how it ended.
     pub hash: u64,
     pub faults: u64,
+    /// Kinds of faults that it had.
+    pub kinds: BTreeSet<&'static str>,
     pub trace: Vec<String>,
     /// What each profile sent and heard before the world was healed.
     pub transcripts: Vec<u64>,
@@ -70,6 +74,7 @@ pub fn run_in(history: &History, bug: Option<Plant>, traces: bool, prepare: &dyn
         violation,
         hash: world.hash.get(),
         faults: world.fault_count(),
+        kinds: world.kinds.take(),
         trace: world.trace.borrow_mut().take().unwrap_or_default(),
         transcripts,
     };
@@ -148,6 +153,7 @@ impl Player {
                 let kept = world.profile(*profile);
                 *kept.copy.borrow_mut() = Some((kept.disk.snapshot(), known));
             }
+            What::HalfOpen { profile, ms } => live::half_open(world, *profile, *ms),
             What::Rollback { profile } => self.roll_back(*profile),
             What::Clone { profile } => {
                 if world.profile_count() < count + SPARE_PROFILES {
@@ -175,7 +181,7 @@ impl Player {
             What::Backup => world.server.borrow_mut().backup(),
             What::Restore => {
                 if world.server.borrow_mut().restore() {
-                    world.fault(0, || "server restored from its backup".to_owned());
+                    world.met("restore", 0);
                 }
             }
             What::Prune { keep } => world.server.borrow_mut().prune(*keep),
@@ -193,7 +199,7 @@ impl Player {
                 }
             }
             What::Revoke { user } => {
-                world.fault(0, || format!("user {user} loses the shared scope"));
+                world.met("revoke", 0);
                 if let Some(scopes) = world.server.borrow_mut().grants.get_mut(&user_name(*user)) {
                     scopes.remove(&Scope::from(SHARED));
                 }

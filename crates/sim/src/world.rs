@@ -3,6 +3,7 @@
 use crate::disk::{DiskFaults, SimRows, Watched, plan};
 use crate::exec::{Exec, Owner};
 use crate::host::{Locks, SimHost};
+use crate::live::{self, LiveFaults};
 use crate::model::{Model, ProfileModel};
 use crate::net::{Cut, LinkFaults};
 use crate::policy::PolicyKind;
@@ -53,6 +54,7 @@ pub struct Setup {
     pub body_bytes_max: Option<usize>,
     pub relaxed: bool,
     pub pokes: bool,
+    pub live: LiveFaults,
     /// 0: no filler row.
     pub filler_bytes: usize,
     /// `stock`, which has the higher priority, refers to `tasks`.
@@ -70,6 +72,8 @@ pub struct Profile {
     pub rng: Rng,
     pub link: LinkFaults,
     pub cut: Cell<Cut>,
+    /// The socket hears nothing before this time.
+    pub deaf_until: Cell<u64>,
     /// What its clock shows beyond the true time, ms.
     pub clock_ahead_ms: Cell<i64>,
     pub contexts: RefCell<BTreeMap<u32, Context>>,
@@ -98,6 +102,8 @@ pub struct World {
     /// Heal: nothing fails any more.
     pub is_calm: Rc<Cell<bool>>,
     pub faults: Cell<u64>,
+    /// Kinds of faults and of doings that this history had.
+    pub kinds: RefCell<BTreeSet<&'static str>>,
     next_owner: Cell<Owner>,
     pub hash: Cell<u64>,
     /// Kept only when a person will read it.
@@ -137,6 +143,7 @@ impl World {
             profiles: RefCell::default(),
             is_calm: Rc::default(),
             faults: Cell::new(0),
+            kinds: RefCell::default(),
             next_owner: Cell::new(1),
             hash: Cell::new(setup.seed),
             trace: RefCell::new(traces.then(Vec::new)),
@@ -161,6 +168,7 @@ impl World {
             rng,
             link: setup.link,
             cut: Cell::default(),
+            deaf_until: Cell::new(0),
             clock_ahead_ms: Cell::new(0),
             contexts: RefCell::default(),
             copy: RefCell::default(),
@@ -198,6 +206,12 @@ impl World {
     pub fn fault(&self, profile: usize, text: impl FnOnce() -> String) {
         self.faults.set(self.faults.get() + 1);
         self.note(profile, || format!("fault: {}", text()));
+    }
+
+    /// A fault of a kind that is counted by itself.
+    pub fn met(&self, kind: &'static str, profile: usize) {
+        self.kinds.borrow_mut().insert(kind);
+        self.fault(profile, || kind.to_owned());
     }
 
     /// Faults so far, those of the disks included.
@@ -396,33 +410,10 @@ impl World {
         let mut transcript = xxh64(sent.as_bytes(), profile.transcript.get() ^ now);
         transcript = xxh64(response.body.as_bytes(), transcript);
         profile.transcript.set(transcript);
-        for (scope, _) in moved {
-            self.poke(&scope);
+        for (scope, position) in moved {
+            live::poke(self, &scope, position);
         }
         Some(response)
-    }
-
-    fn poke(self: &Rc<Self>, scope: &Scope) {
-        if !self.setup.pokes && !self.is_calm.get() {
-            return;
-        }
-        for index in 0..self.profile_count() {
-            let profile = self.profile(index);
-            let holds = self.server.borrow().grants.get(&profile.user).is_some_and(|scopes| scopes.contains(scope));
-            if !holds || profile.cut.get() == Cut::All {
-                continue;
-            }
-            let first = profile.contexts.borrow().iter().next().map(|(slot, context)| (*slot, context.owner));
-            let Some((slot, owner)) = first else { continue };
-            let late = profile.rng.between(1, 50);
-            let world = Rc::clone(self);
-            self.exec.spawn(owner, index, async move {
-                world.exec.sleep(late).await;
-                if let Some(replica) = world.replica(index, slot) {
-                    replica.trigger(Trigger::Poke);
-                }
-            });
-        }
     }
 
     // ---- the machine of a profile ----

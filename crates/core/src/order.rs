@@ -103,7 +103,7 @@ impl Free<'_> {
                 before.extend_from_slice(self.lane_before(member));
                 others.push(self.before(member));
             }
-            let own = before.len();
+            let (own, place) = (before.len(), entry.place.unwrap_or(id));
             for others in &others {
                 before.extend_from_slice(others);
             }
@@ -114,7 +114,7 @@ impl Free<'_> {
                 let travels = self.travelling.contains(needed) || self.state.sent.contains_key(needed);
                 waits |= travels || self.held.contains(&key);
                 let is_left = !self.placed.contains(needed) && !holds(&members, *needed);
-                if !waits && is_left && (at < own || *needed < id) {
+                if !waits && is_left && (at < own || entry.place.unwrap_or(*needed) < place) {
                     // They need each other: then each goes when its turn comes in the log.
                     each_entry(&members, &mut |id| _ = self.taken.remove(&id));
                     return;

@@ -190,6 +190,27 @@ fn two_records_that_refer_to_each_other_go_in_the_order_in_which_they_were_writt
     assert_eq!(sent(&lab), ["+a", "+b", "=a"], "not joined: a would need b, which needs a");
 }
 
+/// Of records that need each other the one that was written first goes first; what a restored server lost was written where
+/// it first stood, not where it was queued again.
+#[test]
+fn r1_what_a_restored_server_lost_goes_before_a_younger_group_that_makes_its_parent_anew() {
+    let mut lab = families(0);
+    lab.pulled("parent", 1, "{}");
+    let mut group = vec![lab.entry(Op::Delete, "lost", "{}"), lab.entry(Op::Update, "parent", r#"{"a":1}"#)];
+    log(&mut lab, &mut group);
+    lab.write(Op::Delete, "parent", "{}");
+    lab.write(Op::Create, "parent", "{}");
+    let mut child = lab.entry(Op::Create, "child", r#"{"note":"parent"}"#);
+    child.collection = "items".into();
+    group = vec![lab.entry(Op::Create, "lost", "{}"), child];
+    for (at, entry) in group.iter_mut().enumerate() {
+        entry.place = Some(EntryId(at as u64));
+    }
+    log(&mut lab, &mut group);
+    lab.build();
+    assert_eq!(sent(&lab), ["+lost", "+child", "-lost", "=parent", "-parent", "+parent"]);
+}
+
 #[test]
 fn a_child_whose_parent_the_server_misses_goes_again_after_a_pull_and_parks_after_five_times() {
     let mut lab = families(0);

@@ -41,6 +41,11 @@ impl ProfileModel {
         self.durable.iter().filter(|(id, _)| !self.decided.contains_key(id))
     }
 
+    /// Where an entry stands in the order of writing: what a restored server lost, where it first stood.
+    pub(super) fn place(&self, id: u64) -> u64 {
+        self.durable.get(&id).and_then(|entry| entry.place).map_or(id, |place| place.get())
+    }
+
     /// The create of what this mutation refers to, written before it, and neither decided nor `earlier` in its batch.
     pub(super) fn parent_left(&self, mutation: &Mutation<Object>, first: u64, earlier: &BTreeSet<u64>) -> Option<u64> {
         let parent = said(&mutation.set).remove(PARENT)?;
@@ -48,9 +53,9 @@ impl ProfileModel {
             let parent = parent.trim_matches('"');
             entry.op == Op::Create && entry.collection.0 == "tasks" && entry.id.as_str() == parent
         };
-        let left = |id: &u64| !self.decided.contains_key(id) && !earlier.contains(id);
-        let mut before = self.durable.range(..first).filter(|(id, entry)| left(id) && makes(entry));
-        before.next().map(|(id, _)| *id)
+        let place = self.place(first);
+        let left = |id: u64| !self.decided.contains_key(&id) && !earlier.contains(&id) && self.place(id) < place;
+        self.durable.iter().find(|(id, entry)| makes(entry) && left(**id)).map(|(id, _)| *id)
     }
 }
 

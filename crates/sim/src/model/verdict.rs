@@ -128,8 +128,7 @@ impl Model {
         let known = &self.profiles[profile];
         let known_user = known.user.clone();
         let entries = known.sent.get(verdict.sent).cloned().unwrap_or_default();
-        let place = |id: &u64| known.durable.get(id).and_then(|entry| entry.place).map_or(*id, |place| place.get());
-        let newest = entries.iter().map(place).max().unwrap_or(0);
+        let newest = entries.iter().map(|id| known.place(*id)).max().unwrap_or(0);
         let roots: Vec<u64> = entries
             .iter()
             .map(|id| known.durable.get(id).and_then(|entry| entry.origin).map_or(*id, |origin| origin.get()))

@@ -59,10 +59,14 @@ pub enum Plant {
     PokeIsCovered,
     /// A live channel that connects anew asks for no pull (R1).
     ReadyWithoutPull,
+    /// A reset of the cursor does not ask for the ledger of the new epoch (R6).
+    LedgerNotAsked,
+    /// What was pulled of the old epoch is taken into the new one (R2).
+    OldRowsInNewEpoch,
 }
 
 impl Plant {
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::RemoveBeforeSettle,
         Self::RebuildOnRetry,
         Self::FollowerWithoutAfter,
@@ -90,6 +94,8 @@ impl Plant {
         Self::PokeDuringPullForgotten,
         Self::PokeIsCovered,
         Self::ReadyWithoutPull,
+        Self::LedgerNotAsked,
+        Self::OldRowsInNewEpoch,
     ];
 }
 

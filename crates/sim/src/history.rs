@@ -318,7 +318,10 @@ impl Weights {
     fn draw(rng: &Rng, setup: &Setup) -> Self {
         let some = |of: u64, weight: u64| if rng.chance(1, of) { weight } else { 0 };
         let copies = some(12, 2);
-        let restores = some(8, 2);
+        let restores = match some(8, 2) {
+            0 if Rng::stream(setup.seed, 5).chance(1, 10) => 2,
+            drawn => drawn,
+        };
         let revokes = if setup.sharing > 0 { some(8, 2) } else { 0 };
         let offline = some(2, 4);
         let bad = if rng.chance(1, 2) { rng.between(3, 20) } else { 0 };

@@ -336,7 +336,13 @@ impl Player {
         }
         if let Some((profile, slot, text)) = left {
             let (next, status) = match world.replica(profile, slot) {
-                Some(replica) => (format!("{:?}", replica.next()), format!("{:?}", replica.status())),
+                Some(replica) => {
+                    let db = replica.db.borrow();
+                    let waits: Vec<String> = db.state.entries.iter().map(|(id, it)| format!("{id}: {it:?}")).collect();
+                    let parked: Vec<String> = db.state.parked.values().map(|row| format!("{row:?}")).collect();
+                    let left = [waits, parked].concat().join("\n");
+                    (format!("{:?}", replica.next()), format!("{:?}\n{left}", replica.status()))
+                }
                 None => Default::default(),
             };
             world.note(profile, || {

@@ -6,6 +6,7 @@ use crate::db::{Committing, commit_base};
 use crate::host::{Host, HttpResponse, NetworkError};
 use crate::report::{Change, Tally};
 use landfall_core::plan::OutboxTxn;
+use landfall_core::plant::{Plant, planted};
 use landfall_core::recover::plan_no_access;
 use landfall_core::schedule::{Answer, Next, Trigger};
 use landfall_protocol::Listed;
@@ -327,7 +328,8 @@ impl<H: Host> Replica<H> {
     /// that the backup lost would be forgotten.
     pub(super) async fn pull_reset(self: &Rc<Self>, error: ErrorBody) -> Answer {
         let own = known_epoch(&self.db.borrow()).cloned();
-        let other_epoch = own.is_some() && error.epoch.is_some() && own != error.epoch;
+        let other_epoch =
+            !planted(Plant::LedgerNotAsked) && own.is_some() && error.epoch.is_some() && own != error.epoch;
         if !other_epoch {
             return self.cold(error.epoch).await;
         }

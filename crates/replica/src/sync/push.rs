@@ -336,7 +336,10 @@ impl<H: Host> Replica<H> {
                 return Answer::Done { more: true };
             }
             let now = self.host.now();
-            let plan = plan_cold(&self.db.borrow().base, &self.settings.schema, epoch.clone(), now);
+            let mut plan = plan_cold(&self.db.borrow().base, &self.settings.schema, epoch.clone(), now);
+            if planted(Plant::OldRowsInNewEpoch) && epoch != before {
+                plan.manifest.pairs.iter_mut().for_each(|row| row.cold = false);
+            }
             match commit_base(&self.host, &self.db, plan).await {
                 Committing::Done(touched) => {
                     self.changed(touched);

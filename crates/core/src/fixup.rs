@@ -33,12 +33,28 @@ pub fn plan_retry(
     stamp: &mut dyn FnMut() -> Stamp,
     now: UnixMillis,
 ) -> Result<OutboxTxn, FixupError> {
+    plan_again(state, base, id, edits, false, stamp, now)
+}
+
+/// `is_merged`: of the change that `id` names only the edits go, over what stands.
+fn plan_again(
+    state: &State,
+    base: &dyn Base,
+    id: EntryId,
+    edits: Option<&Object>,
+    is_merged: bool,
+    stamp: &mut dyn FnMut() -> Stamp,
+    now: UnixMillis,
+) -> Result<OutboxTxn, FixupError> {
     let (row_key, row) = parked_row(state, id)?;
     let mut txn = OutboxTxn::new("retry", state);
     let mut entries: Vec<Entry> = row.changes.iter().map(|change| again(state, base, change, row, stamp)).listed();
     if let Some(edits) = edits {
         let at = entries.iter().position(|entry| entry.origin == Some(id)).unwrap_or(0);
         if let Some(entry) = entries.get_mut(at) {
+            if is_merged && view::server_view(state, base, &entry.key()).is_some_and(|seen| !seen.deleted) {
+                (entry.op, entry.set, entry.unset) = (Op::Update, Object::new(), Vec::new());
+            }
             entry.set = entry.set.patched(edits, &[]);
             if entry.op == Op::Delete {
                 entry.op = Op::Update;
@@ -201,7 +217,7 @@ pub fn plan_resolve(
         return match choice {
             Choice::Local => plan_retry(state, base, id, None, stamp, now),
             Choice::Server => plan_discard(state, base, id, now).map(|(txn, _)| txn),
-            Choice::Merged(fields) => plan_retry(state, base, id, Some(fields), stamp, now),
+            Choice::Merged(fields) => plan_again(state, base, id, Some(fields), true, stamp, now),
         };
     }
     let mut txn = OutboxTxn::new("resolve", state);

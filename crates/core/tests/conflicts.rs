@@ -100,6 +100,25 @@ fn c2_the_authors_word_ends_a_conflict_one_way_or_the_other() {
 }
 
 #[test]
+fn c2_a_merge_by_hand_sends_the_fields_that_are_to_stand_and_no_other_of_the_change() {
+    let (mut lab, id) = sent(r#"{"a":2,"b":2}"#);
+    lab.settle(vec![to("author", 1, 6, r#"{"a":9,"b":9}"#)]);
+    resolve(&mut lab, id, Choice::Merged(&fields(r#"{"a":2}"#))).unwrap();
+    lab.build();
+    let next = &lab.mutations()[0];
+    assert_eq!((next.op, &next.set, next.base), (Op::Update, &fields(r#"{"a":2}"#), Some(Version(6))));
+    // Two devices made the same record: what stands is changed, not replaced.
+    let mut lab = Lab::new();
+    let id = lab.write(Op::Create, "r", r#"{"a":2,"b":2}"#);
+    lab.build();
+    lab.settle(vec![to("author", 1, 6, r#"{"a":9,"b":9}"#)]);
+    resolve(&mut lab, id, Choice::Merged(&fields(r#"{"a":2}"#))).unwrap();
+    lab.build();
+    let next = &lab.mutations()[0];
+    assert_eq!((next.op, &next.set, next.base), (Op::Update, &fields(r#"{"a":2}"#), Some(Version(6))));
+}
+
+#[test]
 fn r5_only_its_author_makes_a_record_anew_that_was_deleted_meanwhile() {
     let (mut lab, id) = sent(r#"{"a":2}"#);
     let mut gone = to("author", 1, 6, "{}");

@@ -87,6 +87,11 @@ export interface Conflicts {
 const camel = (raw: object): unknown =>
   Object.fromEntries(Object.entries(raw).map(([name, value]) => [name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase()), value]));
 
+/** One decision ends all changes of a transaction: to its other members there is nothing left to say. */
+const unlessEnded = (error: SyncError): void => {
+  if (error.code !== 'not_parked') throw error;
+};
+
 /** What is decided as one. */
 const unitOf = ({ group, id }: OutboxEntry): string | number => group ?? id;
 
@@ -377,7 +382,7 @@ export class Landfall {
       resolve,
       resolveAll: async (how, { collection } = {}) => {
         const ids = new Set((await list()).filter((one) => collection === undefined || one.collection === collection).map(({ id }) => id));
-        for (const id of ids) await resolve(id, how);
+        for (const id of ids) await resolve(id, how).catch(unlessEnded);
         return ids.size;
       },
     };

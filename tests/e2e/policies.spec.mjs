@@ -76,3 +76,31 @@ test('c2: many conflicts end with one word, and what waits for a role is flagged
   const ended = await page.evaluate(() => lab.db.conflicts.resolveAll('server', { collection: 'attendance' }));
   expect([ended, await conflicts(page)]).toEqual([1, []]);
 });
+
+test('c2 s5: a transaction of which one change met somebody else’s waits as a whole, and one word ends it and every other conflict', async ({ server, newDevice }) => {
+  const [first, second] = await Promise.all([newDevice(server.origin), newDevice(server.origin)]);
+  const [other, page] = await Promise.all([first.lab('ada'), second.lab('ada')]);
+  for (const id of ['a', 'b', 'c']) await put(other, 'notes', { id, title: 'Both' });
+  await eventually(async () => Object.keys(await view(page, 'notes'))).toEqual(['a', 'b', 'c']);
+  await Promise.all([first.offline(), second.offline()]);
+  for (const id of ['a', 'c']) await update(other, 'notes', id, { title: 'Theirs' });
+  await page.evaluate(() => lab.db.transaction(['notes'], (tx) => ['a', 'b'].forEach((id) => tx.collection('notes').update(id, { title: 'Mine' }))));
+  await update(page, 'notes', 'c', { title: 'Mine' });
+  await first.offline(false);
+  await eventually(async () => (await server.records('user:ada', 'notes')).filter(({ fields }) => fields.title === 'Theirs').length).toBe(2);
+  await second.offline(false);
+  await eventually(async () => (await conflicts(page)).map(({ record }) => record).sort()).toEqual(['a', 'b', 'c']);
+  const titles = async () => Object.fromEntries((await server.records('user:ada', 'notes')).map(({ id, fields }) => [id, fields.title]));
+  expect(await titles()).toEqual({ a: 'Theirs', b: 'Both', c: 'Theirs' });
+  expect(await page.evaluate(() => lab.db.conflicts.resolveAll('local'))).toBe(3);
+  await eventually(titles).toEqual({ a: 'Mine', b: 'Mine', c: 'Mine' });
+  expect([await conflicts(page), await outbox(page)]).toEqual([[], []]);
+});
+
+test('c2 c3: a merge by hand of a change that waits leaves the fields that it does not name as the server has them', async ({ server, newDevice }) => {
+  const { other, page } = await clash(server, newDevice, 'notes', [{ title: 'Theirs', body: 'theirs' }, { title: 'Mine', body: 'mine' }]);
+  await eventually(async () => (await conflicts(page)).length).toBe(1);
+  const [{ id }] = await conflicts(page);
+  await page.evaluate((id) => lab.db.conflicts.resolve(id, { merged: { title: 'Mine' } }), id);
+  for (const device of [page, other]) await eventually(async () => (await view(device, 'notes')).n).toEqual({ id: 'n', title: 'Mine', body: 'theirs', state: 'synced' });
+});

@@ -7,7 +7,7 @@ import type { Json } from '../errors.js';
 import type { Resolution, Unsubscribe } from '../types.js';
 import { followLists, LandfallElement } from './base.js';
 import { h, icon, reconcile, setText } from './dom.js';
-import { differences, merged, openConflicts, type Difference, type OpenConflict } from './three-way.js';
+import { differences, openConflicts, picked, type Difference, type OpenConflict } from './three-way.js';
 import { exact } from './time.js';
 
 export const conflictTexts = {
@@ -33,6 +33,7 @@ export const conflictTexts = {
   saveMerged: 'Save the marked values',
   cancel: 'Cancel',
   clash: 'both changed it',
+  together: (n: number): string => `Written together with ${n === 1 ? 'one other change' : `${n} other changes`}: one decision is for all.`,
 };
 export type ConflictTexts = typeof conflictTexts;
 
@@ -121,11 +122,15 @@ export class LandfallConflicts extends LandfallElement<ConflictTexts> {
   #item(conflict: OpenConflict): HTMLElement {
     const words = this.words;
     const found = differences(conflict);
+    // What only somebody else changed is no question; the view side by side shows it, too.
+    const mine = found.filter(({ clash, suggested }) => clash || suggested === 'local');
+    const together = conflict.group === undefined ? 0 : this.#conflicts.filter(({ group }) => group === conflict.group).length - 1;
     const why = conflict.review ? words.inReview : conflict.server === null ? words.deletedThere : conflict.op === 'delete' ? words.deletedHere : conflict.waiting ? words.waiting : words.lost;
     return h('article', { class: 'item', part: 'item', 'data-record': conflict.record },
       h('h3', {}, this.#title(conflict)),
       h('p', { class: 'soft' }, why, conflict.at !== null && ` ${exact(conflict.at)}`),
-      found.length > 0 && h('ul', { class: 'values' }, found.map((one) => h('li', {},
+      together > 0 && h('p', { class: 'soft', part: 'together' }, words.together(together)),
+      mine.length > 0 && h('ul', { class: 'values' }, mine.map((one) => h('li', {},
         h('span', { class: 'soft' }, `${this.#name(one, conflict)}: ${words.local} `), h('span', { part: 'local' }, this.#text(one.local, one, conflict)),
         h('span', { class: 'soft' }, ` · ${words.server} `), h('span', { part: 'server' }, this.#text(one.server, one, conflict))))),
       !conflict.review && h('div', { class: 'actions' },
@@ -155,7 +160,7 @@ export class LandfallConflicts extends LandfallElement<ConflictTexts> {
       h('h2', { id: 'dialog-title' }, words.dialogTitle(this.#title(conflict))),
       h('div', { class: 'rows' }, rows),
       h('div', { class: 'actions' },
-        h('button', { type: 'button', class: 'primary', part: 'save-merged', onclick: () => decide({ merged: merged(found, picks) }) }, words.saveMerged),
+        h('button', { type: 'button', class: 'primary', part: 'save-merged', onclick: () => decide(picked(found, picks)) }, words.saveMerged),
         h('button', { type: 'button', part: 'cancel', onclick: () => this.#dialog.close() }, words.cancel)));
     this.#dialog.showModal();
   }
@@ -178,7 +183,8 @@ export class LandfallConflicts extends LandfallElement<ConflictTexts> {
     try {
       await db.conflicts.resolve(conflict.id, choice);
       // By name: the list may have been read anew meanwhile.
-      this.#conflicts = this.#conflicts.filter((other) => nameOf(other) !== nameOf(conflict));
+      const ended = (other: OpenConflict): boolean => nameOf(other) === nameOf(conflict) || (conflict.group !== undefined && other.group === conflict.group);
+      this.#conflicts = this.#conflicts.filter((other) => !ended(other));
       this.changed();
       this.tell('landfall-resolved', { conflict, choice });
     } catch (error) {
@@ -188,7 +194,12 @@ export class LandfallConflicts extends LandfallElement<ConflictTexts> {
   }
 
   async #all(choice: 'local' | 'server'): Promise<void> {
-    for (const conflict of this.#conflicts.filter(({ review }) => !review)) await this.#decide(conflict, choice);
+    const groups = new Set<string>();
+    for (const conflict of this.#conflicts.filter(({ review }) => !review)) {
+      if (conflict.group !== undefined && groups.has(conflict.group)) continue;
+      if (conflict.group !== undefined) groups.add(conflict.group);
+      await this.#decide(conflict, choice);
+    }
   }
 }
 

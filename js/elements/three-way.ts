@@ -1,6 +1,6 @@
 /** What a person decides about a conflict, as data: which fields differ, what each side says, and what the choices come to. Pure. */
 import type { Json } from '../errors.js';
-import type { Conflict, OutboxEntry } from '../types.js';
+import type { Conflict, OutboxEntry, Resolution } from '../types.js';
 
 export type Fields = Readonly<Record<string, Json>>;
 
@@ -23,6 +23,8 @@ export interface OpenConflict {
   readonly waiting: boolean;
   /** Somebody with the collection's role decides; its author is told. */
   readonly review: boolean;
+  /** Changes of one transaction are decided together. */
+  readonly group?: string;
 }
 
 /** One field in which the two sides differ. */
@@ -37,12 +39,12 @@ export interface Difference {
   readonly suggested: 'local' | 'server';
 }
 
-/** An entry of the outbox that waits for its author because somebody else was first. */
-export const waitsForChoice = ({ state, reason }: OutboxEntry): boolean => state === 'parked' && reason?.code === 'conflict';
+/** An entry of the outbox that waits for its author because somebody else was first: under `manual`, or `reapply` where a field clashed. */
+export const waitsForChoice = ({ state, reason }: OutboxEntry): boolean => state === 'parked' && (reason?.code === 'conflict' || reason?.code === 'stale');
 
 export function openConflicts(lost: readonly Conflict[], outbox: readonly OutboxEntry[]): OpenConflict[] {
   const waiting = outbox.filter(waitsForChoice).map((entry): OpenConflict => ({
-    ...where(entry), at: entry.createdAt ?? null, base: entry.base ?? null, local: { ...entry.local, ...entry.fields }, server: entry.server ?? null, waiting: true, review: false,
+    ...where(entry), at: entry.createdAt ?? null, base: entry.base ?? null, local: { ...entry.local, ...entry.fields }, server: entry.server ?? null, waiting: true, review: false, ...(entry.group !== undefined && { group: entry.group }),
   }));
   const seen = new Set(waiting.map(({ id }) => id));
   const settled = lost.filter(({ id }) => !seen.has(id)).map((conflict): OpenConflict => {
@@ -64,10 +66,10 @@ export function differences({ base, local, server, op }: OpenConflict): Differen
   });
 }
 
-/** The fields to be written for what was picked; those that stay as the server has them are left out. */
-export function merged(found: readonly Difference[], picks: ReadonlyMap<string, 'local' | 'server'>): Record<string, Json> {
+/** What was picked, as a decision: fields that stay as the server has them are left out of a merge, and one of nothing else is the server's. */
+export function picked(found: readonly Difference[], picks: ReadonlyMap<string, 'local' | 'server'>): Resolution {
   const chosen = found.filter(({ field, suggested }) => (picks.get(field) ?? suggested) === 'local');
-  return Object.fromEntries(chosen.map(({ field, local }) => [field, local ?? null]));
+  return chosen.length === 0 ? 'server' : { merged: Object.fromEntries(chosen.map(({ field, local }) => [field, local ?? null])) };
 }
 
 /** A missing field and null say the same to a person. */

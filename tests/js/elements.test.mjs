@@ -18,6 +18,15 @@ test('c2: a value that lost and one that waits for its author are both listed, n
   assert.deepEqual(list.map(({ id, waiting, base }) => [id, waiting, base]), [[9, true, { n: 1 }], [7, false, null]]);
 });
 
+test('c2: a change that was refused because its field had changed waits for its author, and is no plain refusal', async () => {
+  const { openConflicts, waitsForChoice } = await load('js/elements/three-way.ts');
+  const stale = parked({ reason: { code: 'stale', message: '' } });
+  assert.deepEqual([stale, parked({ reason: { code: 'validation', message: '' } }), parked({ state: 'failed' })].map(waitsForChoice), [true, false, false]);
+  // The engine lists it among the conflicts, too.
+  const [conflict, ...others] = openConflicts([lost({ id: 9, to: 'author' })], [stale]);
+  assert.deepEqual([conflict.waiting, conflict.base, others], [true, { n: 1 }, []]);
+});
+
 test('a conflict that the engine lists for its author waits, and one for a reviewer is told and not decided here', async () => {
   const { openConflicts } = await load('js/elements/three-way.ts');
   const list = openConflicts([lost({ to: 'author', base: { title: 'was' } }), lost({ id: 8, to: 'review' })], []);
@@ -38,12 +47,13 @@ test('without a base every difference is a clash, and where one side deleted the
   assert.deepEqual(of(lost({ op: 'delete' })), []);
 });
 
-test('a merge writes the fields that were picked from this device and no other', async () => {
-  const { merged } = await load('js/elements/three-way.ts');
+test('a merge writes the fields that were picked from this device and no other; where none was, the server’s stand', async () => {
+  const { picked } = await load('js/elements/three-way.ts');
   const one = (field, suggested, local) => ({ field, suggested, local, server: 0, base: undefined, clash: true });
   const found = [one('a', 'local', 1), one('b', 'server', 2), one('c', 'server', undefined)];
-  assert.deepEqual(merged(found, new Map()), { a: 1 });
-  assert.deepEqual(merged(found, new Map([['a', 'server'], ['b', 'local'], ['c', 'local']])), { b: 2, c: null });
+  assert.deepEqual(picked(found, new Map()), { merged: { a: 1 } });
+  assert.deepEqual(picked(found, new Map([['a', 'server'], ['b', 'local'], ['c', 'local']])), { merged: { b: 2, c: null } });
+  assert.equal(picked(found, new Map([['a', 'server']])), 'server');
 });
 
 const calm = { connectivity: 'online', phase: 'idle', pending: 0, sending: 0, parked: 0, failed: 0, conflicts: 0, lastSync: 5, lastError: null, auth: 'ok', cold: false };

@@ -41,6 +41,22 @@ function precacheManifest() {
   };
 }
 
+const ownPlace = "<!-- the page's own -->";
+
+/** Each page's file holds what is its own: title, description, styles, script. The rest is page.html, for all of them. */
+function pageTemplate() {
+  return {
+    name: 'page-template',
+    transformIndexHtml: {
+      order: 'pre',
+      handler(own, { filename }) {
+        if (!Object.values(pages).includes(filename)) return own;
+        return readFileSync(join(root, 'page.html'), 'utf8').replace(ownPlace, () => own.trim().replaceAll('\n', '\n    '));
+      },
+    },
+  };
+}
+
 /** The start page, and a directory for each system whose page is there. */
 const pages = Object.fromEntries(['.', ...readdirSync(root)].filter((name) => existsSync(join(root, name, 'index.html')) && name !== 'dist').map((name) => [name === '.' ? 'index' : name, join(root, name, 'index.html')]));
 
@@ -48,7 +64,7 @@ const digest = (file) => createHash('sha256').update(readFileSync(file)).digest(
 
 export default defineConfig({
   root,
-  plugins: [precacheManifest()],
+  plugins: [pageTemplate(), precacheManifest()],
   oxc: { jsx: { runtime: 'automatic' } },
   build: {
     target: 'es2022',

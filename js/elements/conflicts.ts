@@ -8,7 +8,7 @@ import type { Resolution, Unsubscribe } from '../types.js';
 import { followLists, LandfallElement } from './base.js';
 import { h, icon, reconcile, setText } from './dom.js';
 import { differences, openConflicts, picked, type Difference, type OpenConflict } from './three-way.js';
-import { exact } from './time.js';
+import { exact, short } from './time.js';
 
 export const conflictTexts = {
   title: 'Changed by someone else',
@@ -20,6 +20,7 @@ export const conflictTexts = {
   deletedThere: 'Someone deleted this first. What you entered is kept here.',
   deletedHere: 'You deleted this, and someone else changed it.',
   review: 'Compare',
+  seen: 'OK',
   keepLocal: 'Keep mine',
   keepServer: 'Keep theirs',
   allLocal: 'Keep all mine',
@@ -122,17 +123,20 @@ export class LandfallConflicts extends LandfallElement<ConflictTexts> {
   #item(conflict: OpenConflict): HTMLElement {
     const words = this.words;
     const found = differences(conflict);
+    const side = (which: 'local' | 'server', one: Difference): HTMLElement =>
+      h('span', { class: 'side' }, h('span', { class: 'column soft' }, words[which]), ' ', h('span', { part: which }, this.#text(one[which], one, conflict)));
     // What only somebody else changed is no question; the view side by side shows it, too.
     const mine = found.filter(({ clash, suggested }) => clash || suggested === 'local');
     const together = conflict.group === undefined ? 0 : this.#conflicts.filter(({ group }) => group === conflict.group).length - 1;
     const why = conflict.review ? words.inReview : conflict.server === null ? words.deletedThere : conflict.op === 'delete' ? words.deletedHere : conflict.waiting ? words.waiting : words.lost;
     return h('article', { class: 'item', part: 'item', 'data-record': conflict.record },
       h('h3', {}, this.#title(conflict)),
-      h('p', { class: 'soft' }, why, conflict.at !== null && ` ${exact(conflict.at)}`),
+      h('p', { class: 'soft' }, `${why} `, conflict.at !== null && h('time', { datetime: new Date(conflict.at).toISOString(), title: exact(conflict.at) }, short(conflict.at))),
       together > 0 && h('p', { class: 'soft', part: 'together' }, words.together(together)),
       mine.length > 0 && h('ul', { class: 'values' }, mine.map((one) => h('li', {},
-        h('span', { class: 'soft' }, `${this.#name(one, conflict)}: ${words.local} `), h('span', { part: 'local' }, this.#text(one.local, one, conflict)),
-        h('span', { class: 'soft' }, ` · ${words.server} `), h('span', { part: 'server' }, this.#text(one.server, one, conflict))))),
+        h('span', { class: 'soft name' }, this.#name(one, conflict)), side('local', one), side('server', one)))),
+      // The reviewer has its values: here it is only told.
+      conflict.review && h('div', { class: 'actions' }, h('button', { type: 'button', part: 'seen', onclick: () => void this.#decide(conflict, 'server') }, words.seen)),
       !conflict.review && h('div', { class: 'actions' },
         h('button', { type: 'button', class: 'primary', part: 'keep-server', onclick: () => void this.#decide(conflict, 'server') }, words.keepServer),
         h('button', { type: 'button', part: 'keep-local', onclick: () => void this.#decide(conflict, 'local') }, words.keepLocal),
@@ -208,8 +212,15 @@ const nameOf = ({ id, collection, record, at }: OpenConflict): string => `${coll
 
 const style = `
 section { display: grid; gap: 0.5rem; }
+section > .item-head { row-gap: 0.5rem; }
 .head { display: flex; flex-wrap: wrap; align-items: center; gap: 0.5rem; }
-.values { display: grid; gap: 0.25rem; font-size: 0.9375rem; overflow-wrap: anywhere; }
+.values { display: grid; gap: 0.5rem; font-size: 0.9375rem; overflow-wrap: anywhere; }
+.values li { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0.25rem 0.5rem; }
+.name { grid-column: 1 / -1; }
+.side { padding: 0.375rem 0.625rem; border-radius: 0.5rem; background: var(--_sunken); }
+.item .actions button:not(:only-child), [part~="batch"] button { flex: 1 1 auto; }
+.item .actions button, [part~="batch"] button { padding-inline: 0.625rem; font-size: 0.875rem; }
+[part~="batch"] { flex: 1 1 auto; }
 [part~="local"], [part~="server"], .value { font-weight: 600; }
 dialog { width: min(44rem, calc(100vw - 1.5rem)); max-height: calc(100dvh - 1.5rem); padding: 1.25rem; overflow: auto; border: 1px solid var(--_line); border-radius: var(--landfall-radius-large, 1.25rem); background: var(--_surface); color: var(--_text); }
 dialog::backdrop { background: rgb(5 20 22 / 55%); }

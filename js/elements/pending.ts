@@ -2,7 +2,8 @@
  * `<landfall-pending>`: what has not reached the server, and what it refused, with a way on for each.
  *
  * Editing needs a form that only the app has: the button is there when the element has the attribute `editable`, and
- * sends the event `landfall-edit` with the entry. Discarding asks first.
+ * sends the event `landfall-edit` with the entry. Discarding asks first. With `hide-conflicts`, what waits for a choice is left
+ * to `<landfall-conflicts>`.
  */
 import type { Landfall } from '../client.js';
 import type { OutboxEntry, Unsubscribe } from '../types.js';
@@ -101,7 +102,9 @@ export class LandfallPending extends LandfallElement<PendingTexts> {
   protected draw(db: Landfall | null): void {
     // What is on its way when the network goes waits like the rest.
     const offline = db?.sync.status.connectivity === 'offline';
-    const entries = (db ? this.#entries : []).map((entry): OutboxEntry => (offline && entry.state === 'sending' ? { ...entry, state: 'pending' } : entry));
+    // Beside a list of conflicts, what waits for a choice is said there.
+    const shown = this.hasAttribute('hide-conflicts') ? this.#entries.filter((entry) => !waitsForChoice(entry)) : this.#entries;
+    const entries = (db ? shown : []).map((entry): OutboxEntry => (offline && entry.state === 'sending' ? { ...entry, state: 'pending' } : entry));
     const words = this.words;
     const stuck = entries.filter(({ state }) => state === 'failed');
     setText(this.#heading, words.title);

@@ -2,6 +2,7 @@
 
 const relativeFormat = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto', style: 'short' });
 const exactFormat = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
+const shortFormat = new Intl.DateTimeFormat(undefined, { month: 'short', day: 'numeric', hour: 'numeric', minute: '2-digit' });
 const minuteMs = 60_000;
 const hourMs = 60 * minuteMs;
 const dayMs = 24 * hourMs;
@@ -16,3 +17,5 @@ export function relative(atMs: number, nowMs: number): string {
 }
 
 export const exact = (atMs: number): string => exactFormat.format(atMs);
+/** Without the year and the seconds, which nobody needs of what has just happened. */
+export const short = (atMs: number): string => shortFormat.format(atMs);

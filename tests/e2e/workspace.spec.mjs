@@ -85,29 +85,76 @@ function text(request) {
   return String(bytes[0] === 0x1f ? gunzipSync(bytes) : bytes);
 }
 
-test('workspace 3: of two edits of one task offline, the loser is told, sees both values and decides', async ({ server, newDevice }) => {
+/** A task that Ada and Grace both have; Ada's edit of it is at the server before Grace's device is back online. */
+async function contested({ server, newDevice }, adas, graces) {
   const [first, second] = await Promise.all([newDevice(server.origin, desktop), newDevice(server.origin, phone)]);
   const [ada, grace] = await Promise.all([openBoard(first, 'ada'), openBoard(second, 'grace')]);
   await add(ada, 'Contested');
   await expect(card(grace, 'Contested')).toBeVisible();
   await Promise.all([switchNetwork(ada, false), switchNetwork(grace, false)]);
-  await edit(ada, 'Contested', { note: 'From Ada' });
-  await edit(grace, 'Contested', { note: 'From Grace' });
+  await edit(ada, 'Contested', adas);
+  await edit(grace, 'Contested', graces);
   await switchNetwork(ada, true);
-  await eventually(async () => (await tasks(server)).Contested.note).toBe('From Ada');
+  await eventually(async () => (await tasks(server)).Contested).toMatchObject(adas);
   await switchNetwork(grace, true);
+  return { ada, grace };
+}
+
+/** What the server made of a user's changes, in order. */
+const verdicts = async (server, user) => (await server.ledger(user)).audit.map(({ status }) => status);
+
+test('workspace 3: an edit of a task that somebody else has changed in another field is refused, and applied anew by itself', async ({ server, newDevice }) => {
+  const { ada, grace } = await contested({ server, newDevice }, { note: 'From Ada' }, { hours: 5 });
+  for (const page of [ada, grace]) {
+    await expect(card(page, 'Contested').getByTestId('task-note')).toHaveText('From Ada');
+    await expect(card(page, 'Contested').getByTestId('task-hours')).toHaveText('5 h');
+  }
+  await expect(part(grace, 'status')).toHaveText('All synced');
+  await expect(card(grace, 'Contested').getByTestId('record-state')).toHaveText('Synced');
+  await expect(grace.getByTestId('overtaken')).toHaveCount(0);
+  await expect(grace.locator('landfall-conflicts')).toBeHidden();
+  expect(await tasks(server)).toMatchObject({ Contested: { note: 'From Ada', hours: 5 } });
+  expect(await verdicts(server, 'grace')).toEqual(['rejected', 'applied']);
+});
+
+test('workspace 3: of two edits of one field offline, the loser is told, sees both values and decides', async ({ server, newDevice }) => {
+  const { ada, grace } = await contested({ server, newDevice }, { note: 'From Ada', hours: 3 }, { note: 'From Grace' });
+  const told = grace.getByTestId('overtaken');
+  await expect(told).toContainText('Someone changed “Contested” before your change arrived.');
   const conflict = grace.locator('landfall-conflicts');
   await expect(part(conflict, 'local')).toHaveText('From Grace');
   await expect(part(conflict, 'server')).toHaveText('From Ada');
   await expect(grace.getByTestId('conflict-count')).toHaveText('1');
   await expect(card(grace, 'Contested').getByTestId('task-note')).toHaveText('From Ada');
+  await expect(card(grace, 'Contested').getByTestId('record-state')).toHaveText('Needs attention');
+  expect(await violations(grace)).toEqual([]);
+  // It waits for her, also over a reload, and nothing of hers is at the server.
+  await grace.reload();
+  await expect(part(conflict, 'local')).toHaveText('From Grace');
+  expect(await verdicts(server, 'grace')).toEqual(['rejected']);
   await part(conflict, 'review').click();
   await expect(part(conflict, 'dialog')).toBeVisible();
   expect(await violations(grace)).toEqual([]);
-  await part(conflict, 'pick-local').check();
+  await part(part(conflict, 'dialog').locator('[data-field="note"]'), 'pick-local').check();
   await part(conflict, 'save-merged').click();
   await expect(card(ada, 'Contested').getByTestId('task-note')).toHaveText('From Grace');
+  await expect(card(ada, 'Contested').getByTestId('task-hours')).toHaveText('3 h');
   await expect(conflict).toBeHidden();
+  await expect(part(grace, 'status')).toHaveText('All synced');
+});
+
+test('workspace 3: the loser of an edit may leave it at what somebody else wrote; then the notice goes and nothing is sent', async ({ server, newDevice }) => {
+  const { grace } = await contested({ server, newDevice }, { note: 'From Ada' }, { note: 'From Grace', hours: 8 });
+  await grace.getByTestId('overtaken-choose').click();
+  const conflict = grace.locator('landfall-conflicts');
+  await expect(conflict).toBeFocused();
+  await part(conflict, 'keep-server').click();
+  await expect(conflict).toBeHidden();
+  await expect(grace.getByTestId('overtaken')).toHaveCount(0);
+  await expect(part(grace, 'status')).toHaveText('All synced');
+  await expect(card(grace, 'Contested').getByTestId('task-note')).toHaveText('From Ada');
+  expect((await tasks(server)).Contested).toMatchObject({ note: 'From Ada', hours: null });
+  expect(await verdicts(server, 'grace')).toEqual(['rejected']);
 });
 
 test('workspace 4: what the server refuses is rolled back to its state, with a message that says why, and can be forgotten', async ({ server, newDevice }) => {

@@ -53,8 +53,8 @@ function Aside() {
         See it live: <a href="/workspace/" target="_blank" rel="noopener" data-testid="second-window">open a second window</a> and move a card.
       </p>
       {conflicts.length > 0 && <p className="visually-hidden" data-testid="conflict-count">{conflicts.length}</p>}
-      <landfall-conflicts db={db} hide-empty="" describe={describe} fieldName={fieldName} format={shownValue} />
-      <landfall-pending db={db} hide-empty="" describe={describe} fieldName={fieldName} />
+      <landfall-conflicts db={db} hide-empty="" tabindex="-1" describe={describe} fieldName={fieldName} format={shownValue} />
+      <landfall-pending db={db} hide-empty="" hide-conflicts="" describe={describe} fieldName={fieldName} />
     </>
   );
 }

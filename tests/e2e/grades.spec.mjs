@@ -6,6 +6,7 @@ import { eventually, expect, test } from './support/test.mjs';
 
 const scope = 'school:demo';
 const scores = async (server) => Object.fromEntries((await server.records(scope, 'student_ecr_item_scores')).map(({ fields }) => [`${fields.student_id} ${fields.ecr_item_id}`, fields.score]));
+const grades = async (server) => Object.fromEntries((await server.records(scope, 'student_running_grades')).map(({ fields }) => [fields.student_id, fields.grade]));
 const line = (page, student, sheet = 'scores') => page.getByTestId(`sheet-${sheet}`).locator(`[data-student="${student}"]`);
 const cell = (page, student, sheet) => line(page, student, sheet).getByTestId('cell');
 const state = (page, student) => line(page, student).getByTestId('record-state');
@@ -141,6 +142,79 @@ test('grades case 5: of two devices that edit one score the later edit stands; t
   await expect(list).toBeHidden();
   await expect(part(early, 'status')).toHaveText('All synced');
   expect(await scores(server)).toEqual({ ...all(9), 's-01 quiz-1': 7 });
+});
+
+/** Two teachers' devices at the same running grades; the first one's changes are at the server before the second one is back online. */
+async function twoTeachers(server, newDevice, before, [theirs, mine]) {
+  const [first, second] = await Promise.all([newDevice(server.origin, desktop), newDevice(server.origin, desktop)]);
+  const [there, here] = await Promise.all([openClass(first), openClass(second)]);
+  for (const page of [there, here]) await page.getByTestId('tab-grades').click();
+  for (const [student, grade] of Object.entries(before)) await enter(there, student, grade, 'grades');
+  await eventually(() => grades(server)).toEqual(before);
+  for (const [student, grade] of Object.entries(before)) await expect(cell(here, student, 'grades')).toHaveValue(String(grade));
+  await Promise.all([switchNetwork(there, false), switchNetwork(here, false)]);
+  for (const [student, grade] of Object.entries(theirs)) await enter(there, student, grade, 'grades');
+  for (const [student, grade] of Object.entries(mine)) await enter(here, student, grade, 'grades');
+  await switchNetwork(there, true);
+  await eventually(() => grades(server)).toEqual({ ...before, ...theirs });
+  await switchNetwork(here, true);
+  return { there, here, list: here.locator('landfall-conflicts') };
+}
+
+test('grades case 5: a running grade that somebody else changed first is the teacher’s choice before anything is written: local, server, merged, or all at once', async ({ server, newDevice }) => {
+  const before = { 's-01': 70, 's-02': 70, 's-03': 70, 's-04': 70 };
+  const theirs = { 's-01': 81, 's-02': 82, 's-03': 83, 's-04': 84, 's-05': 85 };
+  // The last one is made on both devices: two new records of one grade.
+  const { here, there, list } = await twoTeachers(server, newDevice, before, [theirs, { 's-01': 91, 's-02': 92, 's-03': 93, 's-04': 94, 's-05': 95 }]);
+  await expect(list).toHaveAttribute('data-count', '5');
+  // Theirs stand, here too; mine are kept beside them and nothing of it is written.
+  expect(await grades(server)).toEqual(theirs);
+  await expect(cell(here, 's-05', 'grades')).toHaveValue('85');
+  await expect(line(here, 's-05', 'grades').getByTestId('cell-hint')).toHaveText('Yours is 95: please choose');
+  await expect(part(here, 'status')).toHaveText('5 need attention');
+  expect(await violations(here)).toEqual([]);
+  const item = (name) => part(list, 'item').filter({ hasText: name });
+  await expect(item('Alvarez')).toContainText('Nothing is overwritten until you choose.');
+  await expect(part(item('Alvarez'), 'local')).toHaveText('91');
+  await expect(part(item('Alvarez'), 'server')).toHaveText('81');
+  await here.reload();
+  await expect(list).toHaveAttribute('data-count', '5');
+  expect(await grades(server)).toEqual(theirs);
+
+  await part(item('Alvarez'), 'keep-local').click();
+  await eventually(() => grades(server)).toEqual({ ...theirs, 's-01': 91 });
+  await part(item('Bautista'), 'keep-server').click();
+  await part(item('Castro'), 'review').click();
+  await expect(part(list, 'dialog')).toBeVisible();
+  expect(await violations(here)).toEqual([]);
+  await part(part(list, 'dialog'), 'pick-local').check();
+  await part(list, 'save-merged').click();
+  await eventually(() => grades(server)).toEqual({ ...theirs, 's-01': 91, 's-03': 93 });
+  await expect(list).toHaveAttribute('data-count', '2');
+  await part(list, 'all-local').click();
+  const chosen = { 's-01': 91, 's-02': 82, 's-03': 93, 's-04': 94, 's-05': 95 };
+  await eventually(() => grades(server)).toEqual(chosen);
+  await expect(list).toBeHidden();
+  await expect(part(here, 'status')).toHaveText('All synced');
+  for (const page of [here, there]) for (const [student, grade] of Object.entries(chosen)) await expect(cell(page, student, 'grades')).toHaveValue(String(grade));
+});
+
+test('grades: while a running grade waits for a choice its cell takes no number, also not with everybody’s, and is free again after it', async ({ server, newDevice }) => {
+  const { here } = await twoTeachers(server, newDevice, { 's-01': 70 }, [{ 's-01': 80 }, { 's-01': 90 }]);
+  await expect(line(here, 's-01', 'grades').getByTestId('cell-hint')).toHaveText('Yours is 90: please choose');
+  await expect(cell(here, 's-01', 'grades')).toHaveAttribute('readonly');
+  await here.getByTestId('fill-grades').fill('75');
+  await here.getByTestId('fill-grades-go').click();
+  const others = Object.fromEntries(['s-02', 's-03', 's-04', 's-05', 's-06', 's-07', 's-08'].map((student) => [student, 75]));
+  await eventually(() => grades(server)).toEqual({ 's-01': 80, ...others });
+  await expect(line(here, 's-01', 'grades').getByTestId('cell-hint')).toHaveText('Not saved: somebody else was first, please choose');
+  await here.getByTestId('tab-queue').click();
+  await expect(here.getByTestId('queue')).toContainText('Somebody else was first: please choose');
+  await here.getByTestId('tab-grades').click();
+  await part(here.locator('landfall-conflicts'), 'keep-server').click();
+  await expect(line(here, 's-01', 'grades').getByTestId('cell-hint')).toHaveText('');
+  await enter(here, 's-01', 88, 'grades');
+  await eventually(async () => (await grades(server))['s-01']).toBe(88);
 });
 
 test('grades case 6: a thousand edits are sent in parts of fifty, compressed, while the page answers', async ({ server, newDevice }) => {

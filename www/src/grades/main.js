@@ -18,8 +18,8 @@ startPage('grades', ({ db, person, onError, leave }) => {
   const indicator = h('landfall-indicator');
   indicator.db = db;
   const conflicts = h('landfall-conflicts', { 'hide-empty': true });
-  Object.assign(conflicts, { db, describe, fieldName, texts: { title: 'Conflicts', keepLocal: 'Keep local', keepServer: 'Keep server', allLocal: 'Keep local for all', allServer: 'Keep server for all', review: 'Merge…', local: 'Local', server: 'Server' } });
-  const pending = h('landfall-pending', { 'hide-empty': true });
+  Object.assign(conflicts, { db, describe, fieldName, texts: { title: 'Conflicts', waiting: 'Somebody else entered this first. Nothing is overwritten until you choose.', lost: 'Somebody else entered this later, so their number stands.', keepLocal: 'Keep local', keepServer: 'Keep server', allLocal: 'Keep local for all', allServer: 'Keep server for all', review: 'Merge…', local: 'Local', server: 'Server' } });
+  const pending = h('landfall-pending', { 'hide-empty': true, 'hide-conflicts': true });
   Object.assign(pending, { db, describe, fieldName });
   const diagnostics = h('landfall-diagnostics');
 

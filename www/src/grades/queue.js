@@ -2,7 +2,7 @@
 
 import { h } from '../shell/dom.js';
 import { exactTime } from '../shell/format.js';
-import { describe, fieldName } from './school.js';
+import { describe, fieldName, isChoice } from './school.js';
 
 const shownMost = 100;
 const statusOf = { pending: 'pending', sending: 'syncing', parked: 'failed', failed: 'failed_permanently' };
@@ -28,7 +28,9 @@ const line = (entry) => h('tr', { 'data-status': statusOf[entry.state] },
   h('th', { scope: 'row' }, describe(entry)),
   ...[entry.collection, entry.op, statusOf[entry.state], String(entry.attempts), reasonOf(entry), entry.createdAt ? exactTime(entry.createdAt) : ''].map((text) => h('td', {}, text)));
 
-function reasonOf({ reason }) {
+function reasonOf(entry) {
+  if (isChoice(entry)) return 'Somebody else was first: please choose';
+  const { reason } = entry;
   const fields = Object.entries(reason?.fields ?? {}).map(([field, text]) => `${fieldName(field)} ${text}`);
   return fields.join('; ') || (reason?.message ?? '');
 }

@@ -33,6 +33,9 @@ export const idOf = (table, student, cell) => [student, ...tables[table].key.map
 const fieldNames = { score: 'Score', grade: 'Grade', quarter: 'Quarter', student_id: 'Student', ecr_item_id: 'Item', subject_id: 'Subject', updated_at: 'Changed' };
 export const fieldName = (field) => fieldNames[field] ?? field;
 
+/** An entry of the outbox that waits for a choice, because somebody else was first. */
+export const isChoice = ({ state, reason }) => state === 'parked' && reason?.code === 'conflict';
+
 /** What an entry or a conflict is about. */
 export function describe({ collection, server, base, local, fields, record }) {
   const found = { ...server, ...base, ...local, ...fields };

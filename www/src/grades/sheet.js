@@ -2,7 +2,7 @@
 
 import { announce, h, setText } from '../shell/dom.js';
 import { shownState, stateName, stateTag } from '../shell/states.js';
-import { idOf, students, tables } from './school.js';
+import { idOf, isChoice, students, tables } from './school.js';
 
 /** `cell()`: the fields that say which column is shown; `limit()`: the most points that are usual. */
 export function sheet({ db, table, school, cell, limit, label, onError }) {
@@ -12,6 +12,8 @@ export function sheet({ db, table, school, cell, limit, label, onError }) {
   let byStudent = new Map();
   /** What the server refused in this column, by student: it stays in its cell until it is mended. */
   let refused = new Map();
+  /** What waits for a choice, by student: somebody else was first. The cell shows what stands. */
+  let asked = new Map();
   /** Numbers on their way into the database, by student: newer than what was read. */
   const saving = new Map();
   /** Numbers that were not stored, and why: they stay in their cells until they are mended. */
@@ -50,32 +52,44 @@ export function sheet({ db, table, school, cell, limit, label, onError }) {
       const why = unsaved.get(id) ?? (entry ? `Refused: ${entry.reason?.fields?.[value] ?? entry.reason?.message}` : '');
       if (why) input.setAttribute('aria-invalid', 'true');
       else input.removeAttribute('aria-invalid');
-      setText(hint, why || (number !== null && number > limit() ? `More than ${limit()}` : ''));
+      input.readOnly = asked.has(id);
+      setText(hint, why || (asked.has(id) ? choiceOf(asked.get(id)) : number !== null && number > limit() ? `More than ${limit()}` : ''));
       const sign = record ? `${stateName(record)} ${shownState(record, offline)}` : '';
       if (state.dataset.sign !== sign) state.replaceChildren(...(record ? [stateTag(record, offline)] : []));
       state.dataset.sign = sign;
     }
   }
 
-  /** The outbox, read anew: what of it was refused in this column. */
+  /** The outbox, read anew: what of it needs this person in this column. */
   function update(outbox) {
-    const here = outbox.filter((entry) => entry.collection === collection && entry.state === 'parked' && entry.op !== 'delete' && value in entry.fields && !entry.group);
+    const here = outbox.filter((entry) => entry.collection === collection && entry.state === 'parked');
     const cells = here.map((entry) => [{ ...entry.server, ...entry.base, ...entry.local, ...entry.fields }, entry]);
-    refused = new Map(cells.filter(([fields]) => key.every((field) => fields[field] === cell()[field])).map(([fields, entry]) => [fields.student_id, entry]));
+    const column = cells.filter(([fields]) => key.every((field) => fields[field] === cell()[field])).map(([fields, entry]) => [fields.student_id, entry]);
+    const before = asked;
+    asked = new Map(column.filter(([, entry]) => isChoice(entry)));
+    for (const student of before.keys()) if (!asked.has(student)) unsaved.delete(student);
+    refused = new Map(column.filter(([, entry]) => !isChoice(entry) && entry.op !== 'delete' && value in entry.fields && !entry.group));
     draw();
   }
 
-  async function save(student) {
-    const { input } = lines.get(student);
-    const number = input.value.trim() === '' ? null : Number(input.value);
+  const choiceOf = ({ op, fields }) => (op === 'delete' ? 'You deleted it: please choose' : `Yours is ${fields[value] ?? 'empty'}: please choose`);
+  const chooseFirst = 'Not saved: somebody else was first, please choose';
+
+  async function save(student, text = lines.get(student).input.value.trim()) {
+    const number = text === '' ? null : Number(text);
     const record = byStudent.get(student);
     const entry = refused.get(student);
     const before = saving.has(student) ? saving.get(student) : ((entry ? entry.fields[value] : record?.[value]) ?? null);
     unsaved.delete(student);
     if (before === number) return draw();
+    if (asked.has(student)) {
+      // Typed before the other grade was shown: what stands is overwritten by a choice and by nothing else.
+      unsaved.set(student, chooseFirst);
+      return draw();
+    }
     saving.set(student, number);
     try {
-      await (entry ? db.outbox.edit(entry.id, { [value]: number }) : record ? records.update(record.id, { [value]: number }) : records.put(fresh(student, number)));
+      await store(student, number);
     } catch (error) {
       if (error.code !== 'invalid_record') return onError(error);
       unsaved.set(student, `Not saved: ${error.details?.fields?.[value] ?? error.message}`);
@@ -86,23 +100,19 @@ export function sheet({ db, table, school, cell, limit, label, onError }) {
     }
   }
 
+  function store(student, number) {
+    const change = { [value]: number };
+    const [entry, record] = [refused.get(student), byStudent.get(student)];
+    if (entry) return db.outbox.edit(entry.id, change);
+    return record ? records.update(record.id, change) : records.put(fresh(student, number));
+  }
+
   const fresh = (student, number) => ({ id: idOf(table, student, cell()), school_id: school, student_id: student, ...Object.fromEntries(key.map((field) => [field, cell()[field]])), [value]: number });
 
-  /** Everybody the same number, as one transaction. */
+  /** Everybody the same number. Each by itself: one that somebody else changed first holds up no other. */
   async function fillAll(number) {
-    try {
-      await db.transaction([collection], (tx) => {
-        const into = tx.collection(collection);
-        for (const { id } of students) {
-          const record = byStudent.get(id);
-          if (record) into.update(record.id, { [value]: number });
-          else into.put(fresh(id, number));
-        }
-      });
-      announce('Filled in for everybody.');
-    } catch (error) {
-      onError(error);
-    }
+    await Promise.all(students.map(({ id }) => save(id, String(number))));
+    if (unsaved.size === 0) announce('Filled in for everybody.');
   }
 
   /** Enter and the arrows go from student to student, as in a paper gradebook. */

@@ -78,6 +78,23 @@ async fn i4_the_newest_change_wins_and_a_clock_from_the_future_wins_for_a_minute
 }
 
 #[tokio::test]
+async fn an_older_running_grade_is_a_conflict_for_its_author_with_both_values_and_nothing_is_written() {
+    let server = TestServer::start().await;
+    let sync = async |grade: u64, updated_at: &str| {
+        let record =
+            json!({"student_id": "st1", "subject_id": "math", "quarter": 2, "grade": grade, "updated_at": updated_at});
+        teacher().posted(&server, GRADES, &json!([record])).await
+    };
+    sync(80, "2025-01-01T09:00:00Z").await;
+    let older = sync(90, "2025-01-01T08:00:00Z").await;
+    let values = |conflict: &Value| (conflict["local"]["grade"].clone(), conflict["server"]["grade"].clone());
+    assert_eq!((&older["synced"], values(&older["conflicts"][0])), (&json!([]), (json!(90), json!(80))));
+    assert_eq!(stored(&server, "school:s1", "student_running_grades").await[0]["fields"]["grade"], 80);
+    let status = teacher().got(&server, STATUS).await;
+    assert_eq!(values(&status["conflicts"][0]), (json!(90), json!(80)));
+}
+
+#[tokio::test]
 async fn a_deleted_score_is_sent_as_deleted_at_and_stays_deleted_when_that_is_repeated() {
     let server = TestServer::start().await;
     let caller = teacher();

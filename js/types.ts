@@ -339,6 +339,11 @@ export interface Conflict {
   readonly base?: Readonly<Record<string, Json>>;
   /** `author`: it waits for this person. `review`: somebody with the collection's role decides. */
   readonly to?: 'author' | 'review';
+  /**
+   * `overruled`: the server had taken it, and somebody who had not seen it has undone it. `reviewed`: who was asked decided
+   * otherwise. Absent: it did not get so far.
+   */
+  readonly code?: 'overruled' | 'reviewed';
   readonly seq: number;
 }
 

@@ -10,7 +10,7 @@
 use crate::plant::{Plant, planted};
 use crate::policy::{By, Clash, Mark, Marks, Merged, Met, Plan, Policy, Refinement, judge, marks_after};
 use landfall_protocol::{
-    ClientId, Fields, Json, Mutation, Object, Op, Outcome, Position, RejectCode, ResultStatus, Seq, Stamp, Version,
+    ClientId, Fields, Json, Map, Mutation, Object, Op, Outcome, Position, RejectCode, ResultStatus, Seq, Stamp, Version,
 };
 use std::collections::BTreeSet;
 
@@ -70,11 +70,24 @@ pub struct Verdict {
     pub reviewer: Option<String>,
     /// Another writer's values that this mutation overwrote without having seen them: kept by the caller (C2).
     pub overwritten: Fields,
+    /// Whom it took them from: told by the caller.
+    pub overruled: Vec<Loss>,
+}
+
+/// What a writer loses to a mutation that had not seen it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// As [`Situation::writer`]; `None`: whoever wrote the record last, which the caller knows.
+    pub writer: Option<String>,
+    /// What of it is undone: a delete, or values.
+    pub op: Op,
+    /// The values; null for one that was taken out.
+    pub fields: Fields,
 }
 
 impl Verdict {
     fn without_effect(outcome: Outcome) -> Self {
-        Self { outcome, effect: None, reviewer: None, overwritten: Fields::new() }
+        Self { outcome, effect: None, reviewer: None, overwritten: Fields::new(), overruled: Vec::new() }
     }
 }
 
@@ -160,19 +173,24 @@ fn clash(situation: &Situation<'_>, mutation: &Mutation, clash: Clash) -> Verdic
         Plan::Keep => superseded(situation, mutation.seq),
         Plan::Take => {
             let fields = if mutation.op == Op::Delete { Fields::new() } else { patched(situation, mutation) };
+            let overruled = losses(situation, stored, mutation, &fields);
             let mut verdict = write(situation, mutation, ResultStatus::Applied, fields, true);
             verdict.overwritten = stored.fields.clone();
-            verdict
+            Verdict { overruled, ..verdict }
         }
         Plan::Recreate => {
             // A create carries all fields; an update only those that it knew to have changed.
             let fields = patched(situation, mutation);
-            write(situation, mutation, ResultStatus::Recreated, fields, true)
+            let overruled = (mark.writer != situation.writer)
+                .then(|| Loss { writer: known(&mark), op: Op::Delete, fields: Fields::new() })
+                .into_iter()
+                .collect();
+            Verdict { overruled, ..write(situation, mutation, ResultStatus::Recreated, fields, true) }
         }
         Plan::Merge(Merged { fields, overwritten, .. }) => {
-            let mut verdict = write(situation, mutation, ResultStatus::Merged, fields, true);
-            verdict.overwritten = overwritten;
-            verdict
+            let overruled = losses(situation, stored, mutation, &fields);
+            let verdict = write(situation, mutation, ResultStatus::Merged, fields, true);
+            Verdict { overwritten, overruled, ..verdict }
         }
         Plan::Stale => {
             let text = "Somebody else changed this record meanwhile.";
@@ -239,6 +257,40 @@ fn last_mark(situation: &Situation<'_>, stored: &Stored) -> Mark {
         seq: stored.seq,
         role: stored.role.clone(),
     }
+}
+
+/// The writer of a mark, where it is known.
+fn known(mark: &Mark) -> Option<String> {
+    (!mark.writer.is_empty()).then(|| mark.writer.clone())
+}
+
+/// Who loses which values when `after` replaces the record: those that were written after the mutation's base.
+fn losses(situation: &Situation<'_>, stored: &Stored, mutation: &Mutation, after: &Fields) -> Vec<Loss> {
+    let last = last_mark(situation, stored);
+    let base = base(situation, mutation);
+    let none = Map::new();
+    let by_name = stored.marks.as_ref().map_or(&none, |marks| &marks.by_name);
+    let null = Json::null();
+    let there = stored.fields.iter();
+    // What its writer took out, and the mutation puts back.
+    let taken_out = by_name.keys().filter(|name| !stored.fields.contains_key(*name)).map(|name| (name, &null));
+    let mut losses: Vec<Loss> = Vec::new();
+    for (name, value) in there.chain(taken_out) {
+        let mark = by_name.get(name).unwrap_or(&last);
+        let stays = value == if mutation.op == Op::Delete { &null } else { after.get(name).unwrap_or(&null) };
+        if stays || mark.version <= base || mark.writer == situation.writer {
+            continue;
+        }
+        let writer = known(mark);
+        match losses.iter_mut().find(|loss| loss.writer == writer) {
+            Some(loss) => _ = loss.fields.insert(name.clone(), value.clone()),
+            None => {
+                let fields = [(name.clone(), value.clone())].into_iter().collect();
+                losses.push(Loss { writer, op: Op::Update, fields });
+            }
+        }
+    }
+    losses
 }
 
 /// The outcome of a mutation that lost: the server's record, or that there is none.

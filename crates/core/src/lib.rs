@@ -14,6 +14,7 @@ pub mod derive;
 pub mod fixup;
 pub mod lanes;
 pub mod order;
+pub mod overruled;
 pub mod plan;
 pub mod plant;
 pub mod policy;

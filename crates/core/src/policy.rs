@@ -145,6 +145,11 @@ pub struct Merged {
 }
 
 impl Rule {
+    /// True when a mutation may take away what its writer has not seen.
+    fn overrules(&self) -> bool {
+        matches!(self, Self::ClientWins | Self::LastStamp | Self::LastArrival)
+    }
+
     /// State to plan, for one thing: a record or a field.
     pub fn plan(&self, clash: Clash, order: Order) -> Plan {
         match (self, order, clash) {
@@ -176,14 +181,18 @@ impl Policy {
         Self { way: Way::Merge(rule), ..Self::default() }
     }
 
-    /// True when fields are judged one by one, so that the server must keep a mark of each.
+    /// True when the server must keep a mark of each field: to judge them one by one, or to know whose value it was that an
+    /// old base took away (C2).
     pub fn needs_marks(&self) -> bool {
-        let by_field = |way: &Way| matches!(way, Way::Merge(_));
+        let by_field = |way: &Way| match way {
+            Way::Merge(_) => true,
+            Way::Whole(rule) => rule.overrules(),
+        };
         by_field(&self.way)
             || match &self.refinement {
-                Refinement::Fields(_) => true,
+                Refinement::Fields(_) | Refinement::Role(_) => true,
                 Refinement::Record(choice) => choice.allowed.values().any(by_field),
-                Refinement::None | Refinement::Role(_) => false,
+                Refinement::None => false,
             }
     }
 

@@ -372,6 +372,54 @@ fn c2_a_writer_who_is_overruled_has_his_values_handed_out_to_be_kept() {
     assert!(plain.overwritten.is_empty(), "a writer who saw the value meant to replace it");
 }
 
+/// Who is told what they lost: writer, operation, values as JSON.
+fn losses(verdict: &Verdict) -> Vec<(String, Op, String)> {
+    let json = |fields: &Fields| serde_json::to_string(fields).unwrap();
+    let losses = verdict.overruled.iter();
+    losses.map(|loss| (loss.writer.clone().unwrap_or_default(), loss.op, json(&loss.fields))).collect()
+}
+
+/// What Grace and then Bob wrote, each a field, without Ada having seen it.
+fn two_before(rule: Rule) -> Desk {
+    let mut desk = Desk::create(Policy::whole(rule), r#"{"a":1,"b":1,"c":1}"#);
+    desk.put(&Try { by: "grace", set: r#"{"a":2}"#, base: 1, ..TRY });
+    desk.put(&Try { by: "bob", set: r#"{"b":2}"#, unset: &["c"], base: 2, ..TRY });
+    desk
+}
+
+#[test]
+fn c2_each_author_is_told_what_they_lost_and_nobody_else_anything() {
+    for rule in [Rule::ClientWins, Rule::LastArrival, Rule::LastStamp] {
+        let grace = ("grace".to_owned(), Op::Update, r#"{"a":2}"#.to_owned());
+        let bob = ("bob".to_owned(), Op::Update, r#"{"b":2}"#.to_owned());
+        let update = Try { set: r#"{"a":9,"b":9}"#, base: 1, at_ms: 1_000_500, ..TRY };
+        assert_eq!(losses(&two_before(rule.clone()).push(&update)), [grace.clone(), bob.clone()], "{rule:?}");
+        let seen = Try { base: 3, ..update };
+        assert_eq!(losses(&two_before(rule.clone()).push(&seen)), [], "who has seen it means to replace it");
+        let half = Try { base: 2, ..update };
+        assert_eq!(losses(&two_before(rule.clone()).push(&half)), [bob.clone()], "{rule:?}");
+        let same = Try { set: r#"{"a":2,"b":9}"#, ..update };
+        assert_eq!(losses(&two_before(rule.clone()).push(&same)), [bob.clone()], "the same value is no loss");
+        let back = Try { set: r#"{"c":7}"#, ..update };
+        let taken_out = ("bob".to_owned(), Op::Update, r#"{"c":null}"#.to_owned());
+        assert_eq!(losses(&two_before(rule.clone()).push(&back)), [taken_out.clone()], "{rule:?}");
+        let delete = Try { op: Op::Delete, ..update };
+        let both = ("bob".to_owned(), Op::Update, r#"{"b":2}"#.to_owned());
+        assert_eq!(losses(&two_before(rule.clone()).push(&delete)), [grace, both], "{rule:?}");
+        let mut deleted = two_before(rule);
+        deleted.put(&Try { by: "grace", op: Op::Delete, base: 3, ..TRY });
+        // Of who wrote a record last only the caller knows more.
+        let undone = (String::new(), Op::Delete, "{}".to_owned());
+        assert_eq!(losses(&deleted.push(&Try { at_ms: 1_000_500, ..update })), [undone]);
+    }
+    // Field by field only what clashed, and never one's own.
+    let mut merging = Desk::create(Policy::merge(Rule::LastArrival), r#"{"a":1,"b":1}"#);
+    merging.put(&Try { by: "grace", set: r#"{"a":2}"#, base: 1, ..TRY });
+    merging.put(&Try { set: r#"{"b":3}"#, base: 1, ..TRY });
+    let verdict = merging.push(&Try { set: r#"{"a":4,"b":4}"#, base: 1, ..TRY });
+    assert_eq!(losses(&verdict), [("grace".to_owned(), Op::Update, r#"{"a":2}"#.to_owned())]);
+}
+
 #[test]
 fn a_person_and_a_rebase_are_told_what_the_record_is() {
     for (rule, expected) in [(Rule::Reapply, "rejected(stale)"), (Rule::Author, "conflict(author)")] {

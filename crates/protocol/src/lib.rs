@@ -32,9 +32,9 @@ pub use json::{Fields, Json, JsonError, Value, check_depth, same_value};
 pub use listed::{AddAll, Listed};
 pub use map::{Map, Set};
 pub use message::{
-    Access, Change, ClientLiveMessage, DeviceStatus, LiveMessage, Mutation, Op, Outcome, PullRequest, PullResponse,
-    PushMutation, PushRequest, PushResponse, RejectCode, ResultMutation, ResultStatus, ServerLimits, StatusResponse,
-    Tombstone,
+    Access, Change, ClientLiveMessage, DeviceStatus, LiveMessage, Mutation, Op, Outcome, Overruled, PullRequest,
+    PullResponse, PushMutation, PushRequest, PushResponse, RejectCode, ResultMutation, ResultStatus, ServerLimits,
+    StatusResponse, Tombstone,
 };
 pub use object::{Object, Parts};
 pub use stamp::{Hlc, Stamp};

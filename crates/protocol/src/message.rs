@@ -427,9 +427,36 @@ pub struct PullResponse<F = Fields> {
     /// At head only: sum over the live records of each covered pair.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub checksums: Map<Scope, Map<CollectionName, RecordSum>>,
+    /// What this user lost in the positions that this page leads over.
+    #[serde(default = "Vec::<Overruled<F>>::new", skip_serializing_if = "Vec::is_empty")]
+    pub overruled: Vec<Overruled<F>>,
 }
 
-crate::wire!(PullResponse<Json> { server_time: Need, epoch: Need, changes: Need, tombstones: Need, cursor: Need, covered: Need, access: Keep, has_more: Need, checksums: Skip });
+crate::wire!(PullResponse<Json> { server_time: Need, epoch: Need, changes: Need, tombstones: Need, cursor: Need, covered: Need, access: Keep, has_more: Need, checksums: Skip, overruled: Skip });
+
+/// What its author had written, and somebody undid without having seen it (C2).
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "Overruled"))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overruled<F = Fields> {
+    pub scope: Scope,
+    pub collection: CollectionName,
+    pub id: RecordId,
+    /// Where the change stands that undid it.
+    pub position: Position,
+    pub at: UnixMillis,
+    /// What was undone: a delete, or values.
+    pub op: Op,
+    /// `overruled`: by somebody's change. `reviewed`: by the decision of the role that was asked.
+    pub code: String,
+    /// The values; null for one that had been taken out.
+    pub fields: F,
+    /// The record as it stands; none: it is deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<F>,
+}
+
+crate::wire!(Overruled<Json> { scope: Need, collection: Need, id: Need, position: Need, at: Need, op: Need, code: Need, fields: Need, record: Skip });
 
 /// `GET /v1/sync/status`.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -181,6 +181,8 @@ pub struct ConflictItem {
     pub base: Option<Object>,
     /// `author`: it waits in the outbox. `review`: somebody with a role decides.
     pub to: Option<String>,
+    /// `overruled`, `reviewed`: what had taken effect, or was waiting, was undone by somebody else.
+    pub code: Option<String>,
     pub seq: Seq,
 }
 
@@ -196,6 +198,7 @@ landfall_protocol::wire_out!(ConflictItem {
     server: Keep,
     base: Skip,
     to: Skip,
+    code: Skip,
     seq: Need
 });
 
@@ -696,6 +699,7 @@ fn conflict_item(row: &ConflictRow) -> ConflictItem {
         server: row.outcome.record.clone(),
         base: None,
         to: row.outcome.to.clone(),
+        code: row.outcome.code.clone(),
         seq: row.seq,
     }
 }
@@ -714,6 +718,7 @@ fn asked_item(row: &ParkedRow, change: &ParkedChange) -> ConflictItem {
         server: change.server.clone(),
         base: change.base.clone(),
         to: Some("author".to_owned()),
+        code: None,
         seq: Seq::ZERO,
     }
 }

@@ -8,15 +8,17 @@ use crate::collections::Collections;
 use crate::cursor::{Cursor, ScopeCursor, Stage};
 use crate::error::ServerError;
 use crate::ledger::ledger;
-use crate::store::{ChangeRow, Snapshot, StoreError, Walk};
+use crate::store::{ChangeRow, Lost, Snapshot, StoreError, Walk};
 use landfall_protocol::limits::{PAGE_BYTES_MAX, PAGE_COUNT_MAX};
 use landfall_protocol::{
-    Access, Change, CollectionName, Epoch, Map, Pair, Position, PullRequest, PullResponse, RecordId, Scope, Set,
-    Tombstone, UnixMillis,
+    Access, Change, CollectionName, Epoch, Map, Overruled, Pair, Position, PullRequest, PullResponse, RecordId,
+    RecordKey, Scope, Set, Tombstone, UnixMillis,
 };
 
 /// Rows of the change log that one page looks at, wanted ones or not.
 const SCANNED_MAX: usize = 20_000;
+/// The newest losses of a user that one page tells, in each scope.
+const OVERRULED_MAX: u32 = 200;
 /// What a row costs on the wire beside its fields, bytes.
 const ROW_OVERHEAD_BYTES: usize = 150;
 
@@ -39,7 +41,8 @@ pub fn page(db: &dyn Snapshot, pull: &Pull, collections: &Collections) -> Result
     if cursor.epoch != epoch {
         return Err(reset(db, pull, epoch)?);
     }
-    let mut pager = Pager { db, heads: Map::new(), cursor, access: Access::default(), rows: Map::new() };
+    let mut pager =
+        Pager { db, heads: Map::new(), cursor, access: Access::default(), before: Map::new(), rows: Map::new() };
     if !pager.adopt(pull, collections)? {
         return Err(reset(db, pull, epoch)?);
     }
@@ -52,7 +55,8 @@ pub fn page(db: &dyn Snapshot, pull: &Pull, collections: &Collections) -> Result
     budget.spend(count_before - log_budget.count, bytes_before - log_budget.bytes);
     pager.scan_cold(&mut budget)?;
     pager.flip();
-    pager.answer(pull.now)
+    let overruled = pager.overruled(&pull.identity.sub)?;
+    pager.answer(overruled, pull.now)
 }
 
 fn reset(db: &dyn Snapshot, pull: &Pull, epoch: Epoch) -> Result<ServerError, ServerError> {
@@ -87,6 +91,8 @@ struct Pager<'a> {
     heads: Map<Scope, Position>,
     cursor: Cursor,
     access: Access,
+    /// Where the client stood in each scope before this page.
+    before: Map<Scope, Position>,
     /// The newest state of each record that this page carries.
     rows: Map<(CollectionName, Scope, RecordId), ChangeRow>,
 }
@@ -101,6 +107,7 @@ impl Pager<'_> {
             let names = pull.request.collections.iter();
             let wanted: Set<&CollectionName> = names.filter(|name| collections.readable(name, scope, roles)).collect();
             let old = before.remove(scope).unwrap_or_default();
+            self.before.insert(scope.clone(), old.position);
             for name in old.pairs.keys().filter(|name| !wanted.contains(name)) {
                 self.access.removed.push(Pair(scope.clone(), name.clone()));
             }
@@ -258,7 +265,30 @@ impl Pager<'_> {
         }
     }
 
-    fn answer(self, now: UnixMillis) -> Result<PullResponse, ServerError> {
+    /// What this user lost between where the client stood and where this page leads it. To a client that starts anew: what is
+    /// still kept.
+    fn overruled(&self, sub: &str) -> Result<Vec<Overruled>, ServerError> {
+        let mut all = Vec::new();
+        for (scope, state) in &self.cursor.scopes {
+            let from = self.before.get(scope).copied().unwrap_or_default();
+            for lost in self.db.overruled(scope, sub, (from, state.position), OVERRULED_MAX)? {
+                let Lost { position, collection, id, at, op, code, fields } = lost;
+                if !state.pairs.contains_key(&collection) {
+                    continue;
+                }
+                let read =
+                    |text: &str| serde_json::from_str(text).map_err(|_| StoreError::Corrupt("a loss is no JSON"));
+                let op = serde_json::from_str(&op).map_err(|_| StoreError::Corrupt("a loss is no JSON"))?;
+                let key = RecordKey { scope: scope.clone(), collection, id };
+                let record = self.db.record(&key)?.filter(|row| !row.stored.deleted).map(|row| row.stored.fields);
+                let RecordKey { scope, collection, id } = key;
+                all.push(Overruled { scope, collection, id, position, at, op, code, fields: read(&fields)?, record });
+            }
+        }
+        Ok(all)
+    }
+
+    fn answer(self, overruled: Vec<Overruled>, now: UnixMillis) -> Result<PullResponse, ServerError> {
         let mut covered: Map<Scope, Map<CollectionName, Position>> = Map::new();
         let mut has_more = false;
         for (scope, state) in &self.cursor.scopes {
@@ -291,6 +321,7 @@ impl Pager<'_> {
             access: self.access,
             has_more,
             checksums,
+            overruled,
         })
     }
 }

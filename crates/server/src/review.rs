@@ -8,8 +8,8 @@ use crate::store::{Retention, Store, StoreError, StoreResult, Transaction};
 use landfall_core::authority::Stored;
 use landfall_core::review::{CONFLICTS, Decision, Reviewer, decide, is_over, record_key, row, row_key};
 use landfall_protocol::{
-    ClientId, CollectionName, Fields, Mutation, Object, Outcome, RecordId, RecordKey, RejectCode, ResultStatus, Scope,
-    Seq, UnixMillis, Version,
+    ClientId, CollectionName, Fields, Json, Mutation, Object, Op, Outcome, RecordId, RecordKey, RejectCode,
+    ResultStatus, Scope, Seq, UnixMillis, Version,
 };
 use std::collections::BTreeMap;
 
@@ -41,11 +41,19 @@ impl Judge<'_> {
         }
         let found = self.db.record(&mutation.key())?.map(|row| row.stored);
         let about = found.as_ref().and_then(|row| record_key(row, &mutation.scope));
-        let record = about.map(|key| self.db.record(&key)).transpose()?.flatten().map(|row| row.stored);
+        let record = about.as_ref().map(|key| self.db.record(key)).transpose()?.flatten();
+        let (record, last_sub) = record.map(|row| (row.stored, row.sub)).unzip();
         let by = Reviewer { sub, roles, at: self.push.now };
         match decide(found.as_ref(), record.as_ref(), by, mutation) {
             Decision::Refused(outcome) => Ok(self.placed(mutation, *outcome).into()),
             Decision::Decided { row, change } => {
+                let losses = [
+                    found.as_ref().and_then(|row| asked_and_lost(row, change.as_deref())),
+                    record
+                        .as_ref()
+                        .zip(last_sub)
+                        .and_then(|(record, sub)| stood_and_lost(record, sub, change.as_deref())),
+                ];
                 let mut decided = Decided::from(Outcome::new(mutation.seq, ResultStatus::Applied));
                 if let Some(change) = change {
                     decided = self.judge_allowed(&change)?;
@@ -55,6 +63,11 @@ impl Judge<'_> {
                 }
                 let shown = Object::of(&row);
                 let version = self.write_row(&mutation.key(), found.as_ref(), row, mutation)?;
+                for (author, op, fields) in losses.into_iter().flatten() {
+                    if let Some(key) = about.as_ref().filter(|_| author != self.push.identity.sub) {
+                        self.tell(&author, key, op, fields, "reviewed")?;
+                    }
+                }
                 let mut outcome = Outcome::new(mutation.seq, ResultStatus::Applied);
                 outcome.version = Some(version);
                 outcome.record = Some(shown);
@@ -131,4 +144,39 @@ fn end_rows(db: &dyn Transaction, scope: &Scope, ids: &[RecordId], now: UnixMill
     }
     run.end(db)?;
     Ok(())
+}
+
+/// Somebody's user, and what of theirs the decision did away with.
+type Loss = (String, Op, Fields);
+
+/// What the author of the conflict asked for and does not get.
+fn asked_and_lost(row: &Stored, change: Option<&Mutation>) -> Option<Loss> {
+    let text = |name: &str| row.fields.get(name).and_then(Json::as_string);
+    let set = row.fields.get("set").and_then(|set| Object::from_json(set.clone()))?.fields();
+    let op = match text("op")?.as_str() {
+        "create" => Op::Create,
+        "delete" => Op::Delete,
+        _ => Op::Update,
+    };
+    let lost: Fields = match change {
+        Some(change) if op != Op::Delete => {
+            set.into_iter().filter(|(name, value)| change.set.get(name) != Some(value)).collect()
+        }
+        Some(_) => return None,
+        None => set,
+    };
+    (op == Op::Delete || !lost.is_empty()).then_some((text("author")?, op, lost))
+}
+
+/// What whoever wrote the record last loses to the decision.
+fn stood_and_lost(record: &Stored, sub: String, change: Option<&Mutation>) -> Option<Loss> {
+    let change = change?;
+    let is_gone = |name: &String| change.op == Op::Delete || change.unset.contains(name);
+    let differs = |name: &String, value: &Json| change.set.get(name).is_some_and(|wanted| wanted != value);
+    if record.deleted {
+        return Some((sub, Op::Delete, Fields::new()));
+    }
+    let lost = record.fields.iter().filter(|(name, value)| is_gone(name) || differs(name, value));
+    let lost: Fields = lost.map(|(name, value)| (name.clone(), value.clone())).collect();
+    (!lost.is_empty()).then_some((sub, Op::Update, lost))
 }

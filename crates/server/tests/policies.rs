@@ -278,6 +278,76 @@ async fn c2_a_decided_conflict_ends_for_everybody_after_the_retention_and_one_th
 }
 
 #[tokio::test]
+async fn c2_whoever_is_overruled_is_told_by_the_page_that_brings_it_and_by_no_other() {
+    let server = serve(json!({"shifts": {"policy": "client-wins"}, "hidden": {"policy": "client-wins"}})).await;
+    let (mut ada, mut grace) = (Hand::new(&server, "ada", &[]), Hand::new(&server, "grace", &[]));
+    let second = Device { client_id: "phone".to_owned(), ..server.writer("grace", &[]) };
+    for collection in ["shifts", "hidden"] {
+        ada.push(collection, "r", "create", json!({"a": 1, "b": 1}), 0).await;
+    }
+    let names = ["shifts"];
+    let before = grace.device.pull(None, &names, 100).await.json();
+    assert_eq!(before["overruled"], Value::Null, "{before}");
+    for collection in ["shifts", "hidden"] {
+        grace.push(collection, "r", "update", json!({"a": 2}), 1).await;
+        assert_eq!(word(&ada.push(collection, "r", "update", json!({"a": 3, "b": 3}), 1).await), "applied");
+    }
+    let page = grace.device.pull(before["cursor"].as_str(), &names, 100).await.json();
+    let told = &page["overruled"];
+    assert_eq!(told.as_array().unwrap().len(), 1, "only of what is asked for: {told}");
+    let told = &told[0];
+    assert_eq!((&told["id"], &told["op"], &told["code"]), (&json!("r"), &json!("update"), &json!("overruled")));
+    assert_eq!((&told["fields"], &told["record"]), (&json!({"a": 2}), &site(json!({"a": 3, "b": 3}))));
+    assert_eq!(told["position"], page["changes"]["shifts"][0]["position"]);
+    let after = grace.device.pull(page["cursor"].as_str(), &names, 100).await.json();
+    assert_eq!(after["overruled"], Value::Null, "once");
+    // The other device of the same person, and one that starts anew, hear of it too; the one who did it does not.
+    assert_eq!(second.pull(None, &names, 100).await.json()["overruled"][0]["fields"], json!({"a": 2}));
+    assert_eq!(ada.device.pull(None, &names, 100).await.json()["overruled"], Value::Null);
+    assert_eq!(grace.device.count("overruled").await, 2);
+    // It goes with the audit.
+    let told_at = told["at"].as_u64().unwrap();
+    while SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() <= u128::from(told_at) {
+        tokio::task::yield_now().await;
+    }
+    let body = json!({"change_log_ms": 3_600_000, "audit_ms": 0}).to_string();
+    assert_eq!(ask(server.address, "POST", "/dev/prune", &[], body.as_bytes()).await.status, 200);
+    assert_eq!(grace.device.count("overruled").await, 0);
+}
+
+#[tokio::test]
+async fn c2_a_decision_is_told_to_those_who_lose_by_it() {
+    let server = serve(json!({"shifts": {"policy": {"manual": {"by": "manager"}}}})).await;
+    let (mut ada, mut grace) = (Hand::new(&server, "ada", &["staff"]), Hand::new(&server, "grace", &["staff"]));
+    let mut boss = Hand::new(&server, "boss", &["manager"]);
+    for (id, decision) in [
+        ("local", json!({"decision": "local"})),
+        ("server", json!({"decision": "server"})),
+        ("merged", json!({"decision": "merged", "merged": {"a": 3, "b": 7}})),
+    ] {
+        grace.push("shifts", id, "create", json!({"a": 1, "b": 1}), 0).await;
+        grace.push("shifts", id, "update", json!({"a": 2}), 1).await;
+        assert_eq!(word(&ada.push("shifts", id, "update", json!({"a": 3, "b": 3}), 1).await), "conflict(review)");
+        let rows = boss.records(&["_conflicts"]).await["_conflicts"].clone();
+        let row = rows.as_array().unwrap().iter().find(|row| row["fields"]["record_id"] == id).unwrap().clone();
+        let version = row["version"].as_u64().unwrap();
+        let decided = boss.push("_conflicts", row["id"].as_str().unwrap(), "update", decision, version).await;
+        assert_eq!(word(&decided), "applied");
+    }
+    let told = async |hand: &Hand| {
+        let page = hand.device.pull(None, &["shifts"], 100).await.json();
+        let told = page["overruled"].as_array().cloned().unwrap_or_default();
+        told.iter().map(|it| (it["id"].clone(), it["code"].clone(), it["fields"].clone())).collect::<Vec<_>>()
+    };
+    let reviewed = |id: &str, fields: Value| (json!(id), json!("reviewed"), fields);
+    // Of the merge Ada got what she wanted in one field.
+    assert_eq!(told(&ada).await, [reviewed("server", json!({"a": 3, "b": 3})), reviewed("merged", json!({"b": 3}))]);
+    let both = json!({"a": 2, "b": 1});
+    assert_eq!(told(&grace).await, [reviewed("local", both.clone()), reviewed("merged", both)]);
+    assert!(told(&boss).await.is_empty());
+}
+
+#[tokio::test]
 async fn c1_a_decision_that_makes_an_invalid_record_leaves_row_and_record_as_they_are() {
     let schema = json!({"properties": {"a": {"type": "integer"}}});
     let server = serve(json!({"shifts": {"schema": schema, "policy": {"manual": {"by": "manager"}}}})).await;

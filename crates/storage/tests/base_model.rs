@@ -137,6 +137,7 @@ fn record(random: &mut Random) -> String {
 
 fn page(changes: Vec<(Pair, String, Truth)>, covered: &Model, position: u64, has_more: bool) -> Page {
     let mut page: Page = PullResponse {
+        overruled: Vec::new(),
         server_time: UnixMillis(0),
         epoch: Epoch::new("e1"),
         changes: Map::new(),

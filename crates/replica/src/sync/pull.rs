@@ -5,6 +5,7 @@ use crate::Replica;
 use crate::db::{Committing, commit_base};
 use crate::host::{Host, HttpResponse, NetworkError};
 use crate::report::{Change, Tally};
+use landfall_core::overruled::plan_overruled;
 use landfall_core::plan::OutboxTxn;
 use landfall_core::plant::{Plant, planted};
 use landfall_core::recover::plan_no_access;
@@ -162,6 +163,18 @@ impl<H: Host> Replica<H> {
             let mut db = self.db.borrow_mut();
             for stamp in pages.iter().flat_map(stamps) {
                 db.state.hlc.observe(&stamp.clamped(self.host.now().get(), limits::HLC_AHEAD_MS_MAX));
+            }
+        }
+        // Before the cursor that leads over it: said again it is told once, passed over never.
+        let overruled = pages.iter().flat_map(|page| &page.overruled).cloned().listed();
+        if !overruled.is_empty() {
+            let now = self.host.now();
+            let plan = |replica: &Self| {
+                let db = replica.db.borrow();
+                plan_overruled(&db.state, &db.base, &db.conflicts, &overruled, now)
+            };
+            if let Err(answer) = self.commit(plan).await {
+                return answer;
             }
         }
         let mut ingest = Ingest::new(pages);

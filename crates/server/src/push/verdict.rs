@@ -5,11 +5,13 @@ use crate::links;
 use crate::mutation::{Content, Element};
 use crate::review::is_decision;
 use crate::run::Run;
-use crate::store::StoreError;
+use crate::store::{RecordRow, StoreError};
 use landfall_core::authority::{Situation, Stored, Verdict, decide};
 use landfall_core::policy::Policy;
 use landfall_protocol::limits::HLC_AHEAD_MS_MAX;
-use landfall_protocol::{ClientId, Mutation, Outcome, RecordKey, RejectCode, ResultStatus, Scope, Seq, Version};
+use landfall_protocol::{
+    ClientId, Fields, Mutation, Op, Outcome, Overruled, RecordKey, RejectCode, ResultStatus, Scope, Seq, Version,
+};
 
 impl Judge<'_> {
     /// Judges one new element and writes its effect.
@@ -31,7 +33,9 @@ impl Judge<'_> {
 
     /// Judges a mutation that its user may make, and writes its effect into the run.
     pub(crate) fn judge_allowed(&mut self, mutation: &Mutation) -> Judged<Decided> {
-        let before = self.stored(mutation)?;
+        let found = self.db.record(&mutation.key())?;
+        let last_sub = found.as_ref().map(|row| row.sub.clone()).unwrap_or_default();
+        let before = found.map(|row| self.seen(row));
         let stored = before.as_ref();
         let verdict = self.with_situation(mutation, stored, |situation| decide(situation, mutation))?;
         let base = self.base_of(mutation);
@@ -62,6 +66,11 @@ impl Judge<'_> {
         }
         let live_before = stored.filter(|stored| !stored.deleted).map(|stored| stored.version);
         self.write(&mutation.key(), &effect.stored, live_before)?;
+        for loss in verdict.overruled {
+            let writer = loss.writer.unwrap_or_else(|| format!("{last_sub} "));
+            let sub = writer.rsplit_once(' ').map_or(writer.as_str(), |(sub, _)| sub);
+            self.tell(sub, &mutation.key(), loss.op, loss.fields, "overruled")?;
+        }
         let outcome = self.placed(mutation, verdict.outcome);
         Ok(Decided { outcome, base, overwritten: verdict.overwritten })
     }
@@ -137,14 +146,31 @@ impl Judge<'_> {
 
     /// The record now, as this push's client may know it.
     pub(super) fn stored(&self, mutation: &Mutation) -> Judged<Option<Stored>> {
-        let found = self.db.record(&mutation.key())?;
-        Ok(found.map(|mut row| {
-            if row.sub != self.sub() {
-                // Another user's client may bear the same id.
-                row.stored.client = ClientId::default();
-            }
-            row.stored
-        }))
+        Ok(self.db.record(&mutation.key())?.map(|row| self.seen(row)))
+    }
+
+    fn seen(&self, mut row: RecordRow) -> Stored {
+        if row.sub != self.sub() {
+            // Another user's client may bear the same id.
+            row.stored.client = ClientId::default();
+        }
+        row.stored
+    }
+
+    /// Has `sub` told, with the page that brings what was written last, what they lost to it (C2).
+    pub(crate) fn tell(&mut self, sub: &str, key: &RecordKey, op: Op, fields: Fields, code: &str) -> Judged<()> {
+        let lost = Overruled {
+            scope: key.scope.clone(),
+            collection: key.collection.clone(),
+            id: key.id.clone(),
+            position: self.run.as_ref().map(Run::current).unwrap_or_default(),
+            at: self.push.now,
+            op,
+            code: code.to_owned(),
+            fields,
+            record: None,
+        };
+        Ok(self.db.put_overruled(sub, &lost)?)
     }
 
     /// The version that a mutation without effect stood on, for who comes after it in this push.

@@ -1,8 +1,8 @@
 //! One open SQLite transaction, and what can be read in it.
 
 use super::{
-    AuditDump, ChangeRow, ClientRow, RecordDump, RecordRow, Retention, ScopeRow, Snapshot, StoreError, StoreResult,
-    StoredOutcome, Walk, retention,
+    AuditDump, ChangeRow, ClientRow, Lost, RecordDump, RecordRow, Retention, ScopeRow, Snapshot, StoreError,
+    StoreResult, StoredOutcome, Walk, overruled, retention,
 };
 use landfall_core::authority::Stored;
 use landfall_protocol::{
@@ -221,6 +221,16 @@ impl Snapshot for Db<'_> {
         )
     }
 
+    fn overruled(
+        &self,
+        scope: &Scope,
+        sub: &str,
+        span: (Position, Position),
+        count_max: u32,
+    ) -> StoreResult<Vec<Lost>> {
+        overruled::between(self, scope, sub, span, count_max)
+    }
+
     fn sum(&self, pair: &Pair) -> StoreResult<RecordSum> {
         let sql = "SELECT sum FROM sums WHERE scope = ?1 AND collection = ?2";
         let found: Option<i64> = self.row(sql, params![pair.0.as_str(), pair.1.as_str()], |row| row.get(0))?;
@@ -306,7 +316,7 @@ impl Snapshot for Db<'_> {
 
     fn counts(&self) -> StoreResult<Vec<(String, u64)>> {
         let mut counts = Vec::new();
-        for table in ["scopes", "records", "changes", "clients", "outcomes", "audit", "conflicts"] {
+        for table in ["scopes", "records", "changes", "clients", "outcomes", "audit", "conflicts", "overruled"] {
             let count = self.row(&format!("SELECT count(*) FROM {table}"), [], |row| number(row, 0))?;
             counts.push((table.to_owned(), count.unwrap_or(0)));
         }

@@ -3,10 +3,10 @@
 use super::database::{Db, integer, scope_row};
 use super::{
     AuditRow, ClientRow, RecordWrite, Retention, ScopeRow, Snapshot, StoreError, StoreResult, StoredOutcome,
-    Transaction, operations, retention,
+    Transaction, operations, overruled, retention,
 };
 use landfall_protocol::{
-    ClientId, Epoch, Fields, Pair, Position, RecordKey, RecordSum, Scope, Seq, UnixMillis, Version,
+    ClientId, Epoch, Fields, Overruled, Pair, Position, RecordKey, RecordSum, Scope, Seq, UnixMillis, Version,
 };
 use rusqlite::params;
 
@@ -223,6 +223,10 @@ impl Transaction for Db<'_> {
             ],
         )?;
         Ok(())
+    }
+
+    fn put_overruled(&self, sub: &str, lost: &Overruled) -> StoreResult<()> {
+        overruled::put(self, sub, lost)
     }
 
     fn put_refresh_token(&self, hash: &[u8; 32], sub: &str, expires_at: UnixMillis) -> StoreResult<()> {

@@ -11,6 +11,7 @@ mod contract;
 mod database;
 mod edit;
 mod operations;
+mod overruled;
 mod retention;
 mod schema;
 mod sqlite;
@@ -27,8 +28,8 @@ pub use writer::{Commit, Heads, OnCommit};
 
 use landfall_core::authority::Stored;
 use landfall_protocol::{
-    ClientId, CollectionName, Epoch, Fields, Json, LedgerEntry, Outcome, Pair, Position, RecordId, RecordKey,
-    RecordSum, Scope, Seq, Stamp, UnixMillis, Version,
+    ClientId, CollectionName, Epoch, Fields, Json, LedgerEntry, Outcome, Overruled, Pair, Position, RecordId,
+    RecordKey, RecordSum, Scope, Seq, Stamp, UnixMillis, Version,
 };
 use serde::Serialize;
 use std::future::Future;
@@ -120,6 +121,18 @@ pub struct ChangeRow {
     pub stamp: Stamp,
 }
 
+/// What a writer lost; operation and values as JSON text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    pub position: Position,
+    pub collection: CollectionName,
+    pub id: RecordId,
+    pub at: UnixMillis,
+    pub op: String,
+    pub code: String,
+    pub fields: String,
+}
+
 /// Goes on or ends a walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Walk {
@@ -193,6 +206,9 @@ pub trait Snapshot: OperationReads + CompatReads {
     fn changes(&self, scope: &Scope, after: Position, visit: &mut dyn FnMut(ChangeRow) -> Walk) -> StoreResult<()>;
     /// Walks the live records of a pair whose ids are greater than `after`, in the order of their ids.
     fn records(&self, pair: &Pair, after: &str, visit: &mut dyn FnMut(ChangeRow) -> Walk) -> StoreResult<()>;
+    /// What a user lost in a scope above one position and up to another: the newest `count_max`, in order.
+    fn overruled(&self, scope: &Scope, sub: &str, span: (Position, Position), count_max: u32)
+    -> StoreResult<Vec<Lost>>;
     fn sum(&self, pair: &Pair) -> StoreResult<RecordSum>;
     /// Records of a pair with this link, at most `count_max`, in the order of their ids.
     fn linked(&self, pair: &Pair, link: &str, count_max: usize) -> StoreResult<Vec<RecordId>>;
@@ -243,6 +259,8 @@ pub trait Transaction: Snapshot + OperationWrites + CompatWrites {
     fn audit(&self, row: &AuditRow<'_>) -> StoreResult<()>;
     /// Keeps what lost (C2): the mutation word for word, and the values that it overwrote.
     fn keep_conflict(&self, row: &AuditRow<'_>, mutation: &str, overwritten: &Fields) -> StoreResult<()>;
+    /// Keeps what `sub` lost, to tell them. Of two at one place the first one counts.
+    fn put_overruled(&self, sub: &str, lost: &Overruled) -> StoreResult<()>;
     fn put_refresh_token(&self, hash: &[u8; 32], sub: &str, expires_at: UnixMillis) -> StoreResult<()>;
     fn revoke_refresh_token(&self, hash: &[u8; 32]) -> StoreResult<()>;
     /// Starts a new epoch: what a server does with a restored backup. Counters and floors rise by 2³².

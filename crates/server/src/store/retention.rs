@@ -5,7 +5,7 @@
 //! versions rises past every tombstone that is cleaned up.
 
 use super::database::{Db, integer, number};
-use super::{Store, StoreError, StoreResult, compat, operations};
+use super::{Store, StoreError, StoreResult, compat, operations, overruled};
 use landfall_protocol::limits::{CHANGE_LOG_COUNT_MAX, CHANGE_LOG_MS, CLIENT_IDLE_MS, NUMBER_MAX};
 use landfall_protocol::{Epoch, Position, Scope, UnixMillis};
 use rusqlite::params;
@@ -146,7 +146,7 @@ pub(super) fn prune_idle(db: &Db<'_>, retention: &Retention, now: UnixMillis, ro
     let since = |kept_ms| UnixMillis(now.get().saturating_sub(kept_ms));
     operations::prune(db, since(retention.audit_ms), since(retention.client_idle_ms))?;
     compat::prune(db, since(retention.client_idle_ms))?;
-    let mut rows = idle.len();
+    let mut rows = idle.len().max(overruled::prune(db, since(retention.audit_ms), rows_max)?);
     for table in ["audit", "conflicts"] {
         // Ids grow with time: only the oldest rows need a look.
         let oldest = format!("SELECT id, at FROM {table} ORDER BY id LIMIT ?2");

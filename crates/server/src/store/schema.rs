@@ -3,7 +3,7 @@
 //! Identity is (scope, collection, id). The change log holds after-images in the order of a scope's counter; a
 //! ledger row is written in the transaction of the effect it speaks of.
 
-use super::{StoreError, compat, operations};
+use super::{StoreError, compat, operations, overruled};
 use rusqlite::{Connection, TransactionBehavior};
 
 /// Version of the tables; kept in `user_version`.
@@ -120,6 +120,7 @@ pub fn prepare(connection: &mut Connection, new_epoch: &str) -> Result<(), Store
     // Tables that stand apart: whatever version the others have.
     transaction.execute_batch(operations::TABLES)?;
     transaction.execute_batch(compat::TABLES)?;
+    transaction.execute_batch(overruled::TABLES)?;
     transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     transaction.commit()?;
     Ok(())

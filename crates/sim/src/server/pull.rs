@@ -86,6 +86,7 @@ impl Server {
         }
         let Page { changes, tombstones, .. } = page;
         ok(&PullResponse {
+            overruled: Vec::new(),
             server_time: UnixMillis(now),
             epoch: self.epoch(),
             changes,

@@ -218,8 +218,7 @@ section > .item-head { row-gap: 0.5rem; }
 .values li { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0.25rem 0.5rem; }
 .name { grid-column: 1 / -1; }
 .side { padding: 0.375rem 0.625rem; border-radius: 0.5rem; background: var(--_sunken); }
-.item .actions button:not(:only-child), [part~="batch"] button { flex: 1 1 auto; }
-.item .actions button, [part~="batch"] button { padding-inline: 0.625rem; font-size: 0.875rem; }
+.item .actions button, [part~="batch"] button { flex: 1 1 auto; max-width: 11rem; padding-inline: 0.625rem; font-size: 0.875rem; }
 [part~="batch"] { flex: 1 1 auto; }
 [part~="local"], [part~="server"], .value { font-weight: 600; }
 dialog { width: min(44rem, calc(100vw - 1.5rem)); max-height: calc(100dvh - 1.5rem); padding: 1.25rem; overflow: auto; border: 1px solid var(--_line); border-radius: var(--landfall-radius-large, 1.25rem); background: var(--_surface); color: var(--_text); }

@@ -185,13 +185,14 @@ test('attendance: e: c2: a record that somebody else changed first says so and k
   await first.offline(false);
   await eventually(async () => (await attendance(server))[0].note).toBe('From here');
   await second.offline(false);
-  await expect(there.getByTestId('conflict-local')).toHaveText('From there');
-  await expect(there.getByTestId('conflict-server')).toHaveText('From here');
+  const conflicts = there.locator('landfall-conflicts');
+  await expect(part(conflicts, 'local')).toHaveText('From there');
+  await expect(part(conflicts, 'server')).toHaveText('From here');
   await expect(there.getByTestId('record-note')).toHaveText('From here');
   expect(await violations(there)).toEqual([]);
-  await there.getByTestId('conflict-use-mine').click();
+  await part(conflicts, 'keep-local').click();
   await expect(here.getByTestId('record-note')).toHaveText('From there');
-  await expect(there.getByTestId('conflict-item')).toHaveCount(0);
+  await expect(conflicts).toBeHidden();
 });
 
 test('attendance: a record says itself whose change stands: with client_wins the one that arrives later does', async ({ server, newDevice }) => {
@@ -217,7 +218,7 @@ test('attendance: a record says itself whose change stands: with client_wins the
   await second.offline(false);
   await expect(here.getByTestId('record-note')).toHaveText('From there');
   expect((await attendance(server))[0].note).toBe('From there');
-  await expect(there.getByTestId('conflict-item')).toHaveCount(0);
+  await expect(there.locator('landfall-conflicts')).toBeHidden();
 });
 
 for (const [name, size] of Object.entries({ phone, desktop })) {
@@ -237,8 +238,8 @@ for (const [name, size] of Object.entries({ phone, desktop })) {
     await first.offline(false);
     await eventually(async () => (await attendance(server))[0].note).toBe('From here');
     await second.offline(false);
-    await expect(there.getByTestId('conflict-item')).toHaveCount(1);
-    await there.getByTestId('conflict-dismiss').click();
+    await part(there.locator('landfall-conflicts'), 'keep-server').click();
+    await expect(there.locator('landfall-conflicts')).toBeHidden();
     await there.getByTestId('record-edit').click();
     await there.getByTestId('edit-clock-out').fill(await local(there, Date.now() - 3_600_000));
     await there.getByTestId('edit-save').click();
@@ -281,4 +282,112 @@ test('attendance: c2: a record that asks for an administrator waits for one, who
   await expect(admin.getByTestId('decide-local')).toHaveCount(0);
   await eventually(async () => (await attendance(server))[0].clock_out).toBe('2024-01-01T19:00:00Z');
   await eventually(() => page.evaluate(async () => (await landfallDemo.db.collection('attendance').query().get())[0].clock_out)).toBe('2024-01-01T19:00:00Z');
+});
+
+test('attendance: with manual chosen on the page nobody’s change is lost and nobody’s is taken: both values wait for an administrator, and the loser is told', async ({ server, newDevice }) => {
+  const [first, second, office] = await Promise.all([newDevice(server.origin, desktop), newDevice(server.origin, phone), newDevice(server.origin, desktop)]);
+  const [here, there] = await Promise.all([openApp(first), openApp(second)]);
+  await Promise.all([signIn(here), signIn(there)]);
+  await here.getByRole('button', { name: 'Clock in' }).click();
+  await expect(here.getByTestId('record-state')).toHaveText('Synced');
+  await here.getByTestId('record-edit').click();
+  await expect(here.getByTestId('edit-strategy').locator('option')).toHaveText(['What reached the server first stands', 'My change stands', 'An administrator decides']);
+  await here.getByTestId('edit-strategy').selectOption('manual');
+  await here.getByTestId('edit-save').click();
+  await eventually(() => there.evaluate(async () => (await landfallDemo.db.collection('attendance').query().get())[0]?.conflict_resolution_strategy)).toBe('manual');
+  await Promise.all([first.offline(), second.offline()]);
+  for (const [page, note] of [[here, 'From here'], [there, 'From there']]) {
+    await page.getByTestId('note').fill(note);
+    await page.getByTestId('note').blur();
+    await expect(page.getByTestId('record-note')).toHaveText(note);
+  }
+  await first.offline(false);
+  await eventually(async () => (await attendance(server))[0].note).toBe('From here');
+  await second.offline(false);
+  const told = there.locator('landfall-conflicts');
+  await expect(told).toContainText('An administrator decides which of both is to stand');
+  await expect(part(told, 'local')).toHaveText('From there');
+  await expect(there.getByTestId('record-note')).toHaveText('From here');
+  await expect(part(told, 'keep-local')).toHaveCount(0);
+  expect(await violations(there)).toEqual([]);
+  const [waiting] = await server.records('user:ada', '_conflicts');
+  expect(waiting.fields).toMatchObject({ status: 'pending', set: { note: 'From there' }, server: { note: 'From here' } });
+
+  const admin = await openApp(office);
+  await pick(admin, 'root-demo');
+  await admin.getByTestId('tab-admin').click();
+  await admin.getByTestId('decide-local').click();
+  for (const page of [here, there]) await expect(page.getByTestId('record-note')).toHaveText('From there');
+  await part(told, 'seen').click();
+  await expect(told).toBeHidden();
+  expect((await attendance(server))[0].note).toBe('From there');
+});
+
+test('attendance: c2: an administrator decides in the browser for the author, for the server, or field by field; who comes second is told, and what the first one said stands', async ({ server, newDevice }) => {
+  const [first, second, office, otherOffice] = await Promise.all([phone, desktop, desktop, phone].map((size) => newDevice(server.origin, size)));
+  const [here, there] = await Promise.all([openApp(first), openApp(second)]);
+  await Promise.all([signIn(here), signIn(there)]);
+  const times = (hour) => `2024-01-01T${hour}:00:00.000Z`;
+  const change = (page, note, hour) => page.evaluate(async ([note, clock_out]) => {
+    for (const id of ['a', 'b', 'c']) await landfallDemo.db.collection('attendance').update(id, { note, clock_out });
+  }, [note, times(hour)]);
+  await here.evaluate(([clock_in, clock_out]) => Promise.all(['a', 'b', 'c'].map((id) => landfallDemo.db.collection('attendance').put({ id, facility_id: 'main', clock_in, clock_out, note: id, conflict_resolution_strategy: 'manual' }))), [times('08'), times('16')]);
+  await eventually(() => there.evaluate(() => landfallDemo.db.collection('attendance').query().count())).toBe(3);
+  await Promise.all([first.offline(), second.offline()]);
+  await change(here, 'Theirs', '17');
+  await change(there, 'Mine', '19');
+  await first.offline(false);
+  await eventually(async () => (await attendance(server)).map(({ note }) => note)).toEqual(['Theirs', 'Theirs', 'Theirs']);
+  await second.offline(false);
+  await expect(there.locator('landfall-conflicts')).toHaveAttribute('data-count', '3');
+
+  const admins = [];
+  for (const device of [office, otherOffice]) {
+    const page = await openApp(device);
+    await pick(page, 'root-demo');
+    admins.push(page);
+  }
+  const [one, two] = admins;
+  // The second administrator's list is of before the first one's words, until he has spoken himself.
+  let listed;
+  let spoken = false;
+  await two.route('**/v1/admin/conflicts', async (route) => {
+    if (spoken) return route.continue();
+    const response = await route.fetch();
+    listed ??= await response.text();
+    return route.fulfill({ response, body: listed });
+  });
+  await two.route('**/v1/admin/conflicts/decide', (route) => {
+    spoken = true;
+    return route.continue();
+  });
+  for (const page of admins) {
+    await page.getByTestId('tab-admin').click();
+    await expect(page.getByTestId('decide-local')).toHaveCount(3);
+  }
+  const record = async (id) => (({ note, clock_out }) => [note, clock_out])((await server.records('user:ada', 'attendance')).find((row) => row.id === id).fields);
+  /** Which record the first row that waits is about: they were written at once, in no order that a person knows. */
+  const ids = (await server.records('user:ada', '_conflicts')).map(({ id, fields }) => [id, fields.record_id]);
+  const row = (page, recordId) => page.locator(`[data-key="review ${ids.find(([, about]) => about === recordId)[0]}"]`);
+
+  await row(one, 'a').getByTestId('decide-local').click();
+  await expect(one.getByTestId('decide-local')).toHaveCount(2);
+  expect(await record('a')).toEqual(['Mine', times('19')]);
+  await row(one, 'b').getByTestId('decide-server').click();
+  await expect(one.getByTestId('decide-local')).toHaveCount(1);
+  expect(await record('b')).toEqual(['Theirs', times('17')]);
+  await row(one, 'c').getByTestId('decide-merged').click();
+  expect(await violations(one)).toEqual([]);
+  await one.getByTestId('merge-note-local').check();
+  await one.getByTestId('decision-save').click();
+  await expect(one.getByTestId('decide-local')).toHaveCount(0);
+  expect(await record('c')).toEqual(['Mine', times('17')]);
+  await expect(one.getByTestId('admin-conflicts')).toContainText('field by field, by root-demo');
+
+  await row(two, 'c').getByTestId('decide-local').click();
+  await expect(two.getByTestId('admin-said')).toHaveText('Somebody else has decided this already. What they decided stands.');
+  await expect(two.getByTestId('decide-local')).toHaveCount(0);
+  expect(await violations(two)).toEqual([]);
+  expect(await record('c')).toEqual(['Mine', times('17')]);
+  for (const page of [here, there]) await eventually(() => page.evaluate(async () => (await landfallDemo.db.collection('attendance').query({ orderBy: 'id' }).get()).map(({ note }) => note))).toEqual(['Mine', 'Theirs', 'Mine']);
 });

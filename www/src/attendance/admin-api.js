@@ -14,8 +14,8 @@ async function token() {
 
 export const ask = (path) => send(path, {});
 
-/** Decides a conflict that waits for an administrator: `local` is what its author wanted, `server` what stands. Gives the outcome. */
-export const decide = ({ scope, id }, decision) => send('conflicts/decide', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ scope, id, decision }) });
+/** Decides a conflict that waits for an administrator: `local` is what its author wanted, `server` what stands, `merged` the fields that are to stand. Gives the outcome. */
+export const decide = ({ scope, id }, decision, merged) => send('conflicts/decide', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ scope, id, decision, merged }) });
 
 async function send(path, { headers, ...init }) {
   const response = await fetch(`/v1/admin/${path}`, { ...init, headers: { ...headers, authorization: `Bearer ${await token()}` } });

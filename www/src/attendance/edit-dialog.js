@@ -2,6 +2,7 @@
 
 import { h, icon, showDialog } from '../shell/dom.js';
 import { fromLocalInput, instant, toLocalInput } from '../shell/format.js';
+import { fieldNames, strategies } from './shifts.js';
 
 const futureToleranceMs = 5 * 60_000;
 
@@ -112,18 +113,14 @@ function noteField(record, errors) {
   return { input, read, element: labelled('Note', 'note', input, errors) };
 }
 
-const strategies = [['server_wins', 'What reached the server first stands'], ['client_wins', 'My change stands']];
-
-/** By record, as the document has it; the server applies it, whoever sends. */
 function strategyField(record, errors) {
   const name = 'conflict_resolution_strategy';
   const stored = record[name] ?? 'server_wins';
-  const known = strategies.some(([value]) => value === stored);
-  const input = h('select', { ...control(name, errors), testid: 'edit-strategy' }, [...strategies, ...(known ? [] : [[stored, 'An administrator decides']])].map(([value, text]) => h('option', { value, selected: value === stored }, text)));
+  const input = h('select', { ...control(name, errors), testid: 'edit-strategy' }, Object.entries(strategies).map(([value, text]) => h('option', { value, selected: value === stored }, text)));
   const read = (changes) => {
     if (input.value !== stored) changes[name] = input.value;
   };
-  return { input, read, element: labelled('If someone else changes it too', name, input, errors) };
+  return { input, read, element: labelled(fieldNames[name], name, input, errors) };
 }
 
 const control = (name, errors) => ({

@@ -3,14 +3,15 @@
 import { announce, ask, h } from '../shell/dom.js';
 import { tabSet } from '../shell/tabs.js';
 import { adminPanel } from './admin.js';
-import { attentionPanel, conflictPanel } from './attention.js';
+import { attentionPanel } from './attention.js';
 import { clockCard } from './clock-card.js';
+import { conflictList } from './conflicts.js';
 import { editDialog } from './edit-dialog.js';
 import { recordList } from './records.js';
 import { openShift } from './shifts.js';
 
 const pageSize = 60;
-const listsDelayMs = 60;
+const outboxDelayMs = 60;
 /** How often the list is drawn anew though nothing changed, so that "Today" turns into "Yesterday". */
 const dayCheckMs = 60_000;
 
@@ -21,7 +22,7 @@ export function homeScreen({ db, person, onError }) {
   let limit = pageSize;
   let hasMore = false;
   let status = db.sync.status;
-  let listsTimer;
+  let outboxTimer;
   const ends = [];
 
   const getFacilities = () => facilities;
@@ -29,7 +30,7 @@ export function homeScreen({ db, person, onError }) {
   indicator.db = db;
   const clock = clockCard({ db, onError });
   const attention = attentionPanel({ db, getFacilities, onError });
-  const conflicts = conflictPanel({ db, user: person.user, getFacilities, onError });
+  const conflicts = conflictList({ db, getFacilities });
   const list = recordList({ onEdit: edit, onMore: showMore });
 
   const own = h('div', { class: 'columns' },
@@ -59,21 +60,19 @@ export function homeScreen({ db, person, onError }) {
   function showStatus(next) {
     status = next;
     draw();
-    readListsSoon();
+    readOutboxSoon();
   }
 
-  /** The outbox and the conflicts have no live query; every event that may concern them reads both, once per burst. */
-  function readListsSoon() {
-    listsTimer ??= setTimeout(async () => {
-      listsTimer = undefined;
+  /** The outbox has no live query; every event that may concern it reads it, once per burst. */
+  function readOutboxSoon() {
+    outboxTimer ??= setTimeout(async () => {
+      outboxTimer = undefined;
       try {
-        const [outbox, lost] = await Promise.all([db.outbox.list(), db.conflicts.list()]);
-        attention.update(outbox);
-        conflicts.update(lost);
+        attention.update(await db.outbox.list());
       } catch (error) {
         onError(error);
       }
-    }, listsDelayMs);
+    }, outboxDelayMs);
   }
 
   function watchRecords() {
@@ -122,14 +121,14 @@ export function homeScreen({ db, person, onError }) {
       db.collection('facilities').query({ orderBy: 'name' }).subscribe((rows) => {
         facilities = allFacilities(rows);
         clock.updateFacilities(facilities);
+        conflicts.update();
         draw();
       }, onError),
       db.sync.on('status', showStatus),
-      db.sync.on('rejected', readListsSoon),
-      db.sync.on('conflict', readListsSoon),
-      db.sync.on('change', readListsSoon),
+      db.sync.on('rejected', readOutboxSoon),
+      db.sync.on('change', readOutboxSoon),
       () => clearInterval(dayTimer),
-      () => clearTimeout(listsTimer),
+      () => clearTimeout(outboxTimer),
       clock.stop,
       () => admin?.stop(),
     );

@@ -1,6 +1,6 @@
 // The attendance records: what they hold, how they are written, and how they read. No DOM in here.
 
-import { dayKey, instant } from '../shell/format.js';
+import { dayKey, instant, moment } from '../shell/format.js';
 import { deviceId, platform } from '../shell/session.js';
 
 export const appVersion = '1.0.0';
@@ -19,6 +19,31 @@ export const fieldNames = {
   metadata: 'App',
   conflict_resolution_strategy: 'If someone else changes it too',
 };
+
+/** By record, as the document has it; the server applies it, whoever sends. */
+export const strategies = { server_wins: 'What reached the server first stands', client_wins: 'My change stands', manual: 'An administrator decides' };
+
+/** The record as the author of an entry or of a conflict wanted it. */
+export const wanted = (entry) => ({ ...entry.server, ...entry.base, ...entry.local, ...entry.fields, id: entry.record });
+
+/** What an entry or a conflict is about. */
+export function titleOf(entry, facilities) {
+  const record = wanted(entry);
+  const at = instant(record.clock_in);
+  const what = { create: 'New record', update: 'Change to a record', delete: 'Deleted record' }[entry.op];
+  const place = facilities.find(({ code }) => code === record.facility_id)?.name;
+  return [what, at !== null && moment(at), place].filter(Boolean).join(' · ');
+}
+
+/** A field's value as it reads; empty where there is none. */
+export function shownValue(field, value, facilities) {
+  if (value === null || value === undefined || value === '') return '';
+  const at = field === 'clock_in' || field === 'clock_out' || field === 'client_timestamp' ? instant(value) : null;
+  if (at !== null) return moment(at);
+  if (field === 'facility_id') return facilities.find(({ code }) => code === value)?.name ?? String(value);
+  if (field === 'conflict_resolution_strategy') return strategies[value] ?? String(value);
+  return typeof value === 'object' ? JSON.stringify(value) : String(value);
+}
 
 /** Starts a shift; resolves when it is stored on this device. */
 export function clockIn(db, { facilityId, note }) {

@@ -15,36 +15,24 @@ import { History, metricsOf } from './history.js';
 import { inspection } from './inspection.js';
 import { expiresAtMs } from './jwt.js';
 import { encodeOptions } from './options.js';
-import { decodeRow, meta, Query, type Sight } from './query.js';
+import { meta } from './query.js';
 import { supportBundle } from './support.js';
 import { exportStream, importLines, type Transferable } from './transfer.js';
 import { carrier } from './transport.js';
 import type {
-  Changes, Conflict, Draft, ImportOptions, ImportResult, Inspection, OpenOptions, OutboxEntry, QueryOptions, Resolution, ScopeOption, Stored, SyncEvents, SyncMetrics, SyncProgress, SyncResult,
-  SyncStatus, SyncStep,
-  TokenAuth, Unsubscribe, WriteResult,
+  Conflict, ImportOptions, ImportResult, Inspection, OpenOptions, OutboxEntry, SyncEvents, SyncMetrics, SyncProgress, SyncResult, SyncStatus, SyncStep, TokenAuth, Unsubscribe, WriteResult,
 } from './types.js';
 import { upgradesOf, type Upgrade } from './upgrade.js';
-import { checkId, encodeObject } from './validate.js';
 import { setWasmUrl, type RawStatus } from './wasm.js';
-import { encodeOp, WriteQueue, type Op } from './writes.js';
+import { encodeOp, WriteQueue } from './writes.js';
+import { conflictsOf, outboxOf, unitOf, type Conflicts, type Outbox } from './waiting.js';
+import { noted, type Transaction } from './transaction.js';
+import { Collection } from './collection.js';
 
 /** Opens one user's database in this browser profile, making it when it is new. */
 export async function open(options: OpenOptions): Promise<Landfall> {
   if (options.wasmUrl !== undefined) setWasmUrl(options.wasmUrl);
   return Landfall.open(options);
-}
-
-/** The writes of one collection inside a transaction; they happen when the callback has ended well. */
-export interface TransactionCollection<T extends object> {
-  put(record: Draft<T>, options?: ScopeOption): void;
-  create(record: Draft<T>, options?: ScopeOption): void;
-  update(id: string, changes: Changes<T>, options?: ScopeOption): void;
-  delete(id: string, options?: ScopeOption): void;
-}
-
-export interface Transaction {
-  collection<T extends object>(name: string): TransactionCollection<T>;
 }
 
 export interface Sync {
@@ -59,41 +47,9 @@ export interface Sync {
   on<K extends keyof SyncEvents>(event: K, listener: (value: SyncEvents[K]) => void): Unsubscribe;
 }
 
-export interface Outbox {
-  list(): Promise<OutboxEntry[]>;
-  retry(entry: number): Promise<void>;
-  /** Retries everything that failed. Resolves with how many entries and groups that were. */
-  retryAll(): Promise<number>;
-  edit(entry: number, fields: object): Promise<void>;
-  /** Gives an entry up. Resolves with how many went: those that build on it go with it. */
-  discard(entry: number): Promise<number>;
-  /** The same: what the server has stands. */
-  takeServer(entry: number): Promise<number>;
-}
-
-export interface Conflicts {
-  /** What waits for this person's decision, and values that lost and are kept; newest first. */
-  list(): Promise<Conflict[]>;
-  /**
-   * Ends a conflict: with what this device wanted, which is sent again on what stands; with what stands; or with fields of
-   * one's own. Errors: `not_parked` for what is no conflict.
-   */
-  resolve(id: number, how: Resolution): Promise<void>;
-  /** Ends all of them, or those of one collection, the same way. Resolves with how many. */
-  resolveAll(how: 'local' | 'server', options?: { readonly collection?: string }): Promise<number>;
-}
-
 /** Top-level names from snake_case to camelCase; what is inside a record stays as the app wrote it. */
 const camel = (raw: object): unknown =>
   Object.fromEntries(Object.entries(raw).map(([name, value]) => [name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase()), value]));
-
-/** One decision ends all changes of a transaction: to its other members there is nothing left to say. */
-const unlessEnded = (error: SyncError): void => {
-  if (error.code !== 'not_parked') throw error;
-};
-
-/** What is decided as one. */
-const unitOf = ({ group, id }: OutboxEntry): string | number => group ?? id;
 
 const progress = ({ phase, done, total }: EngineEvent): SyncProgress => ({ phase: String(phase), done: Number(done), total: Number(total) });
 
@@ -153,8 +109,12 @@ export class Landfall {
     const onlineFirst = Object.entries(options.collections).filter(([, { mode }]) => mode === 'online-first').map(([name]) => name);
     this.#confirmations = new Confirmations(onlineFirst, (entry) => this.#engine.call((replica) => replica.outcome(entry)));
     this.sync = this.#makeSync();
-    this.outbox = this.#makeOutbox();
-    this.conflicts = this.#makeConflicts();
+    const read = async <T>(what: 'outbox' | 'conflicts'): Promise<T[]> => {
+      this.#writes.send();
+      return (JSON.parse(await this.#engine.call((replica) => replica[what]())) as object[]).map(camel) as T[];
+    };
+    this.outbox = outboxOf(this.#engine, read, this.#checks, this.#failed);
+    this.conflicts = conflictsOf(this.#engine, read);
   }
 
   /** @internal */
@@ -186,28 +146,7 @@ export class Landfall {
    */
   async transaction(names: readonly string[], callback: (tx: Transaction) => void | Promise<void>): Promise<WriteResult[]> {
     names.forEach((name) => this.#check(name));
-    const ops: string[] = [];
-    const written: string[] = [];
-    let over = false;
-    const collection = <T extends object>(name: string): TransactionCollection<T> => {
-      if (!names.includes(name)) throw new SyncError('unknown_collection', `This transaction does not name the collection ${name}.`, { details: { collection: name } });
-      const push = (op: Op, id: string | undefined, record: object | undefined, options?: ScopeOption): void => {
-        if (over) throw new SyncError('closed', 'This transaction has ended.');
-        ops.push(encodeOp(op, name, options?.scope, id, record));
-        written.push(name);
-      };
-      return {
-        put: (record, options) => push('put', undefined, record, options),
-        create: (record, options) => push('create', undefined, record, options),
-        update: (id, changes, options) => push('update', id, changes, options),
-        delete: (id, options) => push('delete', id, undefined, options),
-      };
-    };
-    try {
-      await callback({ collection });
-    } finally {
-      over = true;
-    }
+    const [ops, written] = await noted(names, callback);
     await this.#checks.group(ops);
     const results = ops.length === 0 ? [] : await this.#writes.addGroup(ops);
     return Promise.all(results.map((result, i) => this.#confirmed(written[i] as string, result)));
@@ -289,9 +228,8 @@ export class Landfall {
       outbox: () => this.outbox.list(),
       conflicts: () => this.conflicts.list(),
       write: async (op, name, scope, id, fields = {}) => {
-        if (op === 'delete') return collection(name).delete(id, { scope });
-        if (op === 'update') return collection(name).update(id, fields, { scope });
-        return collection(name).put({ ...fields, id }, { scope });
+        this.#check(name);
+        return this.#writes.add(encodeOp(op, name, scope, id, op === 'put' ? { ...fields, id } : fields));
       },
     };
   }
@@ -312,11 +250,6 @@ export class Landfall {
   /** Of an online-first collection: when the server has decided, or takes too long. */
   #confirmed(name: string, stored: WriteResult): Promise<WriteResult> | WriteResult {
     return this.#engine.ended ? stored : this.#confirmations.wait(name, stored, this.#status);
-  }
-
-  async #read(what: 'outbox' | 'conflicts'): Promise<object[]> {
-    this.#writes.send();
-    return JSON.parse(await this.#engine.call((replica) => replica[what]())) as object[];
   }
 
   #makeSenses(): Senses {
@@ -346,52 +279,6 @@ export class Landfall {
       history: ({ limit = Infinity } = {}) => this.#history.list(limit),
       on: (event, listener) => this.#events.on(event, listener),
     };
-  }
-
-  #makeOutbox(): Outbox {
-    const discard = async (entry: number): Promise<number> =>
-      (JSON.parse(await this.#engine.call((replica) => replica.outbox_discard(entry))) as { discarded: number }).discarded;
-    return {
-      list: async () => (await this.#read('outbox')).map((raw) => camel(raw) as OutboxEntry),
-      retry: (entry) => this.#retry(entry),
-      retryAll: async () => {
-        // A unit is told by its first entry; the others of its group go with it.
-        const units = new Map((await this.outbox.list()).filter(({ state }) => state === 'failed').map((entry) => [unitOf(entry), entry.id]));
-        for (const entry of units.values()) await this.#retry(entry);
-        return units.size;
-      },
-      edit: async (entry, fields) => {
-        const json = encodeObject(fields, 'invalid_record', 'record');
-        await this.#checks.edit(entry, fields, () => this.outbox.list());
-        await this.#engine.call((replica) => replica.outbox_edit(entry, json));
-        this.#failed.clear();
-      },
-      discard,
-      takeServer: discard,
-    };
-  }
-
-  #makeConflicts(): Conflicts {
-    const list = async (): Promise<Conflict[]> => (await this.#read('conflicts')).map((raw) => camel(raw) as Conflict);
-    const resolve = async (id: number, how: Resolution): Promise<void> => {
-      const text = typeof how === 'string' ? how : encodeObject(how.merged, 'invalid_record', 'record');
-      await this.#engine.call((replica) => replica.conflict_resolve(id, text));
-    };
-    return {
-      list,
-      resolve,
-      resolveAll: async (how, { collection } = {}) => {
-        const ids = new Set((await list()).filter((one) => collection === undefined || one.collection === collection).map(({ id }) => id));
-        for (const id of ids) await resolve(id, how).catch(unlessEnded);
-        return ids.size;
-      },
-    };
-  }
-
-  async #retry(entry: number): Promise<void> {
-    await this.#engine.call((replica) => replica.outbox_retry(entry));
-    // Tried by a person: if it fails again, that is news.
-    this.#failed.clear();
   }
 
   #setStatus(raw: RawStatus): void {
@@ -448,70 +335,6 @@ export class Landfall {
     this.#persisted = (await navigator.storage?.persist?.().catch(() => false)) ?? null;
     this.#status = { ...this.#status, storage: { ...this.#status.storage, persisted: this.#persisted } };
     this.#events.emit('status', this.#status);
-  }
-}
-
-/** The records of one collection. */
-export class Collection<T extends object> {
-  readonly name: string;
-  readonly #engine: Engine;
-  readonly #writes: WriteQueue;
-  readonly #store: (op: string) => Promise<WriteResult>;
-  readonly #sight: Sight;
-
-  /** @internal Made by `db.collection()`. */
-  constructor(name: string, engine: Engine, writes: WriteQueue, store: (op: string) => Promise<WriteResult>, sight: Sight) {
-    this.name = name;
-    this.#engine = engine;
-    this.#writes = writes;
-    this.#store = store;
-    this.#sight = sight;
-  }
-
-  /** Writes a whole record: creates it or replaces its fields. Visible and durable when it resolves. Errors: see docs/errors.md. */
-  put(record: Draft<T>, options?: ScopeOption): Promise<WriteResult> {
-    return this.#write('put', undefined, record, options);
-  }
-
-  /** Like `put`, for a record that must not be there yet. */
-  create(record: Draft<T>, options?: ScopeOption): Promise<WriteResult> {
-    return this.#write('create', undefined, record, options);
-  }
-
-  /** Changes the named fields of a record that is there. */
-  update(id: string, changes: Changes<T>, options?: ScopeOption): Promise<WriteResult> {
-    return this.#write('update', id, changes, options);
-  }
-
-  delete(id: string, options?: ScopeOption): Promise<WriteResult> {
-    return this.#write('delete', id, undefined, options);
-  }
-
-  /** Undefined when there is none. Errors: `ambiguous_id` when the id is in two scopes and none is named. */
-  async get(id: string, { scope }: ScopeOption = {}): Promise<Stored<T> | undefined> {
-    checkId(id);
-    this.#writes.send();
-    const json = await this.#engine.call((replica) => replica.get(this.name, scope, id));
-    return json === undefined ? undefined : decodeRow<T>(json, this.#sight);
-  }
-
-  /** Errors: `invalid_options` at once, for what JSON cannot hold. */
-  query(options: QueryOptions<T> = {}): Query<T> {
-    return new Query<T>(this.#engine, this.#writes.send, this.name, options, this.#sight);
-  }
-
-  /** All records, now and whenever they change. */
-  subscribe(callback: (records: Stored<T>[]) => void, onError?: (error: SyncError) => void): Unsubscribe {
-    return this.query().subscribe(callback, onError);
-  }
-
-  #write(op: Op, id: string | undefined, record: object | undefined, options?: ScopeOption): Promise<WriteResult> {
-    // Not an async function: it is called for every record of an import.
-    try {
-      return this.#store(encodeOp(op, this.name, options?.scope, id, record));
-    } catch (error) {
-      return Promise.reject(error);
-    }
   }
 }
 

@@ -129,7 +129,7 @@ export class LandfallConflicts extends LandfallElement<ConflictTexts> {
     const mine = found.filter(({ clash, suggested }) => clash || suggested === 'local');
     const together = conflict.group === undefined ? 0 : this.#conflicts.filter(({ group }) => group === conflict.group).length - 1;
     const why = conflict.review ? words.inReview : conflict.server === null ? words.deletedThere : conflict.op === 'delete' ? words.deletedHere : conflict.waiting ? words.waiting : words.lost;
-    return h('article', { class: 'item', part: 'item', 'data-record': conflict.record },
+    return h('article', { class: 'item', part: 'item', tabindex: '-1', 'data-record': conflict.record },
       h('h3', {}, this.#title(conflict)),
       h('p', { class: 'soft' }, `${why} `, conflict.at !== null && h('time', { datetime: new Date(conflict.at).toISOString(), title: exact(conflict.at) }, short(conflict.at))),
       together > 0 && h('p', { class: 'soft', part: 'together' }, words.together(together)),
@@ -218,7 +218,8 @@ section > .item-head { row-gap: 0.5rem; }
 .values li { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0.25rem 0.5rem; }
 .name { grid-column: 1 / -1; }
 .side { padding: 0.375rem 0.625rem; border-radius: 0.5rem; background: var(--_sunken); }
-.item .actions button, [part~="batch"] button { flex: 1 1 auto; max-width: 11rem; padding-inline: 0.625rem; font-size: 0.875rem; }
+.item .actions button, [part~="batch"] button { flex: 1 1 auto; max-width: 11rem; padding-inline: 0.375rem; font-size: 0.875rem; }
+.item .actions { gap: 0.375rem; }
 [part~="batch"] { flex: 1 1 auto; }
 [part~="local"], [part~="server"], .value { font-weight: 600; }
 dialog { width: min(44rem, calc(100vw - 1.5rem)); max-height: calc(100dvh - 1.5rem); padding: 1.25rem; overflow: auto; border: 1px solid var(--_line); border-radius: var(--landfall-radius-large, 1.25rem); background: var(--_surface); color: var(--_text); }

@@ -45,22 +45,28 @@ export function setText(element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Makes `parent` hold one child per item, in order. What did not change stays the same element, and so keeps the focus. */
+/**
+ * Makes `parent` hold one child per item, in order. What did not change stays the same element, and so keeps the focus; where
+ * the one with the focus goes, the next one gets it: as a whole, so that a key held down presses none of its buttons.
+ */
 export function reconcile<T>(parent: Element, items: readonly T[], key: (item: T) => string, render: (item: T) => HTMLElement): void {
-  const old = new Map([...parent.children].map((child) => [(child as HTMLElement).dataset['key'], child as HTMLElement]));
+  const before = [...parent.children];
+  const at = before.findIndex((child) => child.contains((parent.getRootNode() as ShadowRoot).activeElement));
+  const old = new Map(before.map((child) => [(child as HTMLElement).dataset['key'], child as HTMLElement]));
   const wanted = items.map((item) => {
     const [id, sign] = [key(item), JSON.stringify(item)];
-    const before = old.get(id);
+    const same = old.get(id);
     old.delete(id);
-    if (before?.dataset['sign'] === sign) return before;
+    if (same?.dataset['sign'] === sign) return same;
     const element = render(item);
     element.dataset['key'] = id;
     element.dataset['sign'] = sign;
-    before?.replaceWith(element);
+    same?.replaceWith(element);
     return element;
   });
   for (const gone of old.values()) gone.remove();
   wanted.forEach((element, index) => {
     if (parent.children[index] !== element) parent.insertBefore(element, parent.children[index] ?? null);
   });
+  if (before[at]?.isConnected === false) wanted[Math.min(at, wanted.length - 1)]?.focus();
 }

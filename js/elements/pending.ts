@@ -126,7 +126,7 @@ export class LandfallPending extends LandfallElement<PendingTexts> {
     const needsPerson = entry.state === 'parked' || entry.state === 'failed';
     const reasons = needsPerson && !choice ? reasonsOf(entry, words) : [];
     const at = entry.createdAt;
-    return h('article', { class: 'item', part: 'item', 'data-state': entry.state, 'data-record': entry.record, 'data-code': entry.reason?.code },
+    return h('article', { class: 'item', part: 'item', tabindex: '-1', 'data-state': entry.state, 'data-record': entry.record, 'data-code': entry.reason?.code },
       h('div', { class: 'item-head' }, h('h3', {}, title), h('span', { class: `tag ${tone}`, part: 'state' }, label)),
       h('p', { class: 'soft' },
         at !== undefined && h('time', { datetime: new Date(at).toISOString(), title: exact(at) }, relative(at, Date.now())),

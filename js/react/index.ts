@@ -98,7 +98,7 @@ export interface UsedConflicts {
   readonly loading: boolean;
 }
 
-/** Values of this device that lost against another change. */
+/** What waits for this person's choice, and values of this device that lost against another change. */
 export function useConflicts(): UsedConflicts {
   const db = useLandfall();
   return useStore(useMemo(() => conflictStore(db), [db]));

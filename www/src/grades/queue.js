@@ -9,7 +9,8 @@ const statusOf = { pending: 'pending', sending: 'syncing', parked: 'failed', fai
 
 export function queueTable() {
   const body = h('tbody');
-  const columns = ['Record', 'Table', 'Operation', 'Status', 'Retries', 'Error', 'Created'];
+  // What a person looks for comes first: on a narrow page the rest is scrolled to.
+  const columns = ['Record', 'Status', 'Error', 'Operation', 'Retries', 'Created', 'Table'];
   const element = h('section', { class: 'card column', 'aria-labelledby': 'queue-title' },
     h('h2', { id: 'queue-title' }, 'Sync queue'),
     h('p', { class: 'soft' }, 'What is on this device and not at the server. What was synced leaves the queue; the last syncs are listed below.'),
@@ -26,7 +27,7 @@ export function queueTable() {
 
 const line = (entry) => h('tr', { 'data-status': statusOf[entry.state] },
   h('th', { scope: 'row' }, describe(entry)),
-  ...[entry.collection, entry.op, statusOf[entry.state], String(entry.attempts), reasonOf(entry), entry.createdAt ? exactTime(entry.createdAt) : ''].map((text) => h('td', {}, text)));
+  ...[statusOf[entry.state], reasonOf(entry), entry.op, String(entry.attempts), entry.createdAt ? exactTime(entry.createdAt) : '', entry.collection].map((text) => h('td', {}, text)));
 
 function reasonOf(entry) {
   if (isChoice(entry)) return 'Somebody else was first: please choose';

@@ -1,6 +1,8 @@
 //! A server in a directory of its own, and clients that speak to it in plain HTTP.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod process;
+
 use clap::Parser;
 use hmac::{Hmac, Mac};
 use landfall_server::{Config, Server};
@@ -122,20 +124,34 @@ impl Answer {
 
 /// One request on a connection of its own.
 pub async fn ask(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    try_ask(address, method, path, headers, body).await.unwrap()
+}
+
+/// One request to a server that may go away meanwhile; an answer only if it came whole.
+pub async fn try_ask(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> std::io::Result<Answer> {
     let mut request = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
     for (name, value) in headers {
         request.push_str(&format!("{name}: {value}\r\n"));
     }
     request.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(request.as_bytes()).await.unwrap();
-    stream.write_all(body).await.unwrap();
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(request.as_bytes()).await?;
+    stream.write_all(body).await?;
     let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).await.unwrap();
-    let at = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+    stream.read_to_end(&mut bytes).await?;
+    let cut = || std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+    let at = bytes.windows(4).position(|window| window == b"\r\n\r\n").ok_or_else(cut)?;
     let head = String::from_utf8(bytes[..at].to_vec()).unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Answer { status, head, body: bytes[at + 4..].to_vec() }
+    let answer = Answer { status, head, body: bytes[at + 4..].to_vec() };
+    let length = answer.header("content-length").map(|length| length.parse::<usize>().unwrap());
+    if length.is_some_and(|length| length != answer.body.len()) { Err(cut()) } else { Ok(answer) }
 }
 
 /// A client of a user.
@@ -173,6 +189,13 @@ impl Device {
     pub async fn post(&self, path: &str, body: &str) -> Answer {
         let bearer = format!("Bearer {}", self.token);
         ask(self.address, "POST", path, &[("authorization", &bearer)], body.as_bytes()).await
+    }
+
+    /// The answer of a server that may go away meanwhile.
+    pub async fn try_push(&self, mutations: &[String]) -> std::io::Result<Answer> {
+        let bearer = format!("Bearer {}", self.token);
+        let body = self.push_body(mutations);
+        try_ask(self.address, "POST", "/v1/sync/push", &[("authorization", &bearer)], body.as_bytes()).await
     }
 
     pub async fn push(&self, mutations: &[String]) -> Answer {

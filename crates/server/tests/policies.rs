@@ -160,6 +160,9 @@ async fn a_reference_needs_its_parent_and_a_parent_keeps_or_takes_its_children()
     let mut ada = Hand::new(&server, "ada", &[]);
     let orphan = ada.push("notes", "n", "create", json!({"supplier": "s"}), 0).await;
     assert_eq!(word(&orphan), "rejected(missing_parent)");
+    // What its author is told, and at which field.
+    assert_eq!(orphan["message"], "It belongs to a record that is not there.");
+    assert_eq!(orphan["fields"], json!({"supplier": "names a record that is not there"}));
     for (name, id, set) in [
         ("suppliers", "s", json!({})),
         ("notes", "n", json!({"supplier": "s"})),

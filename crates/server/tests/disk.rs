@@ -1,7 +1,8 @@
-//! A disk that is full, and one whose fsync fails: nothing that was answered is lost, and it goes on when the disk does.
+//! A disk that is full, one whose fsync fails and one that fails now and then: nothing that was answered is lost, and the
+//! server goes on when the disk does.
 //!
-//! SQLite's functions for writing and syncing a file are replaced by ones that fail on demand, just above the system calls, so
-//! this needs neither root nor a disk of its own. A full disk takes the first half of what is written.
+//! SQLite's functions for reading, writing and syncing a file are replaced by ones that fail on demand, just above the system
+//! calls, so this needs neither root nor a disk of its own. A full disk takes the first half of what is written.
 #![allow(clippy::unwrap_used, reason = "a test ends where its set-up fails")]
 #![allow(unsafe_code, reason = "SQLite's table of file functions is reached through its C interface only")]
 
@@ -19,6 +20,11 @@ use support::{Device, TestServer, ask};
 const WELL: u8 = 0;
 const FULL: u8 = 1;
 const NO_SYNC: u8 = 2;
+/// Of a hundred writes one fails, of five syncs one, of fifty reads one.
+const FLAKY: u8 = 3;
+
+/// No disk of these tests fails whenever it is read.
+const NEVER: u8 = u8::MAX;
 
 /// How the disk is now, for every server of this process.
 static DISK: AtomicU8 = AtomicU8::new(WELL);
@@ -34,11 +40,13 @@ type Open = unsafe extern "C" fn(
     c_int,
     *mut c_int,
 ) -> c_int;
+type Read = unsafe extern "C" fn(*mut ffi::sqlite3_file, *mut c_void, c_int, i64) -> c_int;
 type Write = unsafe extern "C" fn(*mut ffi::sqlite3_file, *const c_void, c_int, i64) -> c_int;
 type Sync = unsafe extern "C" fn(*mut ffi::sqlite3_file, c_int) -> c_int;
 
 /// SQLite's own functions.
 static OPEN: OnceLock<Open> = OnceLock::new();
+static READ: OnceLock<Read> = OnceLock::new();
 static WRITE: OnceLock<Write> = OnceLock::new();
 static SYNC: OnceLock<Sync> = OnceLock::new();
 /// The tables with our functions, by the address of the table that each stands for.
@@ -70,10 +78,16 @@ unsafe extern "C" fn open(
             let real = (*file).pMethods;
             let mut tables = TABLES.lock().unwrap_or_else(PoisonError::into_inner);
             let ours = tables.entry(real as usize).or_insert_with(|| {
-                // Writing and syncing are the same functions in every table of the default VFS.
+                // These are the same functions in every table of the default VFS.
+                READ.get_or_init(|| (*real).xRead.unwrap());
                 WRITE.get_or_init(|| (*real).xWrite.unwrap());
                 SYNC.get_or_init(|| (*real).xSync.unwrap());
-                Box::leak(Box::new(ffi::sqlite3_io_methods { xWrite: Some(write), xSync: Some(sync), ..*real }))
+                Box::leak(Box::new(ffi::sqlite3_io_methods {
+                    xRead: Some(read),
+                    xWrite: Some(write),
+                    xSync: Some(sync),
+                    ..*real
+                }))
             });
             (*file).pMethods = *ours;
         }
@@ -81,10 +95,27 @@ unsafe extern "C" fn open(
     }
 }
 
+/// True if a call is to fail on a disk that fails in `state`, or now and then one of `of`.
+fn fails(state: u8, of: u64) -> bool {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let disk = DISK.load(Ordering::SeqCst);
+    let flaky = || CALLS.fetch_add(1, Ordering::SeqCst).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
+    let fails = disk == state || (disk == FLAKY && flaky() % of == 0);
+    FAULTS.fetch_add(u64::from(fails), Ordering::SeqCst);
+    fails
+}
+
+unsafe extern "C" fn read(file: *mut ffi::sqlite3_file, bytes: *mut c_void, count: c_int, at: i64) -> c_int {
+    if fails(NEVER, 50) {
+        return ffi::SQLITE_IOERR_READ;
+    }
+    // SAFETY: as SQLite called it.
+    unsafe { READ.get().unwrap()(file, bytes, count, at) }
+}
+
 unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, bytes: *const c_void, count: c_int, at: i64) -> c_int {
     let real = WRITE.get().unwrap();
-    if DISK.load(Ordering::SeqCst) == FULL {
-        FAULTS.fetch_add(1, Ordering::SeqCst);
+    if fails(FULL, 100) {
         // SAFETY: fewer bytes of the same buffer.
         unsafe { real(file, bytes, count / 2, at) };
         return ffi::SQLITE_FULL;
@@ -94,8 +125,7 @@ unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, bytes: *const c_void, c
 }
 
 unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
-    if DISK.load(Ordering::SeqCst) == NO_SYNC {
-        FAULTS.fetch_add(1, Ordering::SeqCst);
+    if fails(NO_SYNC, 5) {
         return ffi::SQLITE_IOERR_FSYNC;
     }
     // SAFETY: as SQLite called it.
@@ -210,6 +240,31 @@ async fn s6_s7_a_full_disk_is_answered_503_and_loses_nothing_and_there_is_room_a
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s6_s7_a_sync_that_fails_is_answered_503_and_its_repeat_has_one_effect() {
     survives(NO_SYNC).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s6_s1_on_a_disk_that_fails_now_and_then_every_push_has_one_effect_in_the_end() {
+    let _alone = ALONE.lock().await;
+    set_disk(WELL);
+    let server = TestServer::start().await;
+    set_disk(FLAKY);
+    let pushers = push_all(&server, 0..PUSHES * 3).await;
+    while !pushers.iter().all(tokio::task::JoinHandle::is_finished) {
+        let answer = device(&server, 0).pull(None, &["movies"], 100).await;
+        assert!([200, 503].contains(&answer.status), "{}", answer.json());
+    }
+    let mut refused = 0;
+    for pusher in pushers {
+        refused += pusher.await.unwrap();
+    }
+    set_disk(WELL);
+    assert!(refused > 0, "nobody met the bad disk");
+    assert_there_once(&server, PUSHES * 3).await;
+    let data = server.stop().await;
+    assert_whole(data.path());
+    let server = TestServer::start_in(data, &[]).await;
+    assert_there_once(&server, PUSHES * 3).await;
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

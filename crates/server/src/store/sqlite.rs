@@ -100,6 +100,9 @@ where
     connection.execute_batch("BEGIN").map_err(StoreError::from)?;
     // A panic must not take the connection out of the pool.
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job(&Db::new(connection))));
-    connection.execute_batch("COMMIT").map_err(StoreError::from)?;
+    // SQLite ends the transaction itself where the disk fails; the job's own error is the one to tell.
+    if !connection.is_autocommit() {
+        connection.execute_batch("ROLLBACK").map_err(StoreError::from)?;
+    }
     result.unwrap_or_else(|_| Err(StoreError::Panicked.into()))
 }

@@ -125,6 +125,8 @@ test('workspace 3: of two edits of one field offline, the loser is told, sees bo
   await expect(part(conflict, 'local')).toHaveText('From Grace');
   await expect(part(conflict, 'server')).toHaveText('From Ada');
   await expect(grace.getByTestId('conflict-count')).toHaveText('1');
+  // It is said once.
+  await expect(grace.locator('landfall-pending')).toBeHidden();
   await expect(card(grace, 'Contested').getByTestId('task-note')).toHaveText('From Ada');
   await expect(card(grace, 'Contested').getByTestId('record-state')).toHaveText('Needs attention');
   expect(await violations(grace)).toEqual([]);
@@ -155,6 +157,32 @@ test('workspace 3: the loser of an edit may leave it at what somebody else wrote
   await expect(card(grace, 'Contested').getByTestId('task-note')).toHaveText('From Ada');
   expect((await tasks(server)).Contested).toMatchObject({ note: 'From Ada', hours: null });
   expect(await verdicts(server, 'grace')).toEqual(['rejected']);
+});
+
+test('workspace 3: two changes of one transaction, of which somebody else was first with one, are one decision, and say so', async ({ server, newDevice }) => {
+  const [first, second] = await Promise.all([newDevice(server.origin, desktop), newDevice(server.origin, phone)]);
+  const [ada, grace] = await Promise.all([openBoard(first, 'ada'), openBoard(second, 'grace')]);
+  for (const title of ['One', 'Two']) await add(ada, title);
+  await expect(card(grace, 'Two')).toBeVisible();
+  await Promise.all([switchNetwork(ada, false), switchNetwork(grace, false)]);
+  await edit(ada, 'One', { note: 'From Ada' });
+  await grace.evaluate(async () => {
+    const { db } = landfallDemo;
+    const rows = await db.collection('tasks').query().get();
+    await db.transaction(['tasks'], (tx) => rows.forEach(({ id }) => tx.collection('tasks').update(id, { note: 'From Grace' })));
+  });
+  await switchNetwork(ada, true);
+  await eventually(async () => (await tasks(server)).One.note).toBe('From Ada');
+  await switchNetwork(grace, true);
+  const list = grace.locator('landfall-conflicts');
+  await expect(part(list, 'together')).toHaveText(Array(2).fill('Written together with one other change: one decision is for all.'));
+  // Neither has taken effect without the other.
+  expect((await tasks(server)).Two.note).toBe('');
+  expect(await violations(grace)).toEqual([]);
+  await part(list, 'all-local').click();
+  await expect(list).toBeHidden();
+  await eventually(async () => Object.values(await tasks(server)).map(({ note }) => note)).toEqual(['From Grace', 'From Grace']);
+  await expect(part(list, 'error')).toBeHidden();
 });
 
 test('workspace 4: what the server refuses is rolled back to its state, with a message that says why, and can be forgotten', async ({ server, newDevice }) => {

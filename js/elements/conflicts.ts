@@ -17,6 +17,8 @@ export const conflictTexts = {
   lost: 'Someone changed this first, so the server’s value was kept.',
   waiting: 'Someone changed this first. Nothing of yours is lost: please choose.',
   inReview: 'Someone changed this first. A reviewer decides; the server’s value stands meanwhile.',
+  overruled: 'Someone who had not seen it replaced what you entered. Yours is kept here.',
+  reviewed: 'This was reviewed, and another value stands. Yours is kept here.',
   deletedThere: 'Someone deleted this first. What you entered is kept here.',
   deletedHere: 'You deleted this, and someone else changed it.',
   review: 'Compare',
@@ -128,7 +130,7 @@ export class LandfallConflicts extends LandfallElement<ConflictTexts> {
     // What only somebody else changed is no question; the view side by side shows it, too.
     const mine = found.filter(({ clash, suggested }) => clash || suggested === 'local');
     const together = conflict.group === undefined ? 0 : this.#conflicts.filter(({ group }) => group === conflict.group).length - 1;
-    const why = conflict.review ? words.inReview : conflict.server === null ? words.deletedThere : conflict.op === 'delete' ? words.deletedHere : conflict.waiting ? words.waiting : words.lost;
+    const why = conflict.review ? words.inReview : conflict.undone ? words[conflict.undone] : conflict.server === null ? words.deletedThere : conflict.op === 'delete' ? words.deletedHere : conflict.waiting ? words.waiting : words.lost;
     return h('article', { class: 'item', part: 'item', tabindex: '-1', 'data-record': conflict.record },
       h('h3', {}, this.#title(conflict)),
       h('p', { class: 'soft' }, `${why} `, conflict.at !== null && h('time', { datetime: new Date(conflict.at).toISOString(), title: exact(conflict.at) }, short(conflict.at))),

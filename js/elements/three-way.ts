@@ -23,6 +23,8 @@ export interface OpenConflict {
   readonly waiting: boolean;
   /** Somebody with the collection's role decides; its author is told. */
   readonly review: boolean;
+  /** It had been taken, or was asked about, and then somebody else's value was put there. */
+  readonly undone?: Conflict['code'];
   /** Changes of one transaction are decided together. */
   readonly group?: string;
 }
@@ -48,8 +50,8 @@ export function openConflicts(lost: readonly Conflict[], outbox: readonly Outbox
   }));
   const seen = new Set(waiting.map(({ id }) => id));
   const settled = lost.filter(({ id }) => !seen.has(id)).map((conflict): OpenConflict => {
-    const { base, to } = conflict;
-    return { ...where(conflict), at: conflict.at, base: base ?? null, local: conflict.local, server: conflict.server, waiting: to === 'author', review: to === 'review' };
+    const { base, to, code } = conflict;
+    return { ...where(conflict), at: conflict.at, base: base ?? null, local: conflict.local, server: conflict.server, waiting: to === 'author', review: to === 'review', ...(code !== undefined && { undone: code }) };
   });
   return [...waiting, ...settled].sort((a, b) => (b.at ?? 0) - (a.at ?? 0) || b.id - a.id);
 }

@@ -27,6 +27,12 @@ test('c2: a change that was refused because its field had changed waits for its 
   assert.deepEqual([conflict.waiting, conflict.base, others], [true, { n: 1 }, []]);
 });
 
+test('c2: what had been taken and was overruled afterwards says so, and its author may write it again', async () => {
+  const { openConflicts } = await load('js/elements/three-way.ts');
+  const list = openConflicts([lost({ code: 'overruled' }), lost({ id: 8, code: 'reviewed' }), lost({ id: 6 })], []);
+  assert.deepEqual(list.map(({ undone, waiting, review }) => [undone, waiting, review]), [['reviewed', false, false], ['overruled', false, false], [undefined, false, false]]);
+});
+
 test('a conflict that the engine lists for its author waits, and one for a reviewer is told and not decided here', async () => {
   const { openConflicts } = await load('js/elements/three-way.ts');
   const list = openConflicts([lost({ to: 'author', base: { title: 'was' } }), lost({ id: 8, to: 'review' })], []);

@@ -268,7 +268,7 @@ async fn s6_s1_on_a_disk_that_fails_now_and_then_every_push_has_one_effect_in_th
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn s6_a_stop_on_a_full_disk_keeps_what_was_answered() {
+async fn s6_s7_a_stop_and_a_start_on_a_full_disk_keep_what_was_answered_and_pulls_go_on() {
     let _alone = ALONE.lock().await;
     set_disk(WELL);
     let server = TestServer::start().await;
@@ -277,11 +277,13 @@ async fn s6_a_stop_on_a_full_disk_keeps_what_was_answered() {
     }
     set_disk(FULL);
     let data = server.stop().await;
-    let data = {
-        set_disk(WELL);
-        let server = TestServer::start_in(data, &[]).await;
-        assert_there_once(&server, PUSHES).await;
-        server.stop().await
-    };
+    let server = TestServer::start_in(data, &[]).await;
+    assert_there_once(&server, PUSHES).await;
+    let mut late = device(&server, 0);
+    late.first_push = false;
+    assert_eq!(late.push(&bodies(&late, PUSHES)).await.status, 503);
+    set_disk(WELL);
+    assert_eq!(late.results(&bodies(&late, PUSHES)).await[0]["version"], PUSHES + 1);
+    let data = server.stop().await;
     assert_whole(data.path());
 }

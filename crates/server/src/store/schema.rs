@@ -121,7 +121,10 @@ pub fn prepare(connection: &mut Connection, new_epoch: &str) -> Result<(), Store
     transaction.execute_batch(operations::TABLES)?;
     transaction.execute_batch(compat::TABLES)?;
     transaction.execute_batch(overruled::TABLES)?;
-    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    // A file that is up to date is not written to, so that a server can start on a full disk.
+    if found != SCHEMA_VERSION {
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    }
     transaction.commit()?;
     Ok(())
 }

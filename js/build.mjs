@@ -4,6 +4,7 @@
 //   dist/service-worker.js           the worker as a module; attaches itself, exports attach()
 //   dist/service-worker.classic.js   the same as one classic script, with self.landfallAttach
 //   dist/validate.js                 Standard Schemas out of JSON Schemas
+//   dist/ids.js                      ids that follow from a unique key
 //   dist/elements.js                 custom elements; nothing of the engine, they are given a database
 //   dist/react.js                    hooks; nothing of the engine, and React is the app's own
 //   dist/*.d.ts, dist/types/         exact types; `any` in one of them fails the build
@@ -108,6 +109,7 @@ function writeTypes(dist) {
 const scripts = {
   'index.js': ['js/index.ts', 'es'],
   'validate.js': ['js/json-schema.ts', 'es'],
+  'ids.js': ['js/ids.ts', 'es'],
   'elements.js': ['js/elements/index.ts', 'es'],
   'react.js': ['js/react/index.ts', 'es'],
   'service-worker.js': ['service-worker/entry.ts', 'es'],

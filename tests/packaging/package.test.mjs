@@ -33,7 +33,7 @@ after(() => rmSync(project, { recursive: true, force: true }));
 
 test('the tarball holds what an app needs and nothing of how it was made', () => {
   const files = packed.files.map(({ path }) => path);
-  const wanted = ['package.json', 'LICENSE-MIT', 'LICENSE-APACHE', ...['index.js', 'index.d.ts', 'validate.js', 'validate.d.ts', 'service-worker.js', 'service-worker.d.ts', 'service-worker.classic.js', 'landfall_bg.wasm', 'elements.js', 'elements.d.ts', 'react.js', 'react.d.ts'].map((name) => `dist/${name}`)];
+  const wanted = ['package.json', 'LICENSE-MIT', 'LICENSE-APACHE', ...['index.js', 'index.d.ts', 'validate.js', 'validate.d.ts', 'ids.js', 'ids.d.ts', 'service-worker.js', 'service-worker.d.ts', 'service-worker.classic.js', 'landfall_bg.wasm', 'elements.js', 'elements.d.ts', 'react.js', 'react.d.ts'].map((name) => `dist/${name}`)];
   for (const path of wanted) assert.ok(files.includes(path), `${path} is missing`);
   for (const path of files) assert.match(path, /^(package\.json|README\.md|LICENSE-\w+|dist\/[\w.-]+|dist\/types\/[\w/.-]+\.d\.ts)$/);
   for (const path of files) assert.ok(!readFileSync(join(installed, path)).includes(root), `${path} names a directory of the machine it was built on`);

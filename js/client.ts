@@ -25,7 +25,7 @@ import type {
 import { upgradesOf, type Upgrade } from './upgrade.js';
 import { setWasmUrl, type RawStatus } from './wasm.js';
 import { encodeOp, WriteQueue } from './writes.js';
-import { conflictsOf, outboxOf, unitOf, type Conflicts, type Outbox } from './waiting.js';
+import { decideAll, conflictsOf, outboxOf, unitOf, type Conflicts, type Outbox } from './waiting.js';
 import { noted, type Transaction } from './transaction.js';
 import { Collection } from './collection.js';
 
@@ -71,6 +71,7 @@ export class Landfall {
   readonly #senses: Senses;
   /** Units whose failure was told. */
   readonly #failed = new Set<string | number>();
+  readonly #decide: (() => Promise<Set<number>>) | undefined;
   #status!: SyncStatus;
   #wantsPersist: boolean;
   #persisted: boolean | null = null;
@@ -115,6 +116,7 @@ export class Landfall {
     };
     this.outbox = outboxOf(this.#engine, read, this.#checks, this.#failed);
     this.conflicts = conflictsOf(this.#engine, read);
+    if (Object.values(options.collections).some(({ decide }) => decide)) this.#decide = () => decideAll(this.conflicts, options.collections);
   }
 
   /** @internal */
@@ -129,6 +131,8 @@ export class Landfall {
     db.#deaf = senseChanges(db.#senses);
     // Written before there was a worker, or by a tab that died before it could ask.
     if (db.#status.pending > 0) void db.#background.request();
+    // What the worker brought home while no page was open.
+    if (db.#status.parked > 0) void db.#decide?.().catch(() => undefined);
     return db;
   }
 
@@ -302,7 +306,7 @@ export class Landfall {
         const entry = camel(event['entry'] as object) as OutboxEntry;
         this.#confirmations.decided();
         this.#confirmations.refused(entry);
-        if (entry.state !== 'failed') return emit.emit('rejected', entry);
+        if (entry.state !== 'failed') return this.#decide ? void this.#refused(entry, this.#decide) : emit.emit('rejected', entry);
         // The engine itself tries it again now and then, and each time it may fail again.
         const unit = unitOf(entry);
         if (!this.#failed.has(unit)) emit.emit('failed', entry);
@@ -326,6 +330,12 @@ export class Landfall {
         void this.#background.request();
         if (this.#wantsPersist) void this.#persist();
     }
+  }
+
+  /** Told, unless the app has decided it by itself. */
+  async #refused(entry: OutboxEntry, decide: () => Promise<Set<number>>): Promise<void> {
+    const decided = await decide().catch(() => undefined);
+    if (!decided?.has(entry.id)) this.#events.emit('rejected', entry);
   }
 
   /** Asks the browser once not to evict what has not been sent. */

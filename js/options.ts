@@ -44,7 +44,7 @@ export function encodeOptions(options: OpenOptions): { readonly database: string
     url: url === undefined ? '' : absolute(url, 'url'),
     auth: auth === 'cookie' ? auth : { token: auth.token !== undefined, ...(refresh && { refresh: { url: absolute(refresh.url, 'auth.refresh.url') } }) },
     collections: Object.fromEntries(
-      Object.entries(collections).map(([collection, { scope = 'user:{user}', priority = 0, batch, immediate = false, indexes = [], cluster, mode, references, validate }]) => {
+      Object.entries(collections).map(([collection, { scope = 'user:{user}', priority = 0, batch, immediate = false, indexes = [], cluster, mode, references, validate, decide }]) => {
         expect(Number.isSafeInteger(priority), `collections.${collection}.priority`, 'must be a whole number');
         expect(isCount(batch), `collections.${collection}.batch`, 'must be a whole number above 0');
         const fields = indexes.map((index) => (typeof index === 'string' ? [index] : index));
@@ -53,6 +53,7 @@ export function encodeOptions(options: OpenOptions): { readonly database: string
         expect(mode === undefined || mode === 'offline-first' || mode === 'online-first', `collections.${collection}.mode`, "must be 'offline-first' or 'online-first'");
         expect(references === undefined || Object.values(references).every((parent) => parent in collections), `collections.${collection}.references`, 'must name declared collections');
         expect(validate === undefined || typeof validate['~standard']?.validate === 'function', `collections.${collection}.validate`, 'must be a Standard Schema');
+        expect(decide === undefined || typeof decide === 'function', `collections.${collection}.decide`, 'must be a function');
         return [collection, { scope, priority, batch, immediate: immediate || mode === 'online-first', references: references && Object.entries(references), indexes: fields.length > 0 ? fields : undefined, cluster }];
       }),
     ),

@@ -67,6 +67,11 @@ export interface CollectionOptions {
   readonly references?: Readonly<Record<string, string>>;
   /** Asked about every record before it is stored: what it refuses is an `invalid_record` with `details.fields`. Records are stored as they came. */
   readonly validate?: StandardSchema;
+  /**
+   * Asked, in a page, about a change that would wait for its author because somebody else was first: how it ends, as
+   * `conflicts.resolve()` has it. Undefined: a person decides. For backends that only report conflicts, too.
+   */
+  readonly decide?: (conflict: Conflict) => Resolution | undefined | Promise<Resolution | undefined>;
 }
 
 /** A validator by https://standardschema.dev, of any library; `landfall/validate` makes one of a JSON Schema. */

@@ -1,8 +1,8 @@
 /** What waits for a person, and what a person says of it: refused and failed writes, and conflicts. */
 import type { Checks } from './check.js';
 import type { Engine } from './engine.js';
-import type { SyncError } from './errors.js';
-import type { Conflict, OutboxEntry, Resolution } from './types.js';
+import { toSyncError, type SyncError } from './errors.js';
+import type { CollectionOptions, Conflict, OutboxEntry, Resolution } from './types.js';
 import { encodeObject } from './validate.js';
 
 export interface Outbox {
@@ -62,6 +62,25 @@ export function outboxOf(engine: Engine, read: Read, checks: Checks, told: Set<s
     discard,
     takeServer: discard,
   };
+}
+
+/** @internal Lets the app decide what would wait for its author. Resolves with the entries that it decided. */
+export async function decideAll(conflicts: Conflicts, collections: Readonly<Record<string, CollectionOptions>>): Promise<Set<number>> {
+  const decided = new Set<number>();
+  for (const conflict of await conflicts.list()) {
+    const { id, to, collection } = conflict;
+    if (to !== 'author') continue;
+    try {
+      const how = await collections[collection]?.decide?.(conflict);
+      if (how === undefined) continue;
+      await conflicts.resolve(id, how);
+    } catch (error) {
+      // Another tab was asked, too, or it was decided with its transaction. Anything else is left to a person.
+      if (toSyncError(error).code !== 'not_parked') continue;
+    }
+    decided.add(id);
+  }
+  return decided;
 }
 
 /** @internal */

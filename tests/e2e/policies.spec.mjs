@@ -62,6 +62,31 @@ for (const [how, title] of [['local', 'Mine'], ['server', 'Theirs'], [{ merged: 
   });
 }
 
+test('c2 c3: what the app decides by itself ends without a person, also what waited before it could', async ({ server, newDevice }) => {
+  const { other, page } = await clash(server, newDevice, 'notes', [{ title: 'Theirs' }, { title: 'Mine' }]);
+  await eventually(async () => (await status(page)).parked).toBe(1);
+  const decided = { id: 'n', title: 'Theirs, Mine', body: 'both', state: 'synced' };
+  const decide = () => lab.openAs('ada', { collections: { notes: { decide: ({ local, server }) => ({ merged: { title: `${server.title}, ${local.title}` } }) } } });
+  await page.evaluate(decide);
+  for (const device of [page, other]) await eventually(async () => (await view(device, 'notes')).n).toEqual(decided);
+  await page.evaluate(() => { globalThis.told = []; lab.db.sync.on('rejected', (entry) => told.push(entry)); });
+
+  // And what meets somebody else's while it is open.
+  await update(other, 'notes', 'n', { title: 'A' });
+  await eventually(async () => (await view(page, 'notes')).n?.title).toBe('A');
+  await page.evaluate(() => lab.db.collection('notes').update('n', { body: 'first' }));
+  await eventually(async () => (await view(other, 'notes')).n?.body).toBe('first');
+  await page.context().setOffline(true);
+  await update(page, 'notes', 'n', { title: 'C' });
+  await update(other, 'notes', 'n', { title: 'B' });
+  await eventually(async () => (await server.records('user:ada', 'notes'))[0].fields.title).toBe('B');
+  await page.context().setOffline(false);
+  for (const device of [page, other]) await eventually(async () => (await view(device, 'notes')).n).toEqual({ id: 'n', title: 'B, C', body: 'first', state: 'synced' });
+  expect(await page.evaluate(() => told)).toEqual([]);
+  expect(await conflicts(page)).toEqual([]);
+  await expectOnceAndInOrder(server, 'ada');
+});
+
 test('c2: many conflicts end with one word, and what waits for a role is flagged and not in the way', async ({ server, newDevice }) => {
   const { page } = await clash(server, newDevice, 'attendance', [{ title: 'Theirs' }, { title: 'Mine' }]);
   await eventually(async () => (await conflicts(page)).length).toBe(1);

@@ -35,7 +35,7 @@ test('bad options are refused before anything is opened', async () => {
   const bad = { name: '', user: undefined, url: 'relative, and no page', auth: 'magic', collections: {}, durability: 'none', retry: { attempts: 0 }, schemaVersion: 1.5 };
   for (const [key, value] of Object.entries(bad)) await rejectsWith(open({ ...options, [key]: value }), 'invalid_options');
   await rejectsWith(open({ ...options, user: '\ud800' }), 'invalid_options');
-  for (const notes of [{ batch: -1 }, { mode: 'online' }, { references: { parent_id: 'elsewhere' } }, { validate: () => true }]) {
+  for (const notes of [{ batch: -1 }, { mode: 'online' }, { references: { parent_id: 'elsewhere' } }, { validate: () => true }, { decide: 'local' }]) {
     await rejectsWith(open({ ...options, collections: { notes } }), 'invalid_options');
   }
   for (const more of [{ gzipAboveBytes: 0 }, { transport: { push() {} } }, { url: undefined }, { transport: { push() {}, pull() {} } }]) await rejectsWith(open({ ...options, ...more }), 'invalid_options');

@@ -63,10 +63,18 @@ pub enum Plant {
     LedgerNotAsked,
     /// What was pulled of the old epoch is taken into the new one (R2).
     OldRowsInNewEpoch,
+    /// A role is what a mutation says it is, not what the token says (C4).
+    RoleFromPayload,
+    /// What was taken away stays visible (R1).
+    AccessStaysVisible,
+    /// What waits for what was taken away is given up in silence (L4).
+    NoAccessDropsOutbox,
+    /// Children stay when their parent is deleted (C1).
+    CascadeForgotten,
 }
 
 impl Plant {
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 33] = [
         Self::RemoveBeforeSettle,
         Self::RebuildOnRetry,
         Self::FollowerWithoutAfter,
@@ -96,6 +104,10 @@ impl Plant {
         Self::ReadyWithoutPull,
         Self::LedgerNotAsked,
         Self::OldRowsInNewEpoch,
+        Self::RoleFromPayload,
+        Self::AccessStaysVisible,
+        Self::NoAccessDropsOutbox,
+        Self::CascadeForgotten,
     ];
 }
 

@@ -213,7 +213,9 @@ pub fn plan_no_access(
             fields: Map::new(),
         };
         let row = State::parked_key(id);
-        txn.parked.insert(row.clone(), Some(ParkedRow { id, at: now, reason, changes, failed: false }));
+        if !planted(Plant::NoAccessDropsOutbox) {
+            txn.parked.insert(row.clone(), Some(ParkedRow { id, at: now, reason, changes, failed: false }));
+        }
         events.push(Event::Parked { row });
     }
     (!events.is_empty()).then(|| (txn.finish(state, base, now), events))

@@ -242,11 +242,12 @@ pub fn not_converged(world: &World, profile: usize, replica: &SimReplica) -> Opt
     if db.base.manifest.epoch.as_ref() != Some(&server.epoch()) {
         return Some(format!("its epoch is {:?}", db.base.manifest.epoch));
     }
+    let is_manager = server.managers.contains(user);
     let scopes: Vec<&Scope> = server.grants.get(user).into_iter().flatten().collect();
     for scope in &scopes {
         for name in COLLECTIONS {
             let pair = Pair((*scope).clone(), CollectionName::from(name));
-            if (name == "notes") != scope.as_str().starts_with("user:") {
+            if !server.readable(&pair.1, &pair.0, is_manager) {
                 continue;
             }
             let covered = db.base.manifest.pair(&pair).and_then(|row| row.covered).map(Position::get);
@@ -262,7 +263,12 @@ pub fn not_converged(world: &World, profile: usize, replica: &SimReplica) -> Opt
             }
         }
     }
-    let stray = db.base.manifest.pairs.iter().find(|row| !scopes.contains(&&row.pair.0));
+    let stray = db
+        .base
+        .manifest
+        .pairs
+        .iter()
+        .find(|row| !scopes.contains(&&row.pair.0) || !server.readable(&row.pair.1, &row.pair.0, is_manager));
     stray.map(|row| format!("{:?} was taken away and is still there", row.pair))
 }
 

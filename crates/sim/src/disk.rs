@@ -1,9 +1,9 @@
 //! A context's disk: memory, watched by the model, behind a plan of faults, each call at its own pace.
 
 use crate::exec::Exec;
-use crate::model::Model;
+use crate::model::{Before, Model};
 use crate::rng::Rng;
-use landfall_core::rows::ParkedRow;
+use landfall_core::rows::{ConflictRow, ParkedRow};
 use landfall_storage::faulty::{Call, Fault, FaultPlan, FaultyRowStore};
 use landfall_storage::memory::MemoryRowStore;
 use landfall_storage::{
@@ -70,21 +70,27 @@ impl RowStore for Watched {
         self.disk.read(reads).await
     }
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
-        let mut parked: Vec<ParkedRow> = Vec::new();
+        let mut before = Before::default();
         for op in &txn.ops {
             let key = match op {
                 RowOp::Put { store: StoreName::Meta, key, .. } | RowOp::Delete { store: StoreName::Meta, key } => key,
                 _ => continue,
             };
-            if matches!(key, Key::Text(text) if text.starts_with("parked/"))
+            let Key::Text(text) = key else { continue };
+            let kind = text.split('/').next().unwrap_or_default();
+            if matches!(kind, "parked" | "conflict")
                 && let Ok(Some(row)) = self.disk.get(StoreName::Meta, key).await
             {
-                parked.extend(decode::<ParkedRow>(RowKind::Parked, &row).ok());
+                if kind == "parked" {
+                    before.parked.extend(decode::<ParkedRow>(RowKind::Parked, &row).ok());
+                } else if matches!(op, RowOp::Delete { .. }) {
+                    before.dropped.extend(decode::<ConflictRow>(RowKind::Conflict, &row).ok());
+                }
             }
         }
         let (name, ops) = (txn.name, txn.ops.clone());
         let committed = self.disk.commit(txn).await?;
-        self.model.borrow_mut().committed(self.profile, name, &ops, &committed.log_keys, &parked);
+        self.model.borrow_mut().committed(self.profile, name, &ops, &committed.log_keys, &before);
         Ok(committed)
     }
 }

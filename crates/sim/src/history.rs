@@ -6,7 +6,7 @@ use crate::net::{Cut, LinkFaults};
 use crate::policy::PolicyKind;
 use crate::rng::Rng;
 use crate::server::CrashAt;
-use crate::world::Setup;
+use crate::world::{Guard, OnDelete, Setup};
 
 /// What a write asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,10 @@ pub enum Mend {
     Retry,
     Edit,
     Discard,
+    /// Of what lost or waits for its author: what this device wanted, what stands, or other fields.
+    Local,
+    Server,
+    Merged,
 }
 
 /// One thing that happens.
@@ -131,6 +135,12 @@ pub enum What {
     Grant {
         user: usize,
     },
+    /// A user has the role from now on, or not; old tokens count on, or are refused from now on.
+    Role {
+        user: usize,
+        has: bool,
+        at_once: bool,
+    },
     /// Only time passes.
     Nothing,
 }
@@ -193,7 +203,8 @@ impl History {
                 What::ExpireTokens { user }
                 | What::RefreshFails { user, .. }
                 | What::Revoke { user }
-                | What::Grant { user } => users.contains(user),
+                | What::Grant { user }
+                | What::Role { user, .. } => users.contains(user),
                 _ => true,
             };
             if keeps {
@@ -233,6 +244,13 @@ fn setup(seed: u64, rng: &Rng) -> Setup {
         disk.unknown_not_committed = rate(rng);
         disk.read = rate(rng) / 2;
     }
+    let roles = Rng::stream(seed, 6);
+    let has_roles = sharing > 0 && roles.chance(1, 4);
+    let guards = [Guard::Nothing, Guard::Write, Guard::Read];
+    let deletes = [OnDelete::Nothing, OnDelete::Refuse, OnDelete::Cascade];
+    let parents = Rng::stream(seed, 7);
+    let had_families = seed % 4 == 1;
+    let families = had_families || parents.chance(1, 5);
     Setup {
         seed,
         users,
@@ -254,7 +272,15 @@ fn setup(seed: u64, rng: &Rng) -> Setup {
         live: live(seed),
         // Not drawn, or from a stream of its own: seeds stay the histories that they were.
         filler_bytes: if seed.is_multiple_of(4) { 320 } else { 0 },
-        families: seed % 4 == 1,
+        families,
+        on_delete: match (families, had_families) {
+            (false, _) => OnDelete::Nothing,
+            (true, true) => deletes[parents.index(3)],
+            (true, false) => deletes[1 + parents.index(2)],
+        },
+        roles: has_roles,
+        resolves: if Rng::stream(seed, 8).chance(1, 3) { 8 } else { 0 },
+        guard: if has_roles { guards[roles.index(3)] } else { Guard::Nothing },
         policies: PolicyKind::of_seed(seed),
     }
 }
@@ -312,6 +338,8 @@ enum Pick {
     RefreshFails,
     Revoke,
     Grant,
+    Role,
+    Resolve,
 }
 
 impl Weights {
@@ -351,6 +379,8 @@ impl Weights {
             (revokes, Pick::Revoke),
             (revokes, Pick::Grant),
             (setup.live.half_open, Pick::HalfOpen),
+            (if setup.roles { 3 } else { 0 }, Pick::Role),
+            (setup.resolves, Pick::Resolve),
         ];
         Self {
             all,
@@ -401,6 +431,10 @@ impl Maker<'_> {
                     *[Mend::Retry, Mend::Edit, Mend::Edit, Mend::Discard].get(rng.index(4)).unwrap_or(&Mend::Edit);
                 What::Mend { profile, slot, pick: rng.next(), how }
             }
+            Pick::Resolve => {
+                let how = *[Mend::Local, Mend::Server, Mend::Merged].get(rng.index(3)).unwrap_or(&Mend::Server);
+                What::Mend { profile, slot, pick: rng.next(), how }
+            }
             Pick::Read => What::Read { profile, slot },
             Pick::Sync => What::Sync { profile, slot },
             Pick::Open => What::Open { profile, slot },
@@ -442,6 +476,7 @@ impl Maker<'_> {
             Pick::RefreshFails => What::RefreshFails { user, fails: rng.chance(1, 2) },
             Pick::Revoke => What::Revoke { user },
             Pick::Grant => What::Grant { user },
+            Pick::Role => What::Role { user, has: rng.chance(1, 2), at_once: rng.chance(1, 2) },
         }
     }
 
@@ -479,6 +514,10 @@ impl Maker<'_> {
                 if fields.is_empty() && kind != Kind::Delete {
                     self.value += 1;
                     fields.push(("a", self.value));
+                }
+                // Who says so in a record has no role for it.
+                if self.setup.roles && kind != Kind::Delete && rng.chance(1, 4) {
+                    fields.push(("role", 0));
                 }
                 let bad = kind != Kind::Delete && rng.chance(self.weights.bad, 100);
                 Write { kind, collection, record: rng.below(self.weights.records), fields, bad }

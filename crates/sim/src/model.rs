@@ -3,6 +3,7 @@
 //! It hears of each transaction that reached a disk and of each verdict of the server, and compares. It shares row and
 //! wire *types* with the engine and none of its rules.
 
+mod family;
 mod outbox;
 mod policies;
 mod profile;
@@ -11,11 +12,14 @@ mod settled;
 mod truth;
 mod verdict;
 
+pub use family::Cascaded;
+pub use outbox::Before;
 pub use profile::ProfileModel;
 pub use truth::{StateAt, Truth, at};
 pub use verdict::Verdict;
 
 use crate::policy::PolicyKind;
+use crate::world::OnDelete;
 use landfall_protocol::{Fields, Object, Op};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,6 +34,9 @@ pub fn plain(fields: &Fields) -> Plain {
 pub fn said(object: &Object) -> Plain {
     plain(&serde_json::from_str(object.text()).unwrap_or_default())
 }
+
+/// What a person writes into `a` where two values clash.
+pub const MERGED: &str = "merged";
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +57,15 @@ pub struct Model {
     lost: BTreeSet<(String, u64)>,
     pub restores: u64,
     pub policies: BTreeMap<String, PolicyKind>,
+    /// Collections that only who has the role may write.
+    pub guarded: BTreeSet<&'static str>,
+    /// Whether who got this token has the role.
+    tokens: BTreeMap<String, bool>,
+    /// What deletes do to children, where records have some.
+    pub on_delete: OnDelete,
     tick: u64,
+    /// Kinds of outcomes and ends that are counted by themselves.
+    pub kinds: BTreeSet<&'static str>,
 }
 
 impl Model {
@@ -58,6 +73,11 @@ impl Model {
         if self.violation.is_none() {
             self.violation = Some(Violation { promise, text: text() });
         }
+    }
+
+    /// Somebody who signed in, or whose token was refreshed, got this.
+    pub fn issued(&mut self, token: &str, is_manager: bool) {
+        self.tokens.insert(token.to_owned(), is_manager);
     }
 
     /// A moment; later ones are greater.

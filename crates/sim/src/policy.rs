@@ -8,7 +8,7 @@ use crate::rng::Rng;
 use landfall_core::policy::{Policy, Refinement, Rule};
 use landfall_protocol::{Mutation, Op};
 
-/// The role that wins in [`PolicyKind::Manager`], and whose user has it.
+/// The role that wins in [`PolicyKind::Manager`], and who has it at first.
 pub const MANAGER: &str = "manager";
 pub const MANAGER_USER: &str = "u0";
 
@@ -80,7 +80,8 @@ pub struct Expected {
 pub struct Sent<'a> {
     pub mutation: &'a Mutation,
     pub client: &'a str,
-    pub user: &'a str,
+    /// By its token.
+    pub is_manager: bool,
     /// Clamped by whoever asks.
     pub stamp: &'a str,
     /// The version that it stands on, and whether nothing came between.
@@ -136,7 +137,7 @@ pub fn expected(kind: PolicyKind, states: &[StateAt], sent: &Sent<'_>) -> Expect
         PolicyKind::Reapply => keep("stale"),
         PolicyKind::Review if mutation.group.is_none() => keep("review"),
         PolicyKind::Author | PolicyKind::Review => keep("author"),
-        PolicyKind::Manager if sent.user == MANAGER_USER && last.user != MANAGER_USER => take(),
+        PolicyKind::Manager if sent.is_manager && !last.is_manager => take(),
         PolicyKind::Manager => refuse(),
         PolicyKind::Merge | PolicyKind::MergeLast => match (&last.fields, mutation.op) {
             (None, _) | (Some(_), Op::Delete) => refuse(),

@@ -3,10 +3,13 @@
 use crate::checks;
 use crate::history::{History, Kind, Mend, Step, What, Write};
 use crate::live;
-use crate::model::{ProfileModel, Violation};
+use crate::model::{MERGED, ProfileModel, Violation};
 use crate::net::Cut;
 use crate::rows;
-use crate::world::{COLLECTIONS, PARENT, SHARED, SPARE_PROFILES, START_MS, SimReplica, World, user_name};
+use crate::world::{
+    COLLECTIONS, OnDelete, PARENT, SHARED, SPARE_PROFILES, START_MS, Setup, SimReplica, World, user_name,
+};
+use landfall_core::fixup::Choice;
 use landfall_core::plant::{self, Plant};
 use landfall_core::schedule::Trigger;
 use landfall_protocol::{CollectionName, EntryId, Fields, Json, Object, RecordId, Scope};
@@ -74,7 +77,7 @@ pub fn run_in(history: &History, bug: Option<Plant>, traces: bool, prepare: &dyn
         violation,
         hash: world.hash.get(),
         faults: world.fault_count(),
-        kinds: world.kinds.take(),
+        kinds: world.kinds.take().union(&world.model.borrow().kinds).copied().collect(),
         trace: world.trace.borrow_mut().take().unwrap_or_default(),
         transcripts,
     };
@@ -204,6 +207,18 @@ impl Player {
                     scopes.remove(&Scope::from(SHARED));
                 }
             }
+            What::Role { user, has, at_once } => {
+                world.met(if *has { "role_given" } else { "role_taken" }, 0);
+                let mut server = world.server.borrow_mut();
+                if *has {
+                    server.managers.insert(user_name(*user));
+                } else {
+                    server.managers.remove(&user_name(*user));
+                }
+                if *at_once {
+                    *server.generation.entry(user_name(*user)).or_default() += 1;
+                }
+            }
             What::Grant { user } => {
                 if *user < world.setup.sharing
                     && let Some(scopes) = world.server.borrow_mut().grants.get_mut(&user_name(*user))
@@ -306,6 +321,11 @@ impl Player {
             server.down_until = 0;
             server.refresh_fails.clear();
             server.body_bytes_max = usize::MAX;
+            // A token says what its holder was when it was made; now everybody gets another one.
+            let users = if world.setup.roles { world.setup.users } else { 0 };
+            for user in 0..users {
+                *server.generation.entry(user_name(user)).or_default() += 1;
+            }
         }
         if history.newcomers {
             for user in 0..world.setup.users {
@@ -323,6 +343,17 @@ impl Player {
                 world.profile(profile).cut.set(Cut::None);
             } else {
                 self.online(profile);
+            }
+        }
+        if world.setup.resolves > 0 {
+            self.go(5_000);
+            for (at, how) in [Mend::Local, Mend::Server, Mend::Merged].into_iter().enumerate() {
+                for profile in 0..world.profile_count() {
+                    self.with(profile, 0, async move |world, profile, replica| {
+                        mend(&world, profile, &replica, at as u64, how).await;
+                    });
+                }
+                self.go(200);
             }
         }
         let until = world.exec.now_ms() + if history.quiet { QUIET_MS } else { CONVERGE_MS };
@@ -450,17 +481,19 @@ fn value_text(value: u64) -> String {
     if value == 0 { "\"same\"".to_owned() } else { value.to_string() }
 }
 
-fn op_of(write: &Write, families: bool) -> WriteOp {
+fn op_of(write: &Write, setup: &Setup) -> WriteOp {
     let mut fields: Vec<String> =
         write.fields.iter().map(|(name, value)| format!("\"{name}\":{}", value_text(*value))).collect();
     if write.bad {
         fields.push("\"bad\":true".to_owned());
     }
-    if families
+    // Where deletes have rules, children are of few parents.
+    let parents = if setup.on_delete == OnDelete::Nothing { 6 } else { 2 };
+    if setup.families
         && COLLECTIONS[write.collection] == "stock"
         && let Some((_, value)) = write.fields.first()
     {
-        fields.push(format!("\"{PARENT}\":\"r{}\"", value % 6));
+        fields.push(format!("\"{PARENT}\":\"r{}\"", value % parents));
     }
     let op = match write.kind {
         Kind::Put => WriteKind::Put,
@@ -478,7 +511,7 @@ fn op_of(write: &Write, families: bool) -> WriteOp {
 }
 
 async fn write(world: &Rc<World>, profile: usize, replica: &SimReplica, writes: &[Write], atomic: bool) {
-    let ops = writes.iter().map(|write| op_of(write, world.setup.families)).collect();
+    let ops = writes.iter().map(|write| op_of(write, &world.setup)).collect();
     match replica.write(ops, atomic).await {
         Ok(written) => {
             let mut model = world.model.borrow_mut();
@@ -499,7 +532,29 @@ async fn write(world: &Rc<World>, profile: usize, replica: &SimReplica, writes: 
     }
 }
 
+/// Somebody says what is to stand.
+async fn resolve(world: &Rc<World>, profile: usize, replica: &SimReplica, pick: u64, how: Mend) {
+    let items = replica.conflicts();
+    if items.is_empty() {
+        return;
+    }
+    let item = &items[(pick % items.len() as u64) as usize];
+    world.note(profile, || format!("{how:?} ends the conflict of entry {}", item.id));
+    let merged = Object::of(&Fields::from([("a".to_owned(), Json::string(MERGED))]));
+    let choice = match how {
+        Mend::Local => Choice::Local,
+        Mend::Merged => Choice::Merged(&merged),
+        Mend::Server | Mend::Retry | Mend::Edit | Mend::Discard => Choice::Server,
+    };
+    if replica.resolve(item.id, choice).await.is_ok() {
+        world.kinds.borrow_mut().insert("resolved");
+    }
+}
+
 async fn mend(world: &Rc<World>, profile: usize, replica: &SimReplica, pick: u64, how: Mend) {
+    if matches!(how, Mend::Local | Mend::Server | Mend::Merged) {
+        return resolve(world, profile, replica, pick, how).await;
+    }
     let items: Vec<EntryId> = replica
         .outbox()
         .await
@@ -520,6 +575,7 @@ async fn mend(world: &Rc<World>, profile: usize, replica: &SimReplica, pick: u64
             drop(replica.retry(id, Some(fine)).await);
         }
         Mend::Discard => drop(replica.discard(id).await),
+        Mend::Local | Mend::Server | Mend::Merged => {}
     }
 }
 

@@ -2,12 +2,15 @@
 //!
 //! Independent of crates/server: the same protocol, written a second time.
 
+mod family;
 mod pull;
 mod push;
 mod review;
 
 use crate::model::Model;
+use crate::policy::{MANAGER, MANAGER_USER};
 use crate::rng::Rng;
+use crate::world::{Guard, OnDelete};
 use landfall_core::authority::Stored;
 use landfall_core::policy::Policy;
 use landfall_protocol::{
@@ -19,6 +22,18 @@ use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+
+/// Who sends a request, by its token: nothing that a body says of its sender counts (C4).
+struct Caller {
+    user: String,
+    is_manager: bool,
+    token: String,
+}
+
+/// `notes` live in a user's scope, everything else in a shared one.
+fn is_at_home(name: &CollectionName, scope: &Scope) -> bool {
+    (name.as_str() == "notes") == scope.as_str().starts_with("user:")
+}
 
 /// What a restored backup adds to every counter (docs/protocol.md).
 const EPOCH_STEP: u64 = 1 << 32;
@@ -70,6 +85,10 @@ pub struct Server {
     model: Rc<RefCell<Model>>,
     /// Scopes that each user may read and write.
     pub grants: BTreeMap<String, BTreeSet<Scope>>,
+    /// Users whose tokens say from now on that they have the role.
+    pub managers: BTreeSet<String>,
+    pub guard: Guard,
+    pub on_delete: OnDelete,
     pub collections: BTreeSet<CollectionName>,
     pub policies: BTreeMap<CollectionName, Policy>,
     /// Chance of those who decide conflicts; `None`: nobody does.
@@ -99,6 +118,9 @@ impl Server {
             epochs: 1,
             model,
             grants: BTreeMap::new(),
+            managers: BTreeSet::from([MANAGER_USER.to_owned()]),
+            guard: Guard::Nothing,
+            on_delete: OnDelete::Nothing,
             collections: BTreeSet::new(),
             policies: BTreeMap::new(),
             reviews: None,
@@ -175,22 +197,22 @@ impl Server {
         if request.path == "/auth/refresh" {
             return Some((self.refresh(now, request), Moved::new()));
         }
-        let user = match self.user_of(now, request) {
-            Ok(user) => user,
+        let caller = match self.caller(now, request) {
+            Ok(caller) => caller,
             Err(response) => return Some((response, Moved::new())),
         };
         let body = request.body.as_deref().unwrap_or_default();
         match request.path.as_str() {
             "/push" if body.len() > self.body_bytes_max => Some((error(413, ErrorCode::TOO_LARGE), Moved::new())),
-            "/push" => self.push(now, profile, &user, body),
-            "/pull" => Some((self.pull(now, &user, body), Moved::new())),
+            "/push" => self.push(now, profile, &caller, body),
+            "/pull" => Some((self.pull(now, &caller, body), Moved::new())),
             "/status" => {
                 let status = StatusResponse {
                     server_time: UnixMillis(now),
                     protocol_min: 1,
                     protocol_max: 1,
                     epoch: self.epoch(),
-                    user,
+                    user: caller.user,
                     scopes: Map::new(),
                     devices: Vec::new(),
                     limits: None,
@@ -205,7 +227,11 @@ impl Server {
     pub fn token(&self, now: u64, user: &str) -> Token {
         let expires_at = self.token_ms.map(|ms| UnixMillis(now + ms));
         let generation = self.generation.get(user).copied().unwrap_or(0);
-        Token { token: format!("{user}/{generation}/{}", expires_at.map_or(u64::MAX, |at| at.get())), expires_at }
+        let until = expires_at.map_or(u64::MAX, |at| at.get());
+        let is_manager = self.managers.contains(user);
+        let token = format!("{user}/{generation}/{until}/{}", if is_manager { MANAGER } else { "" });
+        self.model.borrow_mut().issued(&token, is_manager);
+        Token { token, expires_at }
     }
 
     fn refresh(&self, now: u64, request: &HttpRequest) -> HttpResponse {
@@ -220,8 +246,9 @@ impl Server {
         }
     }
 
-    fn user_of(&self, now: u64, request: &HttpRequest) -> Result<String, HttpResponse> {
-        let mut parts = request.token.as_deref().unwrap_or_default().split('/');
+    fn caller(&self, now: u64, request: &HttpRequest) -> Result<Caller, HttpResponse> {
+        let token = request.token.as_deref().unwrap_or_default();
+        let mut parts = token.split('/');
         let user = parts.next().unwrap_or_default();
         let generation: u64 = parts.next().and_then(|text| text.parse().ok()).unwrap_or(0);
         let expires_at: u64 = parts.next().and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -231,11 +258,18 @@ impl Server {
         if expires_at <= now {
             return Err(error(401, ErrorCode::TOKEN_EXPIRED));
         }
-        Ok(user.to_owned())
+        let is_manager = parts.next() == Some(MANAGER);
+        Ok(Caller { user: user.to_owned(), is_manager, token: token.to_owned() })
     }
 
     fn may(&self, user: &str, scope: &Scope) -> bool {
         self.grants.get(user).is_some_and(|scopes| scopes.contains(scope))
+    }
+
+    /// Which pairs a user may read, by the role.
+    pub fn readable(&self, name: &CollectionName, scope: &Scope, is_manager: bool) -> bool {
+        let is_open = self.guard != Guard::Read || name.as_str() != "stock" || is_manager;
+        self.collections.contains(name) && is_open && is_at_home(name, scope)
     }
 
     fn heads(&self) -> BTreeMap<Scope, u64> {

@@ -30,6 +30,25 @@ pub const COLLECTIONS: [&str; 3] = ["notes", "tasks", "stock"];
 
 pub type SimReplica = Rc<Replica<SimHost>>;
 
+/// What only who has the role may do with `stock`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Guard {
+    #[default]
+    Nothing,
+    Write,
+    /// And write.
+    Read,
+}
+
+/// What the delete of a parent does to its children.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnDelete {
+    #[default]
+    Nothing,
+    Refuse,
+    Cascade,
+}
+
 /// What a history needs to be set up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Setup {
@@ -59,6 +78,12 @@ pub struct Setup {
     pub filler_bytes: usize,
     /// `stock`, which has the higher priority, refers to `tasks`.
     pub families: bool,
+    pub on_delete: OnDelete,
+    /// The role is given and taken.
+    pub roles: bool,
+    pub guard: Guard,
+    /// How often somebody ends a conflict, as a weight among the steps.
+    pub resolves: u64,
     /// Of each collection.
     pub policies: [PolicyKind; 3],
 }
@@ -123,6 +148,12 @@ impl World {
         for (name, kind) in COLLECTIONS.iter().zip(setup.policies) {
             server.policies.insert(CollectionName::from(*name), kind.policy());
             model.borrow_mut().policies.insert((*name).to_owned(), kind);
+        }
+        server.guard = setup.guard;
+        server.on_delete = setup.on_delete;
+        model.borrow_mut().on_delete = setup.on_delete;
+        if setup.guard != Guard::Nothing {
+            model.borrow_mut().guarded.insert("stock");
         }
         server.reviews = Some(Rng::stream(setup.seed, 3));
         server.page_limit = setup.page_limit;

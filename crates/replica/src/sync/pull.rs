@@ -158,7 +158,10 @@ impl<H: Host> Replica<H> {
     }
 
     /// Stores pages with the cursor of the last one, and does what is due when that was the last there is.
-    async fn store_pages(self: &Rc<Self>, asked: Asked, pages: Vec<Page>) -> Answer {
+    async fn store_pages(self: &Rc<Self>, asked: Asked, mut pages: Vec<Page>) -> Answer {
+        if planted(Plant::AccessStaysVisible) {
+            pages.iter_mut().for_each(|page| page.access.removed.clear());
+        }
         {
             let mut db = self.db.borrow_mut();
             for stamp in pages.iter().flat_map(stamps) {

@@ -1,21 +1,22 @@
 //! Transactions of the outbox as they reach a disk: appends, batches, and what is deleted.
 
-use super::{Model, Plain, patch, said};
+use super::{MERGED, Model, Plain, patch, said};
 use landfall_core::rows::{ConflictRow, Descriptor, Entry, LogRow, ParkedRow, SettledRow};
 use landfall_protocol::{Mutation, Object, Op};
 use landfall_storage::{Key, RowKind, RowOp, StoreName, decode};
 use std::collections::BTreeSet;
 
+/// Rows that a transaction changes or deletes, as they were.
+#[derive(Default)]
+pub struct Before {
+    pub parked: Vec<ParkedRow>,
+    /// Values that lost and were kept until now.
+    pub dropped: Vec<ConflictRow>,
+}
+
 impl Model {
-    /// A transaction reached the disk. `parked_before`: parked rows that it changes or deletes, as they were.
-    pub fn committed(
-        &mut self,
-        profile: usize,
-        name: &'static str,
-        ops: &[RowOp],
-        log_keys: &[u64],
-        parked_before: &[ParkedRow],
-    ) {
+    /// A transaction reached the disk.
+    pub fn committed(&mut self, profile: usize, name: &'static str, ops: &[RowOp], log_keys: &[u64], before: &Before) {
         let mut conflicts: Vec<ConflictRow> = Vec::new();
         let mut parked: BTreeSet<u64> = BTreeSet::new();
         let mut settled: Vec<(String, SettledRow)> = Vec::new();
@@ -54,16 +55,37 @@ impl Model {
                 _ => {}
             }
         }
-        if !parked_before.is_empty() && !matches!(name, "retry" | "discard") {
-            for row in parked_before {
+        if !before.parked.is_empty() && !matches!(name, "retry" | "discard") {
+            for row in &before.parked {
                 let stays = row.changes.iter().flat_map(|change| &change.entries).all(|id| parked.contains(&id.get()));
                 if !stays {
                     self.violate("L4", || format!("{name} dropped the parked unit {}", row.id));
                 }
             }
         }
+        if !before.dropped.is_empty() {
+            self.dropped(name, ops, &before.dropped);
+        }
         if name == "retry" && log_keys.is_empty() {
             self.violate("L4", || "a retry queued nothing".to_owned());
+        }
+    }
+
+    /// C2: what lost is kept until its author says what stands, and then his word is in the same transaction.
+    fn dropped(&mut self, name: &'static str, ops: &[RowOp], dropped: &[ConflictRow]) {
+        let appended = ops.iter().filter_map(|op| match op {
+            RowOp::Append { row } => decode::<LogRow>(RowKind::Log, row).ok(),
+            RowOp::Put { .. } | RowOp::Delete { .. } | RowOp::DeleteRange { .. } => None,
+        });
+        let word: Vec<Entry> = appended.flat_map(|row| row.entries).collect();
+        let says = |row: &ConflictRow, entry: &Entry| {
+            let set = said(&entry.set);
+            entry.key() == row.key && (set == said(&row.set) || set.values().any(|value| value.contains(MERGED)))
+        };
+        // Of several values of one entry the newest is what the person saw.
+        let fits = word.is_empty() || dropped.iter().any(|row| word.iter().any(|entry| says(row, entry)));
+        if name != "resolve" || !fits {
+            self.violate("C2", || format!("{name} dropped {dropped:?} and wrote {word:?}"));
         }
     }
 

@@ -29,8 +29,8 @@ impl Model {
             (Some(_), Some(given)) => given.outcome.took_effect() && stands == current,
         };
         let stamp = mutation.stamp.clamped(verdict.now, HLC_AHEAD_MS_MAX);
-        let user = self.profiles[verdict.profile].user.as_str();
-        let sent = Sent { mutation, client: verdict.client, user, stamp: &stamp.0, stands, is_current };
+        let is_manager = self.tokens.get(verdict.token).copied().unwrap_or(false);
+        let sent = Sent { mutation, client: verdict.client, is_manager, stamp: &stamp.0, stands, is_current };
         let expected = policy::expected(kind, states, &sent);
         let word = match (outcome.status, outcome.to.as_deref(), code) {
             (ResultStatus::Applied, ..) => "applied",
@@ -70,7 +70,8 @@ impl Model {
             profile: usize::MAX,
             client: "review".to_owned(),
             seq: 0,
-            user: policy::MANAGER_USER.to_owned(),
+            is_manager: true,
+            is_cascade: false,
             stamp: stamp.to_owned(),
             is_create,
             entry: 0,

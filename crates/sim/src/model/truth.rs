@@ -14,7 +14,10 @@ pub struct StateAt {
     pub profile: usize,
     pub client: String,
     pub seq: u64,
-    pub user: String,
+    /// Its writer had the role.
+    pub is_manager: bool,
+    /// It went with its parent.
+    pub is_cascade: bool,
     /// The server's clock for it: clamped, and after what was there.
     pub stamp: String,
     pub is_create: bool,

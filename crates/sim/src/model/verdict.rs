@@ -1,5 +1,6 @@
 //! The server's verdicts: once for each seq, in order, each effect on what was there, groups whole.
 
+use super::family::Cascaded;
 use super::truth::Given;
 use super::{Model, Plain, StateAt};
 use landfall_protocol::limits::HLC_AHEAD_MS_MAX;
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 pub struct Verdict<'a> {
     pub profile: usize,
     pub client: &'a str,
+    pub token: &'a str,
     pub sent: &'a str,
     pub mutation: Option<&'a Mutation>,
     pub outcome: &'a Outcome,
@@ -20,6 +22,8 @@ pub struct Verdict<'a> {
     pub stamp: Option<&'a str>,
     /// What was written: position, version, fields of a live record.
     pub effect: Option<(u64, u64, Option<Plain>)>,
+    /// What went with it.
+    pub cascaded: &'a [Cascaded],
 }
 
 impl Model {
@@ -90,9 +94,11 @@ impl Model {
         self.truth.given.insert(id, given);
         let Some(mutation) = verdict.mutation else { return };
         self.check_policy(verdict, mutation, stands);
+        self.check_family(verdict, mutation);
         match &verdict.effect {
             Some((position, version, fields)) => {
                 self.effect(verdict, mutation, *position, *version, fields.as_ref());
+                self.cascaded(verdict, mutation, *position);
             }
             None if verdict.outcome.status == ResultStatus::Superseded => self.superseded(verdict, mutation, stands),
             None => {}
@@ -120,13 +126,16 @@ impl Model {
     ) {
         let (profile, client, seq) = (verdict.profile, verdict.client.to_owned(), mutation.seq.get());
         let key = mutation.key();
+        let is_manager = self.tokens.get(verdict.token).copied().unwrap_or(false);
+        if self.guarded.contains(mutation.collection.as_str()) && !is_manager {
+            self.violate("C4", || format!("seq {seq} of {client} wrote {key:?} without the role that this takes"));
+        }
         let before = self.truth.states_of(&key).last().cloned();
         let current = before.as_ref().map_or(0, |state| state.version);
         if version <= current {
             self.violate("R5", || format!("{key:?} went from version {current} to {version}"));
         }
         let known = &self.profiles[profile];
-        let known_user = known.user.clone();
         let entries = known.sent.get(verdict.sent).cloned().unwrap_or_default();
         let newest = entries.iter().map(|id| known.place(*id)).max().unwrap_or(0);
         let roots: Vec<u64> = entries
@@ -135,7 +144,8 @@ impl Model {
             .collect();
         let is_own = !known.is_tainted && !known.is_torn;
         let late = self.truth.states_of(&key).iter().find(|state| {
-            (state.client == client && state.seq >= seq) || (is_own && state.profile == profile && state.entry > newest)
+            (state.client == client && state.seq >= seq && !state.is_cascade)
+                || (is_own && state.profile == profile && state.entry > newest)
         });
         if let Some(state) = late.cloned() {
             self.violate("S4", || {
@@ -167,7 +177,8 @@ impl Model {
             profile,
             client,
             seq,
-            user: known_user,
+            is_manager,
+            is_cascade: false,
             stamp,
             is_create: mutation.op == Op::Create,
             entry: newest,

@@ -1,6 +1,6 @@
 //! Pulls: pages that end with a push, scans of what is new to a client, tombstones, checksums at the head.
 
-use super::{ScopeData, Server, error, ok};
+use super::{Caller, ScopeData, Server, error, ok};
 use landfall_core::authority::Stored;
 use landfall_core::plant::{Plant, planted};
 use landfall_protocol::{
@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 impl Server {
-    pub(super) fn pull(&self, now: u64, user: &str, body: &str) -> HttpResponse {
+    pub(super) fn pull(&self, now: u64, caller: &Caller, body: &str) -> HttpResponse {
         let Ok(request) = serde_json::from_str::<PullRequest>(body) else { return error(400, ErrorCode::MALFORMED) };
+        let user = caller.user.as_str();
         if request.user != user {
             return error(403, ErrorCode::WRONG_USER);
         }
@@ -40,7 +41,7 @@ impl Server {
             let data = self.data.scopes.get(scope).unwrap_or(&empty);
             let old = cursor.scopes.get(scope);
             let mut state = ScopeCursor { position: data.position, pairs: BTreeMap::new() };
-            for name in request.collections.iter().filter(|name| self.readable(name, scope)) {
+            for name in request.collections.iter().filter(|name| self.readable(name, scope, caller.is_manager)) {
                 let pair = Pair(scope.clone(), name.clone());
                 let stage = old.and_then(|old| old.pairs.get(name)).filter(|_| !request.resync.contains(&pair));
                 let stage = match stage {
@@ -98,15 +99,6 @@ impl Server {
             checksums: if has_more { Map::new() } else { checksums },
         })
     }
-
-    pub(super) fn readable(&self, name: &CollectionName, scope: &Scope) -> bool {
-        self.collections.contains(name) && is_at_home(name, scope)
-    }
-}
-
-/// `notes` live in a user's scope, everything else in a shared one.
-fn is_at_home(name: &CollectionName, scope: &Scope) -> bool {
-    (name.as_str() == "notes") == scope.as_str().starts_with("user:")
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,21 +1,27 @@
 //! Pushes: runs of one transaction each, groups, the ledger of a client, the authority's word on each mutation.
 
-use super::{ClientLedger, CrashAt, LogRow, Moved, Server, error, ok, to_json};
-use crate::model::{Verdict as Seen, plain};
-use crate::policy::{MANAGER, MANAGER_USER};
-use crate::world::PARENT;
+use super::{Caller, ClientLedger, CrashAt, LogRow, Moved, Server, error, ok, to_json};
+use crate::model::{Cascaded, Verdict as Seen, plain};
+use crate::policy::MANAGER;
+use crate::world::Guard;
 use landfall_core::authority::{Situation, Stored, decide, superseded};
 use landfall_core::plant::{Plant, planted};
 use landfall_core::policy::Policy;
 use landfall_protocol::{
-    ClientId, CollectionName, ErrorCode, Json, Mutation, Op, Outcome, Position, PushMutation, PushRequest,
-    PushResponse, RecordId, RecordKey, RejectCode, ResultStatus, Scope, Seq, Stamp, UnixMillis, Version, limits,
+    ClientId, ErrorCode, Json, Mutation, Op, Outcome, Position, PushMutation, PushRequest, PushResponse, RecordKey,
+    RejectCode, ResultStatus, Scope, Seq, Stamp, UnixMillis, Version, limits,
 };
 use landfall_replica::HttpResponse;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Server {
-    pub(super) fn push(&mut self, now: u64, profile: usize, user: &str, body: &str) -> Option<(HttpResponse, Moved)> {
+    pub(super) fn push(
+        &mut self,
+        now: u64,
+        profile: usize,
+        caller: &Caller,
+        body: &str,
+    ) -> Option<(HttpResponse, Moved)> {
         let crash = self.crash.take();
         if let Some((CrashAt::BeforeCommit, until)) = crash {
             self.down_until = until;
@@ -24,6 +30,7 @@ impl Server {
         let Ok(request) = serde_json::from_str::<PushRequest>(body) else {
             return Some((error(400, ErrorCode::MALFORMED), Moved::new()));
         };
+        let user = caller.user.as_str();
         if request.user != user {
             return Some((error(403, ErrorCode::WRONG_USER), Moved::new()));
         }
@@ -51,6 +58,8 @@ impl Server {
             now,
             profile,
             client: client.clone(),
+            caller,
+            cascades: Vec::new(),
             run: None,
             results: Vec::new(),
             bases: BTreeMap::new(),
@@ -114,6 +123,9 @@ pub(super) struct Push<'a> {
     pub(super) now: u64,
     profile: usize,
     pub(super) client: (String, ClientId),
+    caller: &'a Caller,
+    /// Children that went with what the mutation of this seq deleted.
+    pub(super) cascades: Vec<(Seq, Cascaded)>,
     run: Option<Run>,
     results: Vec<Json>,
     bases: BTreeMap<Seq, Version>,
@@ -193,6 +205,7 @@ impl Push<'_> {
         {
             self.server.data.scopes = undo;
             self.run = run;
+            self.cascades.clear();
             let cause = judged.pop().map(|(outcome, _)| outcome);
             // Those behind the one that failed were not judged: they stood somewhere, too.
             for member in members {
@@ -260,7 +273,11 @@ impl Push<'_> {
         if !self.server.may(&self.client.0, &mutation.scope) {
             return (Outcome::rejected(mutation.seq, RejectCode::FORBIDDEN, "no access"), None);
         }
-        if !self.server.readable(&mutation.collection, &mutation.scope) {
+        let is_manager = self.is_manager(mutation);
+        if self.server.guard != Guard::Nothing && mutation.collection.as_str() == "stock" && !is_manager {
+            return (Outcome::rejected(mutation.seq, RejectCode::FORBIDDEN, "not for this role"), None);
+        }
+        if !self.server.readable(&mutation.collection, &mutation.scope, is_manager) {
             return (Outcome::rejected(mutation.seq, RejectCode::UNKNOWN_COLLECTION, "unknown"), None);
         }
         let stored = self.stored(&mutation.key());
@@ -286,18 +303,17 @@ impl Push<'_> {
             outcome.fields.insert("bad".to_owned(), "must not be".to_owned());
             return (self.placed(mutation, outcome), None);
         }
-        if mutation.op != Op::Delete
-            && let Some(id) = mutation.set.get(PARENT)
-        {
-            let id = RecordId::from(id.text().trim_matches('"'));
-            let parent = RecordKey { scope: mutation.scope.clone(), collection: CollectionName::from("tasks"), id };
-            if self.stored(&parent).is_none_or(|stored| stored.deleted) {
-                let outcome = Outcome::rejected(mutation.seq, RejectCode::MISSING_PARENT, "It has no parent.");
-                return (self.placed(mutation, outcome), None);
-            }
+        if let Some(refused) = self.family_refusal(mutation, stored.as_ref(), &effect.stored) {
+            return (self.placed(mutation, refused), None);
         }
         let position = self.take_position();
+        self.cascade(mutation, &effect.stored, position);
         (self.placed(mutation, verdict.outcome), Some((mutation.key(), effect.stored, position)))
+    }
+
+    /// By the token of its sender, whatever it says itself (C4).
+    fn is_manager(&self, mutation: &Mutation) -> bool {
+        self.caller.is_manager || (planted(Plant::RoleFromPayload) && mutation.set.contains_key("role"))
     }
 
     /// The position of what is written next, from now on the run's.
@@ -329,7 +345,7 @@ impl Push<'_> {
         let clamped = mutation.stamp.clamped(self.now, limits::HLC_AHEAD_MS_MAX);
         let stamp: Stamp = if raw { mutation.stamp.clone() } else { clamped };
         let standard = Policy::default();
-        let manager = self.client.0 == MANAGER_USER;
+        let manager = self.is_manager(mutation);
         let roles: BTreeSet<String> = manager.then(|| MANAGER.to_owned()).into_iter().collect();
         let base = self.base_of(mutation);
         let writer = format!("{} {}", self.client.0, self.client.1);
@@ -408,9 +424,12 @@ impl Push<'_> {
         let effect = effect.map(|(_, stored, position)| {
             (position, stored.version.get(), (!stored.deleted).then(|| plain(&stored.fields)))
         });
+        let cascaded: Vec<Cascaded> =
+            self.cascades.extract_if(.., |(of, _)| *of == member.seq()).map(|it| it.1).collect();
         self.server.model.borrow_mut().decided(&Seen {
             profile: self.profile,
             client: self.client.1.as_str(),
+            token: &self.caller.token,
             sent,
             mutation,
             outcome: &outcome,
@@ -418,6 +437,7 @@ impl Push<'_> {
             stamp: stamp.as_deref(),
             answer: answer.text(),
             effect,
+            cascaded: &cascaded,
         });
         self.answer(member, sent, answer);
     }

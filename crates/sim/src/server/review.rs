@@ -3,6 +3,7 @@
 use super::push::Push;
 use crate::model::plain;
 use crate::policy::MANAGER;
+use crate::world::OnDelete;
 use landfall_core::authority::{Situation, Stored, decide as judge};
 use landfall_core::policy::Policy;
 use landfall_core::review::{CONFLICTS, Decision, Reviewer, decide, record_key, row, row_key};
@@ -86,8 +87,7 @@ impl Push<'_> {
             return;
         };
         let data = self.server.data.scopes.entry(scope.clone()).or_default();
-        data.position += 1;
-        let (position, floor) = (data.position, data.version_floor);
+        let (position, floor) = (data.position + 1, data.version_floor);
         let mut effect = None;
         if let Some(change) = change {
             let standard = Policy::default();
@@ -108,11 +108,19 @@ impl Push<'_> {
             );
             if let Some(written) = verdict.effect {
                 let stored = written.stored;
+                // What may not be, or would take others along, stays undecided.
+                let takes_others = stored.deleted && !self.children(&change).is_empty();
+                let keeps_rules = self.server.on_delete == OnDelete::Nothing
+                    || (!takes_others && self.family_refusal(&change, record.as_ref(), &stored).is_none());
+                if !keeps_rules {
+                    return;
+                }
                 self.write(&about, &stored, position);
                 let fields = (!stored.deleted).then(|| plain(&stored.fields));
                 effect = Some((position, stored.version.get(), fields, stored.stamp.0));
             }
         }
+        self.server.data.scopes.entry(scope.clone()).or_default().position = position;
         self.write_row(key, after, &stamp, position);
         let written = effect.as_ref().map(|(position, version, fields, _)| (*position, *version, fields.clone()));
         let stamp = effect.map_or_else(String::new, |(.., stamp)| stamp);

@@ -1,7 +1,8 @@
 //! The promises, looked at from outside: a context's memory against the model.
 
-use crate::model::{Plain, at, patch, plain, said};
+use crate::model::{Plain, StateAt, at, patch, plain, said};
 use crate::world::{COLLECTIONS, PARENT, SimReplica, World};
+use landfall_core::review::CONFLICTS;
 use landfall_core::view;
 use landfall_protocol::{CollectionName, Pair, Position, RecordId, RecordKey, Scope};
 use landfall_replica::Query;
@@ -114,18 +115,20 @@ fn base_differs(truth: &crate::model::Truth, base: &Records, pair: &Pair, covere
 /// The record that a context must show: the server's as far as it knows, then its undecided entries.
 fn expected_view(truth: &crate::model::Truth, replica: &SimReplica, key: &RecordKey, covered: u64) -> Option<Plain> {
     let db = replica.db.borrow();
-    let mut known = covered;
+    // What a push did behind an outcome, at the same position, its client hears of with the next pull.
+    let mut known = (covered, u64::MAX);
     for settled in db.state.settled_of(key) {
         if settled.epoch != db.base.manifest.epoch.as_ref() {
             continue;
         }
         let Some(outcome) = &settled.mutation.outcome else { continue };
         // Whatever became of it, the outcome said what the record is.
-        if outcome.version.is_some() {
-            known = known.max(outcome.position.map_or(0, Position::get));
+        if let (Some(version), Some(position)) = (outcome.version, outcome.position) {
+            known = known.max((position.get(), version.get()));
         }
     }
-    let mut record = truth.at(key, known).and_then(|state| state.fields.clone());
+    let is_known = |state: &&StateAt| (state.position, state.version) <= known;
+    let mut record = truth.states_of(key).iter().rev().find(is_known).and_then(|state| state.fields.clone());
     for id in db.state.lanes.get(key).into_iter().flatten() {
         if let Some(entry) = db.state.entries.get(id) {
             record = patch(record, entry.op, said(&entry.set), &entry.unset);
@@ -168,6 +171,8 @@ fn views(world: &World, profile: usize, replica: &SimReplica) {
             model.violate("C3", || format!("profile {profile} should see {key:?} as {expected:?} and sees {seen:?}"));
             return;
         }
+        // Rows of conflicts hold numbers of the server's.
+        let seen = seen.filter(|_| key.collection.as_str() != CONFLICTS);
         let refused =
             seen.and_then(|seen| seen.into_values().find(|value| model.profiles[profile].rejected.contains(value)));
         if let Some(value) = refused {
@@ -245,7 +250,7 @@ pub fn not_converged(world: &World, profile: usize, replica: &SimReplica) -> Opt
     let is_manager = server.managers.contains(user);
     let scopes: Vec<&Scope> = server.grants.get(user).into_iter().flatten().collect();
     for scope in &scopes {
-        for name in COLLECTIONS {
+        for name in COLLECTIONS.into_iter().chain([CONFLICTS]) {
             let pair = Pair((*scope).clone(), CollectionName::from(name));
             if !server.readable(&pair.1, &pair.0, is_manager) {
                 continue;

@@ -41,6 +41,10 @@ pub enum Mend {
     Merged,
 }
 
+/// What somebody with the role says of a conflict that waits for one.
+pub const DECISIONS: [&str; 3] =
+    [r#"{"decision":"local"}"#, r#"{"decision":"server"}"#, r#"{"decision":"merged","merged":{"a":"reviewed"}}"#];
+
 /// One thing that happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
@@ -55,6 +59,12 @@ pub enum What {
         slot: u32,
         pick: u64,
         how: Mend,
+    },
+    Decide {
+        profile: usize,
+        slot: u32,
+        pick: u64,
+        said: usize,
     },
     Read {
         profile: usize,
@@ -187,6 +197,7 @@ impl History {
             let keeps = match &step.what {
                 What::Write { profile, .. }
                 | What::Mend { profile, .. }
+                | What::Decide { profile, .. }
                 | What::Read { profile, .. }
                 | What::Sync { profile, .. }
                 | What::Open { profile, .. }
@@ -250,7 +261,12 @@ fn setup(seed: u64, rng: &Rng) -> Setup {
     let deletes = [OnDelete::Nothing, OnDelete::Refuse, OnDelete::Cascade];
     let parents = Rng::stream(seed, 7);
     let had_families = seed % 4 == 1;
-    let families = had_families || parents.chance(1, 5);
+    let families = had_families || parents.chance(3, 10);
+    let reviewers = sharing > 0 && Rng::stream(seed, 9).chance(1, 3);
+    let mut policies = PolicyKind::of_seed(seed);
+    if reviewers {
+        policies[1] = PolicyKind::Review;
+    }
     Setup {
         seed,
         users,
@@ -281,7 +297,9 @@ fn setup(seed: u64, rng: &Rng) -> Setup {
         roles: has_roles,
         resolves: if Rng::stream(seed, 8).chance(1, 3) { 8 } else { 0 },
         guard: if has_roles { guards[roles.index(3)] } else { Guard::Nothing },
-        policies: PolicyKind::of_seed(seed),
+        policies,
+        reviewers,
+        unique: !families && Rng::stream(seed, 10).chance(1, 4),
     }
 }
 
@@ -340,6 +358,7 @@ enum Pick {
     Grant,
     Role,
     Resolve,
+    Decide,
 }
 
 impl Weights {
@@ -381,6 +400,7 @@ impl Weights {
             (setup.live.half_open, Pick::HalfOpen),
             (if setup.roles { 3 } else { 0 }, Pick::Role),
             (setup.resolves, Pick::Resolve),
+            (if setup.reviewers { 20 } else { 0 }, Pick::Decide),
         ];
         Self {
             all,
@@ -435,6 +455,7 @@ impl Maker<'_> {
                 let how = *[Mend::Local, Mend::Server, Mend::Merged].get(rng.index(3)).unwrap_or(&Mend::Server);
                 What::Mend { profile, slot, pick: rng.next(), how }
             }
+            Pick::Decide => What::Decide { profile, slot, pick: rng.next(), said: rng.index(DECISIONS.len()) },
             Pick::Read => What::Read { profile, slot },
             Pick::Sync => What::Sync { profile, slot },
             Pick::Open => What::Open { profile, slot },
@@ -493,16 +514,21 @@ impl Maker<'_> {
         } else {
             1
         };
-        let home = if shares && rng.chance(2, 3) { [1, 2] } else { [0, 0] };
+        let family = self.setup.on_delete != OnDelete::Nothing;
+        let is_close = family || self.setup.reviewers;
+        let home = if shares && (is_close || rng.chance(2, 3)) { [1, 2] } else { [0, 0] };
         let writes = (0..count)
             .map(|_| {
                 let collection = home[rng.index(2)];
                 let kind = match rng.below(100) {
                     draw if draw < self.weights.deletes => Kind::Delete,
+                    draw if family && collection == 1 && draw < 30 => Kind::Delete,
                     draw if draw < 40 => Kind::Update,
                     draw if draw < 50 => Kind::Create,
                     _ => Kind::Put,
                 };
+                // Few parents have many children, and few records many conflicts.
+                let records = if is_close && collection == 1 { 2 } else { self.weights.records };
                 let mut fields = Vec::new();
                 for name in FIELDS {
                     let wanted = if kind == Kind::Put { rng.chance(2, 3) } else { rng.chance(2, 5) };
@@ -520,7 +546,7 @@ impl Maker<'_> {
                     fields.push(("role", 0));
                 }
                 let bad = kind != Kind::Delete && rng.chance(self.weights.bad, 100);
-                Write { kind, collection, record: rng.below(self.weights.records), fields, bad }
+                Write { kind, collection, record: rng.below(records), fields, bad }
             })
             .collect();
         What::Write { profile, slot, writes, atomic }

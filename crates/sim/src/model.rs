@@ -63,6 +63,8 @@ pub struct Model {
     tokens: BTreeMap<String, bool>,
     /// What deletes do to children, where records have some.
     pub on_delete: OnDelete,
+    /// Tasks are known by their field `k`.
+    pub is_unique: bool,
     tick: u64,
     /// Kinds of outcomes and ends that are counted by themselves.
     pub kinds: BTreeSet<&'static str>,

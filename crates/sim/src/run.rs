@@ -1,19 +1,21 @@
 //! Plays a history in a world: first with its faults, then healed, until every replica has arrived.
 
 use crate::checks;
-use crate::history::{History, Kind, Mend, Step, What, Write};
+use crate::history::{DECISIONS, History, Kind, Mend, Step, What, Write};
 use crate::live;
 use crate::model::{MERGED, ProfileModel, Violation};
 use crate::net::Cut;
 use crate::rows;
+use crate::server::unique::{KEY, id_of};
 use crate::world::{
     COLLECTIONS, OnDelete, PARENT, SHARED, SPARE_PROFILES, START_MS, Setup, SimReplica, World, user_name,
 };
 use landfall_core::fixup::Choice;
 use landfall_core::plant::{self, Plant};
+use landfall_core::review::CONFLICTS;
 use landfall_core::schedule::Trigger;
 use landfall_protocol::{CollectionName, EntryId, Fields, Json, Object, RecordId, Scope};
-use landfall_replica::{WriteKind, WriteOp};
+use landfall_replica::{Query, WriteKind, WriteOp};
 use landfall_storage::faulty::flip_byte;
 use landfall_storage::memory::Disk;
 use landfall_storage::run::Run;
@@ -119,6 +121,12 @@ impl Player {
                 let (pick, how) = (*pick, *how);
                 self.with(*profile, *slot, async move |world, profile, replica| {
                     mend(&world, profile, &replica, pick, how).await;
+                });
+            }
+            What::Decide { profile, slot, pick, said } => {
+                let (pick, said) = (*pick, DECISIONS[*said]);
+                self.with(*profile, *slot, async move |world, profile, replica| {
+                    decide(&world, profile, &replica, pick, said).await;
                 });
             }
             What::Read { profile, slot } => self.with(*profile, *slot, async |world, profile, replica| {
@@ -345,6 +353,17 @@ impl Player {
                 self.online(profile);
             }
         }
+        if world.setup.reviewers {
+            // People on several devices look at the same conflicts.
+            for (pick, said) in DECISIONS.into_iter().enumerate() {
+                self.go(2_000);
+                for profile in 0..world.profile_count() {
+                    self.with(profile, 0, async move |world, profile, replica| {
+                        decide(&world, profile, &replica, pick as u64, said).await;
+                    });
+                }
+            }
+        }
         if world.setup.resolves > 0 {
             self.go(5_000);
             for (at, how) in [Mend::Local, Mend::Server, Mend::Merged].into_iter().enumerate() {
@@ -495,6 +514,20 @@ fn op_of(write: &Write, setup: &Setup) -> WriteOp {
     {
         fields.push(format!("\"{PARENT}\":\"r{}\"", value % parents));
     }
+    let scope = Scope::from(SHARED);
+    let mut id = RecordId(format!("r{}", write.record));
+    if setup.unique && COLLECTIONS[write.collection] == "tasks" {
+        let key = format!("\"{KEY}\":\"n{}\"", write.record);
+        let named = serde_json::from_str(&format!("{{{key}}}")).unwrap_or_default();
+        // Now and then an app makes an id of its own, in vain.
+        let own = write.kind == Kind::Create && write.fields.first().is_some_and(|(_, value)| value % 8 == 0);
+        if let Some(derived) = id_of(&scope, &named).filter(|_| !own) {
+            id = derived;
+        }
+        if matches!(write.kind, Kind::Put | Kind::Create) {
+            fields.push(key);
+        }
+    }
     let op = match write.kind {
         Kind::Put => WriteKind::Put,
         Kind::Create => WriteKind::Create,
@@ -505,7 +538,7 @@ fn op_of(write: &Write, setup: &Setup) -> WriteOp {
         op,
         collection: CollectionName::from(COLLECTIONS[write.collection]),
         scope: None,
-        id: Some(RecordId(format!("r{}", write.record))),
+        id: Some(id),
         fields: Json::parse(&format!("{{{}}}", fields.join(","))).ok(),
     }
 }
@@ -528,6 +561,31 @@ async fn write(world: &Rc<World>, profile: usize, replica: &SimReplica, writes: 
             world.note(profile, || format!("refused: {} {}", error.code, error.message));
             let values = writes.iter().flat_map(|write| &write.fields).filter(|(_, value)| *value > 0);
             world.model.borrow_mut().refused(profile, values.map(|(_, value)| value_text(*value)));
+        }
+    }
+}
+
+/// Somebody who sees what waits for a role decides one of them.
+async fn decide(world: &Rc<World>, profile: usize, replica: &SimReplica, pick: u64, said: &str) {
+    let rows = replica.query(&Query::all(CONFLICTS)).await.map(|found| found.rows).unwrap_or_default();
+    let open: Vec<_> = rows.iter().filter(|row| row.text.contains("\"status\":\"pending\"")).collect();
+    if open.is_empty() {
+        return;
+    }
+    let row = open[(pick % open.len() as u64) as usize];
+    let id = RecordId(row.place.id.clone());
+    world.note(profile, || format!("decides {id}: {said}"));
+    let op = WriteOp {
+        op: WriteKind::Update,
+        collection: CollectionName::from(CONFLICTS),
+        scope: Some(Scope(row.place.scope.clone())),
+        id: Some(id),
+        fields: Json::parse(said).ok(),
+    };
+    if let Ok(written) = replica.write(vec![op], false).await {
+        let mut model = world.model.borrow_mut();
+        for entry in written.iter().filter_map(|written| written.entry) {
+            model.acknowledged(profile, entry.get());
         }
     }
 }

@@ -6,6 +6,7 @@ mod family;
 mod pull;
 mod push;
 mod review;
+pub mod unique;
 
 use crate::model::Model;
 use crate::policy::{MANAGER, MANAGER_USER};
@@ -13,6 +14,7 @@ use crate::rng::Rng;
 use crate::world::{Guard, OnDelete};
 use landfall_core::authority::Stored;
 use landfall_core::policy::Policy;
+use landfall_core::review::CONFLICTS;
 use landfall_protocol::{
     ClientId, CollectionName, Epoch, ErrorBody, ErrorCode, ErrorEnvelope, Json, Ledger, LedgerEntry, Map, Pair,
     RecordId, RecordKey, RecordSum, Scope, Seq, StatusResponse, UnixMillis,
@@ -89,6 +91,8 @@ pub struct Server {
     pub managers: BTreeSet<String>,
     pub guard: Guard,
     pub on_delete: OnDelete,
+    /// Tasks are known by their field `k`.
+    pub is_unique: bool,
     pub collections: BTreeSet<CollectionName>,
     pub policies: BTreeMap<CollectionName, Policy>,
     /// Chance of those who decide conflicts; `None`: nobody does.
@@ -121,6 +125,7 @@ impl Server {
             managers: BTreeSet::from([MANAGER_USER.to_owned()]),
             guard: Guard::Nothing,
             on_delete: OnDelete::Nothing,
+            is_unique: false,
             collections: BTreeSet::new(),
             policies: BTreeMap::new(),
             reviews: None,
@@ -269,6 +274,7 @@ impl Server {
     /// Which pairs a user may read, by the role.
     pub fn readable(&self, name: &CollectionName, scope: &Scope, is_manager: bool) -> bool {
         let is_open = self.guard != Guard::Read || name.as_str() != "stock" || is_manager;
+        let is_open = is_open && (name.as_str() != CONFLICTS || is_manager);
         self.collections.contains(name) && is_open && is_at_home(name, scope)
     }
 

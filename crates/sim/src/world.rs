@@ -9,6 +9,7 @@ use crate::net::{Cut, LinkFaults};
 use crate::policy::PolicyKind;
 use crate::rng::Rng;
 use crate::server::Server;
+use landfall_core::review::CONFLICTS;
 use landfall_core::schedule::Trigger;
 use landfall_core::{CollectionConfig, Config};
 use landfall_protocol::{CollectionName, Scope};
@@ -82,6 +83,10 @@ pub struct Setup {
     /// The role is given and taken.
     pub roles: bool,
     pub guard: Guard,
+    /// Conflicts in `tasks` wait for who has the role, and are decided on devices.
+    pub reviewers: bool,
+    /// A task is known by its field `k`, from which its id follows.
+    pub unique: bool,
     /// How often somebody ends a conflict, as a weight among the steps.
     pub resolves: u64,
     /// Of each collection.
@@ -155,7 +160,13 @@ impl World {
         if setup.guard != Guard::Nothing {
             model.borrow_mut().guarded.insert("stock");
         }
-        server.reviews = Some(Rng::stream(setup.seed, 3));
+        if setup.reviewers {
+            server.collections.insert(CollectionName::from(CONFLICTS));
+        } else {
+            server.reviews = Some(Rng::stream(setup.seed, 3));
+        }
+        server.is_unique = setup.unique;
+        model.borrow_mut().is_unique = setup.unique;
         server.page_limit = setup.page_limit;
         server.token_ms = setup.token_ms;
         server.body_bytes_max = setup.body_bytes_max.unwrap_or(usize::MAX);
@@ -266,6 +277,10 @@ impl World {
                 collection.references.push((PARENT.to_owned(), CollectionName::from("tasks")));
             }
             config.collections.insert(CollectionName::from(name), collection);
+        }
+        if self.setup.reviewers {
+            let rows = CollectionConfig { scope: SHARED.to_owned(), ..Default::default() };
+            config.collections.insert(CollectionName::from(CONFLICTS), rows);
         }
         config.batch_count = self.setup.batch_count;
         config.attempts_max = self.setup.attempts_max;

@@ -13,6 +13,21 @@ pub struct Cascaded {
 }
 
 impl Model {
+    /// Of tasks that are known by a key there is one for each (DESIGN section 6).
+    pub(super) fn check_key(&mut self, key: &RecordKey, fields: Option<&Plain>) {
+        let Some(fields) = fields.filter(|_| self.is_unique && key.collection.as_str() == "tasks") else { return };
+        let own = fields.get("k");
+        let records = self.truth.states.get(&key.pair()).into_iter().flatten();
+        let live = |states: &[StateAt]| {
+            states.last().and_then(|state| state.fields.as_ref()).and_then(|it| it.get("k")) == own
+        };
+        let other = records.filter(|(id, _)| **id != key.id).find(|(_, states)| live(states));
+        let other = other.map(|(id, _)| id.clone());
+        if own.is_none() || other.is_some() {
+            self.violate("C1", || format!("{key:?} and {other:?} are both {own:?}"));
+        }
+    }
+
     /// C1: who refers to what. Called before the verdict's own effect is known here.
     pub(super) fn check_family(&mut self, verdict: &Verdict<'_>, mutation: &Mutation) {
         if self.on_delete == OnDelete::Nothing {
@@ -86,7 +101,7 @@ impl Model {
                 client: verdict.client.to_owned(),
                 seq: mutation.seq.get(),
                 is_manager: before.is_some_and(|state| state.is_manager),
-                is_cascade: true,
+                is_indirect: true,
                 stamp: child.stamp.clone(),
                 is_create: false,
                 entry: 0,

@@ -1,7 +1,8 @@
 //! What a policy makes of a record's history, and people who decide what it left to them.
 
-use super::{Model, Plain, StateAt, Verdict};
+use super::{Model, Plain, StateAt, Verdict, plain};
 use crate::policy::{self, Sent};
+use landfall_core::authority::Stored;
 use landfall_protocol::limits::HLC_AHEAD_MS_MAX;
 use landfall_protocol::{Mutation, RecordKey, ResultStatus};
 
@@ -55,8 +56,53 @@ impl Model {
         }
     }
 
+    /// What the rules say of a decision: one for each conflict, by who has the role.
+    pub(super) fn check_decision(&mut self, verdict: &Verdict<'_>, mutation: &Mutation) {
+        let is_manager = self.tokens.get(verdict.token).copied().unwrap_or(false);
+        let row = self.truth.states_of(&mutation.key()).last().and_then(|state| state.fields.as_ref());
+        let is_open = row.is_some_and(|row| row.get("status").is_some_and(|status| status == "\"pending\""));
+        let code = verdict.outcome.code.as_deref().unwrap_or_default();
+        if code == "already_decided" {
+            self.kinds.insert("already_decided");
+        }
+        let is_decided = verdict.effect.is_some();
+        let fits = if is_decided { is_manager && is_open } else { code != "already_decided" || !is_open };
+        self.kinds.extend(is_decided.then_some("decided"));
+        if !fits {
+            let seq = mutation.seq;
+            self.violate(if is_manager { "C1" } else { "C4" }, || {
+                format!("seq {seq} decides {:?}, open: {is_open}, as {:?}", mutation.id, verdict.outcome)
+            });
+        }
+    }
+
+    /// A conflict waits for a role, or somebody with it has decided.
+    pub fn row_written(&mut self, key: &RecordKey, position: u64, stored: &Stored) {
+        let state = StateAt {
+            position,
+            version: stored.version.get(),
+            fields: Some(plain(&stored.fields)),
+            profile: usize::MAX,
+            client: stored.client.0.clone(),
+            seq: stored.seq.get(),
+            is_manager: true,
+            is_indirect: true,
+            stamp: stored.stamp.0.clone(),
+            is_create: false,
+            entry: 0,
+        };
+        self.truth.states.entry(key.pair()).or_default().entry(key.id.clone()).or_default().push(state);
+    }
+
     /// Somebody with a role decided a conflict; what it made of the record, if anything.
-    pub fn reviewed(&mut self, row: &str, key: &RecordKey, effect: Option<(u64, u64, Option<Plain>)>, stamp: &str) {
+    pub fn reviewed(
+        &mut self,
+        row: &str,
+        key: &RecordKey,
+        effect: Option<(u64, u64, Option<Plain>)>,
+        stamp: &str,
+        (client, seq): (&str, u64),
+    ) {
         if !self.truth.reviewed.insert(row.to_owned()) {
             self.violate("C1", || format!("the conflict {row} was decided twice"));
         }
@@ -68,10 +114,10 @@ impl Model {
             version,
             fields,
             profile: usize::MAX,
-            client: "review".to_owned(),
-            seq: 0,
+            client: client.to_owned(),
+            seq,
             is_manager: true,
-            is_cascade: false,
+            is_indirect: true,
             stamp: stamp.to_owned(),
             is_create,
             entry: 0,

@@ -16,8 +16,8 @@ pub struct StateAt {
     pub seq: u64,
     /// Its writer had the role.
     pub is_manager: bool,
-    /// It went with its parent.
-    pub is_cascade: bool,
+    /// It went with its parent, or came by somebody's decision.
+    pub is_indirect: bool,
     /// The server's clock for it: clamped, and after what was there.
     pub stamp: String,
     pub is_create: bool,
@@ -49,10 +49,6 @@ pub struct Truth {
 impl Truth {
     pub fn states_of(&self, key: &RecordKey) -> &[StateAt] {
         self.states.get(&key.pair()).and_then(|records| records.get(&key.id)).map_or(&[], Vec::as_slice)
-    }
-    /// The record after everything up to `position`.
-    pub fn at(&self, key: &RecordKey, position: u64) -> Option<&StateAt> {
-        at(self.states_of(key), position)
     }
 }
 

@@ -3,6 +3,7 @@
 use super::family::Cascaded;
 use super::truth::Given;
 use super::{Model, Plain, StateAt};
+use landfall_core::review::CONFLICTS;
 use landfall_protocol::limits::HLC_AHEAD_MS_MAX;
 use landfall_protocol::{Mutation, Op, Outcome, ResultStatus};
 use std::collections::BTreeMap;
@@ -93,8 +94,12 @@ impl Model {
         };
         self.truth.given.insert(id, given);
         let Some(mutation) = verdict.mutation else { return };
-        self.check_policy(verdict, mutation, stands);
-        self.check_family(verdict, mutation);
+        if mutation.collection.as_str() == CONFLICTS {
+            self.check_decision(verdict, mutation);
+        } else {
+            self.check_policy(verdict, mutation, stands);
+            self.check_family(verdict, mutation);
+        }
         match &verdict.effect {
             Some((position, version, fields)) => {
                 self.effect(verdict, mutation, *position, *version, fields.as_ref());
@@ -144,7 +149,7 @@ impl Model {
             .collect();
         let is_own = !known.is_tainted && !known.is_torn;
         let late = self.truth.states_of(&key).iter().find(|state| {
-            (state.client == client && state.seq >= seq && !state.is_cascade)
+            (state.client == client && state.seq >= seq && !state.is_indirect)
                 || (is_own && state.profile == profile && state.entry > newest)
         });
         if let Some(state) = late.cloned() {
@@ -167,7 +172,10 @@ impl Model {
             Some(before) if before.stamp >= own.0 => after(&before.stamp, verdict.client),
             Some(_) | None => own.0,
         };
-        if verdict.stamp.is_some_and(|stored| stored != stamp) {
+        self.check_key(&key, fields);
+        // Decisions are in the order in which they come, whatever their stamps.
+        let is_row = key.collection.as_str() == CONFLICTS;
+        if !is_row && verdict.stamp.is_some_and(|stored| stored != stamp) {
             self.violate("I4", || format!("{key:?} should be stamped {stamp} and is {:?}", verdict.stamp));
         }
         let state = StateAt {
@@ -178,7 +186,7 @@ impl Model {
             client,
             seq,
             is_manager,
-            is_cascade: false,
+            is_indirect: false,
             stamp,
             is_create: mutation.op == Op::Create,
             entry: newest,

@@ -7,6 +7,7 @@ use crate::world::Guard;
 use landfall_core::authority::{Situation, Stored, decide, superseded};
 use landfall_core::plant::{Plant, planted};
 use landfall_core::policy::Policy;
+use landfall_core::review::CONFLICTS;
 use landfall_protocol::{
     ClientId, ErrorCode, Json, Mutation, Op, Outcome, Position, PushMutation, PushRequest, PushResponse, RecordKey,
     RejectCode, ResultStatus, Scope, Seq, Stamp, UnixMillis, Version, limits,
@@ -132,7 +133,7 @@ pub(super) struct Push<'a> {
 }
 
 /// What a judged mutation would write: key, record, its position.
-type Effect = Option<(RecordKey, Stored, u64)>;
+pub(super) type Effect = Option<(RecordKey, Stored, u64)>;
 
 impl Push<'_> {
     /// True when a new run begins.
@@ -280,6 +281,9 @@ impl Push<'_> {
         if !self.server.readable(&mutation.collection, &mutation.scope, is_manager) {
             return (Outcome::rejected(mutation.seq, RejectCode::UNKNOWN_COLLECTION, "unknown"), None);
         }
+        if mutation.collection.as_str() == CONFLICTS {
+            return self.judge_decision(mutation);
+        }
         let stored = self.stored(&mutation.key());
         let mut judged = (**mutation).clone();
         if planted(Plant::ServerIgnoresBase) && stored.is_some() {
@@ -303,7 +307,8 @@ impl Push<'_> {
             outcome.fields.insert("bad".to_owned(), "must not be".to_owned());
             return (self.placed(mutation, outcome), None);
         }
-        if let Some(refused) = self.family_refusal(mutation, stored.as_ref(), &effect.stored) {
+        let refused = self.family_refusal(mutation, stored.as_ref(), &effect.stored);
+        if let Some(refused) = refused.or_else(|| self.key_refusal(mutation, stored.as_ref(), &effect.stored)) {
             return (self.placed(mutation, refused), None);
         }
         let position = self.take_position();
@@ -312,7 +317,7 @@ impl Push<'_> {
     }
 
     /// By the token of its sender, whatever it says itself (C4).
-    fn is_manager(&self, mutation: &Mutation) -> bool {
+    pub(super) fn is_manager(&self, mutation: &Mutation) -> bool {
         self.caller.is_manager || (planted(Plant::RoleFromPayload) && mutation.set.contains_key("role"))
     }
 
@@ -332,7 +337,7 @@ impl Push<'_> {
         if run.wrote { scope.position } else { scope.position + 1 }
     }
 
-    fn with_situation<T>(
+    pub(super) fn with_situation<T>(
         &mut self,
         mutation: &Mutation,
         stored: Option<&Stored>,
@@ -381,7 +386,7 @@ impl Push<'_> {
         })
     }
 
-    fn placed(&mut self, mutation: &Mutation, mut outcome: Outcome) -> Outcome {
+    pub(super) fn placed(&mut self, mutation: &Mutation, mut outcome: Outcome) -> Outcome {
         if !self.server.may(&self.client.0, &mutation.scope) {
             // Where a scope stands is nobody's business who does not hold it (I1).
             return outcome;

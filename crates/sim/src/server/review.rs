@@ -1,6 +1,6 @@
 //! Conflicts that wait for a role, and people with that role who decide some of them, now and then one a second time.
 
-use super::push::Push;
+use super::push::{Effect, Push};
 use crate::model::plain;
 use crate::policy::MANAGER;
 use crate::world::OnDelete;
@@ -8,8 +8,8 @@ use landfall_core::authority::{Situation, Stored, decide as judge};
 use landfall_core::policy::Policy;
 use landfall_core::review::{CONFLICTS, Decision, Reviewer, decide, record_key, row, row_key};
 use landfall_protocol::{
-    ClientId, CollectionName, Fields, Json, Mutation, Op, Outcome, Position, RecordKey, Scope, Seq, Stamp, UnixMillis,
-    Version,
+    ClientId, CollectionName, Fields, Json, Mutation, Object, Op, Outcome, Position, RecordKey, ResultStatus, Scope,
+    Seq, Stamp, UnixMillis, Version,
 };
 use std::collections::BTreeSet;
 
@@ -27,7 +27,52 @@ impl Push<'_> {
         let (client, stamp) = (ClientId::from("review"), stamp.clone());
         let stored =
             Stored { version, fields, deleted: false, stamp, client, seq: Seq::ZERO, role: String::new(), marks: None };
+        self.server.model.borrow_mut().row_written(key, position, &stored);
         self.write(key, &stored, position);
+    }
+
+    /// Somebody with the role decides on a device of his: row and record change together, or neither does.
+    pub(super) fn judge_decision(&mut self, mutation: &Mutation) -> (Outcome, Effect) {
+        let row = self.stored(&mutation.key());
+        let about = row.as_ref().and_then(|row| record_key(row, &mutation.scope));
+        let record = about.as_ref().and_then(|about| self.stored(about));
+        let roles = if self.is_manager(mutation) { BTreeSet::from([MANAGER.to_owned()]) } else { BTreeSet::new() };
+        let user = self.client.0.clone();
+        let by = Reviewer { sub: &user, roles: &roles, at: UnixMillis(self.now) };
+        let (after, change) = match decide(row.as_ref(), record.as_ref(), by, mutation) {
+            Decision::Refused(outcome) => return (self.placed(mutation, *outcome), None),
+            Decision::Decided { row, change } => (row, change),
+        };
+        let mut written = None;
+        if let (Some(about), Some(change)) = (about.as_ref(), &change) {
+            let verdict = self.with_situation(change, record.as_ref(), None, |situation| judge(situation, change));
+            if let Some(effect) = verdict.effect {
+                let refused = self.family_refusal(change, record.as_ref(), &effect.stored);
+                if let Some(refused) = refused.or_else(|| self.key_refusal(change, record.as_ref(), &effect.stored)) {
+                    return (self.placed(mutation, refused), None);
+                }
+                let position = self.take_position();
+                self.cascade(change, &effect.stored, position);
+                self.write(about, &effect.stored, position);
+                let fields = (!effect.stored.deleted).then(|| plain(&effect.stored.fields));
+                written = Some((position, effect.stored.version.get(), fields, effect.stored.stamp.0));
+            }
+        }
+        let position = self.take_position();
+        let floor = self.server.data.scopes.get(&mutation.scope).map_or(0, |scope| scope.version_floor);
+        let (client, stamp) = (self.client.1.clone(), mutation.stamp.clone());
+        let version = row.map_or(Version::ZERO, |row| row.version).max(Version(floor)).next();
+        let mut outcome = Outcome::new(mutation.seq, ResultStatus::Applied);
+        (outcome.version, outcome.record) = (Some(version), Some(Object::of(&after)));
+        let outcome = self.placed(mutation, outcome);
+        if let Some(about) = &about {
+            let (stamp, by) = (written.as_ref().map_or("", |it| &it.3), (client.as_str(), mutation.seq.get()));
+            let effect = written.as_ref().map(|(position, version, fields, _)| (*position, *version, fields.clone()));
+            self.server.model.borrow_mut().reviewed(mutation.id.as_str(), about, effect, stamp, by);
+        }
+        let (seq, role, fields) = (mutation.seq, String::new(), after);
+        let stored = Stored { version, fields, deleted: false, stamp, client, seq, role, marks: None };
+        (outcome, Some((mutation.key(), stored, position)))
     }
 
     /// Somebody looks at what waits, in a transaction of its own after this push.
@@ -124,6 +169,6 @@ impl Push<'_> {
         self.write_row(key, after, &stamp, position);
         let written = effect.as_ref().map(|(position, version, fields, _)| (*position, *version, fields.clone()));
         let stamp = effect.map_or_else(String::new, |(.., stamp)| stamp);
-        self.server.model.borrow_mut().reviewed(key.id.as_str(), &about, written, &stamp);
+        self.server.model.borrow_mut().reviewed(key.id.as_str(), &about, written, &stamp, ("review", 0));
     }
 }

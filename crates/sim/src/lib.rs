@@ -13,6 +13,7 @@ pub mod isolation;
 pub mod live;
 pub mod model;
 pub mod net;
+pub mod people;
 pub mod plants;
 pub mod policy;
 pub mod rng;
@@ -20,6 +21,7 @@ pub mod rows;
 pub mod run;
 pub mod server;
 pub mod shrink;
+pub mod swarm;
 pub mod world;
 
 pub use history::History;

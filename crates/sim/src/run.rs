@@ -1,21 +1,16 @@
 //! Plays a history in a world: first with its faults, then healed, until every replica has arrived.
 
 use crate::checks;
-use crate::history::{DECISIONS, History, Kind, Mend, Step, What, Write};
+use crate::history::{DECISIONS, History, Mend, Step, What};
 use crate::live;
-use crate::model::{MERGED, ProfileModel, Violation};
+use crate::model::{ProfileModel, Violation};
 use crate::net::Cut;
+use crate::people::{decide, mend, read, write};
 use crate::rows;
-use crate::server::unique::{KEY, id_of};
-use crate::world::{
-    COLLECTIONS, OnDelete, PARENT, SHARED, SPARE_PROFILES, START_MS, Setup, SimReplica, World, user_name,
-};
-use landfall_core::fixup::Choice;
+use crate::world::{SHARED, SPARE_PROFILES, START_MS, SimReplica, World, user_name};
 use landfall_core::plant::{self, Plant};
-use landfall_core::review::CONFLICTS;
 use landfall_core::schedule::Trigger;
-use landfall_protocol::{CollectionName, EntryId, Fields, Json, Object, RecordId, Scope};
-use landfall_replica::{Query, WriteKind, WriteOp};
+use landfall_protocol::Scope;
 use landfall_storage::faulty::flip_byte;
 use landfall_storage::memory::Disk;
 use landfall_storage::run::Run;
@@ -494,152 +489,4 @@ fn flippable(disk: &Disk) -> Vec<(StoreName, Key)> {
         }
     }
     rows
-}
-
-fn value_text(value: u64) -> String {
-    if value == 0 { "\"same\"".to_owned() } else { value.to_string() }
-}
-
-fn op_of(write: &Write, setup: &Setup) -> WriteOp {
-    let mut fields: Vec<String> =
-        write.fields.iter().map(|(name, value)| format!("\"{name}\":{}", value_text(*value))).collect();
-    if write.bad {
-        fields.push("\"bad\":true".to_owned());
-    }
-    // Where deletes have rules, children are of few parents.
-    let parents = if setup.on_delete == OnDelete::Nothing { 6 } else { 2 };
-    if setup.families
-        && COLLECTIONS[write.collection] == "stock"
-        && let Some((_, value)) = write.fields.first()
-    {
-        fields.push(format!("\"{PARENT}\":\"r{}\"", value % parents));
-    }
-    let scope = Scope::from(SHARED);
-    let mut id = RecordId(format!("r{}", write.record));
-    if setup.unique && COLLECTIONS[write.collection] == "tasks" {
-        let key = format!("\"{KEY}\":\"n{}\"", write.record);
-        let named = serde_json::from_str(&format!("{{{key}}}")).unwrap_or_default();
-        // Now and then an app makes an id of its own, in vain.
-        let own = write.kind == Kind::Create && write.fields.first().is_some_and(|(_, value)| value % 8 == 0);
-        if let Some(derived) = id_of(&scope, &named).filter(|_| !own) {
-            id = derived;
-        }
-        if matches!(write.kind, Kind::Put | Kind::Create) {
-            fields.push(key);
-        }
-    }
-    let op = match write.kind {
-        Kind::Put => WriteKind::Put,
-        Kind::Create => WriteKind::Create,
-        Kind::Update => WriteKind::Update,
-        Kind::Delete => WriteKind::Delete,
-    };
-    WriteOp {
-        op,
-        collection: CollectionName::from(COLLECTIONS[write.collection]),
-        scope: None,
-        id: Some(id),
-        fields: Json::parse(&format!("{{{}}}", fields.join(","))).ok(),
-    }
-}
-
-async fn write(world: &Rc<World>, profile: usize, replica: &SimReplica, writes: &[Write], atomic: bool) {
-    let ops = writes.iter().map(|write| op_of(write, &world.setup)).collect();
-    match replica.write(ops, atomic).await {
-        Ok(written) => {
-            let mut model = world.model.borrow_mut();
-            for entry in written.iter().filter_map(|written| written.entry) {
-                model.acknowledged(profile, entry.get());
-            }
-            let ids: Vec<u64> = written.iter().filter_map(|written| written.entry).map(EntryId::get).collect();
-            drop(model);
-            world.note(profile, || format!("written as {ids:?}"));
-        }
-        // Its context closed while the fate was open: neither resolved nor known to be absent.
-        Err(error) if error.code == "closed" => {}
-        Err(error) => {
-            world.note(profile, || format!("refused: {} {}", error.code, error.message));
-            let values = writes.iter().flat_map(|write| &write.fields).filter(|(_, value)| *value > 0);
-            world.model.borrow_mut().refused(profile, values.map(|(_, value)| value_text(*value)));
-        }
-    }
-}
-
-/// Somebody who sees what waits for a role decides one of them.
-async fn decide(world: &Rc<World>, profile: usize, replica: &SimReplica, pick: u64, said: &str) {
-    let rows = replica.query(&Query::all(CONFLICTS)).await.map(|found| found.rows).unwrap_or_default();
-    let open: Vec<_> = rows.iter().filter(|row| row.text.contains("\"status\":\"pending\"")).collect();
-    if open.is_empty() {
-        return;
-    }
-    let row = open[(pick % open.len() as u64) as usize];
-    let id = RecordId(row.place.id.clone());
-    world.note(profile, || format!("decides {id}: {said}"));
-    let op = WriteOp {
-        op: WriteKind::Update,
-        collection: CollectionName::from(CONFLICTS),
-        scope: Some(Scope(row.place.scope.clone())),
-        id: Some(id),
-        fields: Json::parse(said).ok(),
-    };
-    if let Ok(written) = replica.write(vec![op], false).await {
-        let mut model = world.model.borrow_mut();
-        for entry in written.iter().filter_map(|written| written.entry) {
-            model.acknowledged(profile, entry.get());
-        }
-    }
-}
-
-/// Somebody says what is to stand.
-async fn resolve(world: &Rc<World>, profile: usize, replica: &SimReplica, pick: u64, how: Mend) {
-    let items = replica.conflicts();
-    if items.is_empty() {
-        return;
-    }
-    let item = &items[(pick % items.len() as u64) as usize];
-    world.note(profile, || format!("{how:?} ends the conflict of entry {}", item.id));
-    let merged = Object::of(&Fields::from([("a".to_owned(), Json::string(MERGED))]));
-    let choice = match how {
-        Mend::Local => Choice::Local,
-        Mend::Merged => Choice::Merged(&merged),
-        Mend::Server | Mend::Retry | Mend::Edit | Mend::Discard => Choice::Server,
-    };
-    if replica.resolve(item.id, choice).await.is_ok() {
-        world.kinds.borrow_mut().insert("resolved");
-    }
-}
-
-async fn mend(world: &Rc<World>, profile: usize, replica: &SimReplica, pick: u64, how: Mend) {
-    if matches!(how, Mend::Local | Mend::Server | Mend::Merged) {
-        return resolve(world, profile, replica, pick, how).await;
-    }
-    let items: Vec<EntryId> = replica
-        .outbox()
-        .await
-        .unwrap_or_default()
-        .iter()
-        .filter(|item| item.reason.is_some())
-        .map(|item| item.id)
-        .collect();
-    if items.is_empty() {
-        return;
-    }
-    let id = items[(pick % items.len() as u64) as usize];
-    world.note(profile, || format!("{how:?} of entry {id}"));
-    match how {
-        Mend::Retry => drop(replica.retry(id, None).await),
-        Mend::Edit => {
-            let fine = Object::of(&Fields::from([("bad".to_owned(), Json::from(serde_json::Value::Bool(false)))]));
-            drop(replica.retry(id, Some(fine)).await);
-        }
-        Mend::Discard => drop(replica.discard(id).await),
-        Mend::Local | Mend::Server | Mend::Merged => {}
-    }
-}
-
-async fn read(world: &Rc<World>, profile: usize, replica: &SimReplica) {
-    let since = world.model.borrow_mut().tick();
-    if replica.refresh().await.is_ok() && replica.warm().await.is_ok() {
-        checks::context(world, profile, replica, since);
-    }
 }

@@ -1,12 +1,12 @@
 //! The promises, looked at from outside: a context's memory against the model.
 
-use crate::model::{Plain, StateAt, at, patch, plain, said};
+use crate::model::{Plain, StateAt, Truth, at, patch, plain, said};
 use crate::world::{COLLECTIONS, PARENT, SimReplica, World};
 use landfall_core::review::CONFLICTS;
 use landfall_core::view;
-use landfall_protocol::{CollectionName, Pair, Position, RecordId, RecordKey, Scope};
+use landfall_protocol::{CollectionName, Op, Pair, Position, RecordId, RecordKey, Scope};
 use landfall_replica::Query;
-use landfall_storage::Records;
+use landfall_storage::{PairRow, Records};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// All checks of one context. `since`: the moment at which it began to read; what was true by then it must know.
@@ -239,8 +239,7 @@ pub fn not_converged(world: &World, profile: usize, replica: &SimReplica) -> Opt
     let server = world.server.borrow();
     let db = replica.db.borrow();
     let user = &model.profiles[profile].user;
-    let held = held(replica);
-    let stored = world.stored_base(profile);
+    let held = if db.state.entries.is_empty() { BTreeSet::new() } else { held(replica, &model.truth) };
     if let Some((id, entry)) = db.state.entries.iter().find(|(_, entry)| !held.contains(&entry.key())) {
         return Some(format!("entry {id} of {:?} is still undecided", entry.key()));
     }
@@ -259,22 +258,23 @@ pub fn not_converged(world: &World, profile: usize, replica: &SimReplica) -> Opt
             if covered != Some(server.head(scope)) {
                 return Some(format!("{pair:?} is covered to {covered:?} of {}", server.head(scope)));
             }
-            if let Some(text) = base_differs(&model.truth, &stored, &pair, u64::MAX) {
-                return Some(format!("{pair:?} differs: {text}"));
-            }
             let sum = db.base.manifest.pair(&pair).map(|row| row.sum).unwrap_or_default();
             if sum != server.sum(&pair) {
                 return Some(format!("{pair:?} has another checksum"));
             }
         }
     }
-    let stray = db
-        .base
-        .manifest
-        .pairs
-        .iter()
-        .find(|row| !scopes.contains(&&row.pair.0) || !server.readable(&row.pair.1, &row.pair.0, is_manager));
-    stray.map(|row| format!("{:?} was taken away and is still there", row.pair))
+    let may_hold =
+        |row: &PairRow| scopes.contains(&&row.pair.0) && server.readable(&row.pair.1, &row.pair.0, is_manager);
+    if let Some(row) = db.base.manifest.pairs.iter().find(|row| !may_hold(row)) {
+        return Some(format!("{:?} was taken away and is still there", row.pair));
+    }
+    // Last, for all rows of the disk are read for it.
+    let stored = world.stored_base(profile);
+    db.base.manifest.pairs.iter().find_map(|row| {
+        let text = base_differs(&model.truth, &stored, &row.pair, u64::MAX)?;
+        Some(format!("{:?} differs: {text}", row.pair))
+    })
 }
 
 /// A pair whose rows were flipped twice within an hour is reported, not pulled a second time (docs/protocol.md).
@@ -284,7 +284,7 @@ pub fn said_so(world: &World, profile: usize, replica: &SimReplica) -> bool {
 }
 
 /// Records whose entries wait for a person: a unit that failed for good, and what hangs on it through groups.
-fn held(replica: &SimReplica) -> BTreeSet<RecordKey> {
+fn held(replica: &SimReplica, truth: &Truth) -> BTreeSet<RecordKey> {
     let db = replica.db.borrow();
     let failed = db.state.parked.values().filter(|row| row.failed).flat_map(|row| &row.changes);
     let mut held: BTreeSet<RecordKey> = failed.map(|change| change.entry.key()).collect();
@@ -300,6 +300,14 @@ fn held(replica: &SimReplica) -> BTreeSet<RecordKey> {
             parent.is_some_and(|parent| held.contains(&parent) || orphaned.contains(&parent))
         });
         held.extend(children.map(|entry| entry.key()).collect::<Vec<_>>());
+        // A parent is deleted behind what leads its children away, and that waits.
+        let led_away = held.iter().flat_map(|key| truth.states_of(key)).filter_map(|state| state.fields.as_ref());
+        let parents: BTreeSet<&str> =
+            led_away.filter_map(|fields| fields.get(PARENT)).map(|id| id.trim_matches('"')).collect();
+        let deletes = db.state.entries.values().filter(|entry| {
+            entry.op == Op::Delete && entry.collection.0 == "tasks" && parents.contains(entry.id.as_str())
+        });
+        held.extend(deletes.map(|entry| entry.key()).collect::<Vec<_>>());
         let groups: BTreeSet<_> = db
             .state
             .entries

@@ -91,8 +91,8 @@ struct Pager<'a> {
     heads: Map<Scope, Position>,
     cursor: Cursor,
     access: Access,
-    /// Where the client stood in each scope before this page.
-    before: Map<Scope, Position>,
+    /// Where the client stood before this page; nothing for a pair that is new to it.
+    before: Map<Pair, Position>,
     /// The newest state of each record that this page carries.
     rows: Map<(CollectionName, Scope, RecordId), ChangeRow>,
 }
@@ -107,7 +107,6 @@ impl Pager<'_> {
             let names = pull.request.collections.iter();
             let wanted: Set<&CollectionName> = names.filter(|name| collections.readable(name, scope, roles)).collect();
             let old = before.remove(scope).unwrap_or_default();
-            self.before.insert(scope.clone(), old.position);
             for name in old.pairs.keys().filter(|name| !wanted.contains(name)) {
                 self.access.removed.push(Pair(scope.clone(), name.clone()));
             }
@@ -124,6 +123,7 @@ impl Pager<'_> {
                     Some(stage) if !resync.contains(&pair) => {
                         // What this pair lacks begins here.
                         next.position = old.position;
+                        self.before.insert(pair, old.position);
                         stage.clone()
                     }
                     Some(_) => cold(),
@@ -270,10 +270,13 @@ impl Pager<'_> {
     fn overruled(&self, sub: &str) -> Result<Vec<Overruled>, ServerError> {
         let mut all = Vec::new();
         for (scope, state) in &self.cursor.scopes {
-            let from = self.before.get(scope).copied().unwrap_or_default();
+            let stood = |name: &CollectionName| {
+                self.before.get(&Pair(scope.clone(), name.clone())).copied().unwrap_or_default()
+            };
+            let from = state.pairs.keys().map(stood).min().unwrap_or_default();
             for lost in self.db.overruled(scope, sub, (from, state.position), OVERRULED_MAX)? {
                 let Lost { position, collection, id, at, op, code, fields } = lost;
-                if !state.pairs.contains_key(&collection) {
+                if !state.pairs.contains_key(&collection) || position <= stood(&collection) {
                     continue;
                 }
                 let read =

@@ -3,6 +3,7 @@
 //! The server says it with the page that brings the change. Kept like what lost at settle: listed, and to be written again.
 
 use crate::plan::OutboxTxn;
+use crate::plant::{Plant, planted};
 use crate::rows::ConflictRow;
 use crate::settle::Event;
 use crate::state::{Base, State};
@@ -26,7 +27,7 @@ pub fn plan_overruled(
         let Overruled { scope, collection, id, position, .. } = loss;
         let row = ["conflict/~", &padded(position.get(), 16), "/", &scope.0, "/", &collection.0, "/", &id.0].concat();
         let Some(set) = Object::from_json(loss.fields.clone()) else { continue };
-        if kept.contains_key(&row) {
+        if kept.contains_key(&row) || planted(Plant::OverruledNotTold) {
             continue;
         }
         let mut outcome = Outcome::new(Seq::ZERO, ResultStatus::Superseded);

@@ -61,6 +61,8 @@ pub enum Plant {
     ReadyWithoutPull,
     /// A reset of the cursor does not ask for the ledger of the new epoch (R6).
     LedgerNotAsked,
+    /// What its author lost to somebody who had not seen it is not told (C2).
+    OverruledNotTold,
     /// What was pulled of the old epoch is taken into the new one (R2).
     OldRowsInNewEpoch,
     /// A role is what a mutation says it is, not what the token says (C4).
@@ -74,7 +76,7 @@ pub enum Plant {
 }
 
 impl Plant {
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::RemoveBeforeSettle,
         Self::RebuildOnRetry,
         Self::FollowerWithoutAfter,
@@ -103,6 +105,7 @@ impl Plant {
         Self::PokeIsCovered,
         Self::ReadyWithoutPull,
         Self::LedgerNotAsked,
+        Self::OverruledNotTold,
         Self::OldRowsInNewEpoch,
         Self::RoleFromPayload,
         Self::AccessStaysVisible,

@@ -4,6 +4,7 @@
 //! wire *types* with the engine and none of its rules.
 
 mod family;
+mod losses;
 mod outbox;
 mod policies;
 mod profile;

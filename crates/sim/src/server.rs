@@ -16,8 +16,8 @@ use landfall_core::authority::Stored;
 use landfall_core::policy::Policy;
 use landfall_core::review::CONFLICTS;
 use landfall_protocol::{
-    ClientId, CollectionName, Epoch, ErrorBody, ErrorCode, ErrorEnvelope, Json, Ledger, LedgerEntry, Map, Pair,
-    RecordId, RecordKey, RecordSum, Scope, Seq, StatusResponse, UnixMillis,
+    ClientId, CollectionName, Epoch, ErrorBody, ErrorCode, ErrorEnvelope, Json, Ledger, LedgerEntry, Map, Overruled,
+    Pair, RecordId, RecordKey, RecordSum, Scope, Seq, StatusResponse, UnixMillis,
 };
 use landfall_replica::{HttpRequest, HttpResponse, Token};
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,8 @@ struct ScopeData {
     records: BTreeMap<CollectionName, BTreeMap<RecordId, (u64, Stored)>>,
     log: Vec<LogRow>,
     sums: BTreeMap<CollectionName, RecordSum>,
+    /// What users lost, and when.
+    overruled: Vec<(String, Overruled)>,
 }
 
 #[derive(Clone, Debug, Default)]

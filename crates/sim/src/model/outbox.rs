@@ -23,7 +23,10 @@ impl Model {
         for op in ops {
             let RowOp::Put { store: StoreName::Meta, key: Key::Text(key), row } = op else { continue };
             match key.split('/').next().unwrap_or_default() {
-                "conflict" => conflicts.extend(decode::<ConflictRow>(RowKind::Conflict, row).ok()),
+                "conflict" => {
+                    self.profiles[profile].told.insert(key.clone());
+                    conflicts.extend(decode::<ConflictRow>(RowKind::Conflict, row).ok());
+                }
                 "parked" => {
                     let row = decode::<ParkedRow>(RowKind::Parked, row).ok();
                     let entries = row.iter().flat_map(|row| &row.changes).flat_map(|change| &change.entries);
@@ -31,6 +34,7 @@ impl Model {
                 }
                 "acked" => settled.extend(decode(RowKind::Acked, row).ok().map(|row| (key.clone(), row))),
                 "client" => self.client_row(profile, row),
+                "manifest" => self.cursor_stored(profile, row),
                 _ => {}
             }
         }

@@ -30,6 +30,8 @@ pub struct ProfileModel {
     pub is_tainted: bool,
     /// A byte of its disk was changed.
     pub is_torn: bool,
+    /// Rows that say what was lost, by key; also those that its person has ended.
+    pub(super) told: BTreeSet<String>,
     /// Client ids that it had, in order.
     pub(super) clients: Vec<String>,
     /// Last (manifest rev, epoch, covered) seen.

@@ -102,6 +102,7 @@ impl Model {
         }
         match &verdict.effect {
             Some((position, version, fields)) => {
+                self.losses(verdict, mutation, stands, *position, fields.as_ref());
                 self.effect(verdict, mutation, *position, *version, fields.as_ref());
                 self.cascaded(verdict, mutation, *position);
             }

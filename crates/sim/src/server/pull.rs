@@ -35,6 +35,7 @@ impl Server {
         let mut access = Access::default();
         let mut covered: Map<Scope, Map<CollectionName, Position>> = Map::new();
         let mut checksums: Map<Scope, Map<CollectionName, RecordSum>> = Map::new();
+        let mut overruled = Vec::new();
         let mut has_more = false;
         let empty = ScopeData::default();
         for scope in self.grants.get(user).into_iter().flatten() {
@@ -68,6 +69,12 @@ impl Server {
                     *stage = Stage::Live;
                 }
             }
+            overruled.extend(data.overruled.iter().filter_map(|(who, loss)| {
+                let stood = old.filter(|old| old.pairs.contains_key(&loss.collection)).map_or(0, |old| old.position);
+                let span = stood + 1..=state.position;
+                let told = who == user && state.pairs.contains_key(&loss.collection);
+                (told && span.contains(&loss.position.get())).then(|| loss.clone())
+            }));
             has_more |= state.position < data.position;
             for (name, stage) in &state.pairs {
                 if *stage == Stage::Live {
@@ -87,7 +94,7 @@ impl Server {
         }
         let Page { changes, tombstones, .. } = page;
         ok(&PullResponse {
-            overruled: Vec::new(),
+            overruled,
             server_time: UnixMillis(now),
             epoch: self.epoch(),
             changes,

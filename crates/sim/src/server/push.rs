@@ -4,13 +4,13 @@ use super::{Caller, ClientLedger, CrashAt, LogRow, Moved, Server, error, ok, to_
 use crate::model::{Cascaded, Verdict as Seen, plain};
 use crate::policy::MANAGER;
 use crate::world::Guard;
-use landfall_core::authority::{Situation, Stored, decide, superseded};
+use landfall_core::authority::{Loss, Situation, Stored, decide, superseded};
 use landfall_core::plant::{Plant, planted};
 use landfall_core::policy::Policy;
 use landfall_core::review::CONFLICTS;
 use landfall_protocol::{
-    ClientId, ErrorCode, Json, Mutation, Op, Outcome, Position, PushMutation, PushRequest, PushResponse, RecordKey,
-    RejectCode, ResultStatus, Scope, Seq, Stamp, UnixMillis, Version, limits,
+    ClientId, ErrorCode, Json, Mutation, Op, Outcome, Overruled, Position, PushMutation, PushRequest, PushResponse,
+    RecordKey, RejectCode, ResultStatus, Scope, Seq, Stamp, UnixMillis, Version, limits,
 };
 use landfall_replica::HttpResponse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -313,7 +313,31 @@ impl Push<'_> {
         }
         let position = self.take_position();
         self.cascade(mutation, &effect.stored, position);
+        self.tell(mutation, position, verdict.overruled);
         (self.placed(mutation, verdict.outcome), Some((mutation.key(), effect.stored, position)))
+    }
+
+    /// Whoever lost something is told with the page that brings this.
+    fn tell(&mut self, mutation: &Mutation, position: u64, losses: Vec<Loss>) {
+        let last = self.stored(&mutation.key()).map(|stored| stored.client).unwrap_or_default();
+        let clients = self.server.data.clients.keys();
+        let last = clients.into_iter().find(|(_, client)| *client == last).map(|(user, _)| user.clone());
+        let scope = self.server.data.scopes.entry(mutation.scope.clone()).or_default();
+        for loss in losses {
+            let writer = loss.writer.as_deref().and_then(|writer| writer.split(' ').next()).map(str::to_owned);
+            let Some(user) = writer.or_else(|| last.clone()) else { continue };
+            let (key, position) = (mutation.key(), Position(position));
+            let told = |(who, told): &(String, Overruled)| {
+                *who == user && told.position == position && (&told.collection, &told.id) == (&key.collection, &key.id)
+            };
+            if !scope.overruled.iter().any(told) {
+                let RecordKey { scope: of, collection, id } = key;
+                let (at, code) = (UnixMillis(self.now), "overruled".to_owned());
+                let Loss { op, fields, .. } = loss;
+                let told = Overruled { scope: of, collection, id, position, at, op, code, fields, record: None };
+                scope.overruled.push((user, told));
+            }
+        }
     }
 
     /// By the token of its sender, whatever it says itself (C4).

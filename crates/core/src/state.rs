@@ -235,6 +235,10 @@ impl State {
                 self.sent.remove(id);
                 touched.add_all(self.entries.get(id).map(Entry::key));
             }
+            // After a fork its first batch, of a lower key, may be known before its former one is known to be gone.
+            for mutation in self.descriptors.values().flat_map(|row| &row.mutations) {
+                self.sent.extend(mutation.entries.iter().map(|id| (*id, mutation.seq)));
+            }
         }
         if let Some(new) = descriptor {
             for mutation in &new.mutations {

@@ -374,6 +374,19 @@ fn r6_a_fork_keeps_every_undecided_entry_under_a_new_client() {
     assert_eq!(lab.build().iter().map(|sent| sent.seq.get()).collect::<Vec<_>>(), [1, 2]);
 }
 
+/// A fork counts its batches anew, so a context that was away may hear of the new batch before it hears that the old one, of
+/// a higher key, is gone.
+#[test]
+fn s1_what_travels_in_a_forks_batch_is_under_way_though_its_former_batch_is_heard_to_be_gone_later() {
+    let mut lab = Lab::new();
+    lab.write(Op::Create, "n1", r#"{"a":1}"#);
+    lab.build();
+    let (former, batch) = lab.state.descriptors.first_key_value().map(|(key, row)| (key.clone(), row.clone())).unwrap();
+    lab.state.set_descriptor("desc/0000000000000000", Some(batch));
+    lab.state.set_descriptor(&former, None);
+    assert_eq!((lab.state.unsent_count(), lab.build().is_empty()), (0, true));
+}
+
 #[test]
 fn r6_a_restored_server_gets_the_acknowledged_writes_that_it_lost_in_their_old_order() {
     let mut lab = Lab::new();

@@ -45,9 +45,10 @@ impl Net {
             let abort = abort.clone();
             Timeout::new(ms as u32, move || abort.abort())
         };
-        let started = clock::now().get();
-        let headers_late =
-            abort_after(if request.method == "GET" { limits::PROBE_MS_MAX } else { limits::HEADERS_MS_MAX });
+        let upload_ms = request.body.as_ref().map_or(0, |text| text.len() as u64 / limits::UPLOAD_BYTES_PER_MS);
+        let started = clock::now().get() + upload_ms;
+        let headers_ms = if request.method == "GET" { limits::PROBE_MS_MAX } else { limits::HEADERS_MS_MAX };
+        let headers_late = abort_after(headers_ms + upload_ms);
         // An address of its own is the refresh endpoint, which lives on a cookie.
         let own = !request.path.starts_with('/');
         let url = if own { request.path.clone() } else { [self.url.as_str(), &request.path].concat() };

@@ -55,8 +55,10 @@ pub const FILLER_BYTES: usize = 256 * 1024;
 pub const BATCH_BYTES_TIGHT: usize = 32 * 1024;
 /// Bodies of requests after decompression, bytes: a batch and its envelope.
 pub const BODY_BYTES_MAX: usize = BATCH_BYTES_MAX + 64 * 1024;
-/// A request is aborted after this long and counts as a network error, ms.
+/// A request is aborted after this long and counts as a network error, ms; what its body takes at the least rate is added.
 pub const REQUEST_MS_MAX: u64 = 40_000;
+/// The least rate of a line that a body is sent over, bytes in a millisecond: a slow line is not a dead one.
+pub const UPLOAD_BYTES_PER_MS: u64 = 4;
 /// Of it, to the headers of the answer, and then to the end of its body, ms; a probe as a whole.
 pub const HEADERS_MS_MAX: u64 = 30_000;
 pub const BODY_MS_MAX: u64 = 30_000;

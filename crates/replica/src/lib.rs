@@ -83,6 +83,8 @@ pub struct Replica<H: Host> {
     pub(crate) tally: Cell<report::Tally>,
     /// How often this context has pulled everything there was.
     pub(crate) heads: Cell<u64>,
+    /// Changes to ask for in one page.
+    page_limit: Cell<u32>,
     /// Requests of this context that are under way.
     pub(crate) running: Cell<u32>,
     pub(crate) needs_foreground: Cell<bool>,

@@ -80,6 +80,7 @@ impl<H: Host> Replica<H> {
             closed: Cell::new(false),
             tally: Cell::default(),
             heads: Cell::new(0),
+            page_limit: Cell::new(landfall_protocol::limits::PAGE_COUNT_MAX as u32),
             running: Cell::new(0),
             needs_foreground: Cell::new(false),
             damaged: RefCell::default(),

@@ -129,6 +129,59 @@ fn r4_pages_stored_one_by_one_and_together_give_the_same_records() {
 }
 
 #[test]
+fn a_page_that_a_slow_line_does_not_bring_in_time_is_asked_for_smaller_and_pages_grow_again() {
+    let lab = Lab::new();
+    let limits = Rc::new(RefCell::new(Vec::new()));
+    let (asked, now) = (Rc::clone(&limits), Rc::clone(&lab.now));
+    lab.serve(move |request| {
+        if request.path != "/pull" {
+            return Lab::answer("{}".to_owned());
+        }
+        let pull: PullRequest = from_json(request.body.as_deref().unwrap_or_default()).unwrap();
+        asked.borrow_mut().push(pull.limit);
+        if pull.limit > 100 && asked.borrow().len() < 4 {
+            now.set(now.get() + 40_000);
+            return None;
+        }
+        let at = pull.cursor.map_or(0, |cursor| cursor.parse().unwrap());
+        Lab::answer(page(at.min(PAGES - 1)))
+    });
+    let replica = lab.open().unwrap();
+    at_once(replica.set_token(Some(Token { token: "t".to_owned(), expires_at: None }))).unwrap();
+    for _ in 0..200 {
+        at_once(replica.step());
+        lab.now.set(lab.now.get() + 1_000);
+    }
+    assert_eq!(limits.borrow()[..7], [1_000, 250, 62, 124, 248, 496, 992], "{limits:?}");
+    assert_eq!(records(&replica).len(), PAGES * 3);
+}
+
+#[test]
+fn a_line_that_is_simply_down_does_not_make_pages_smaller() {
+    let paged = Paged::new(0);
+    let replica = paged.open();
+    *paged.instead.borrow_mut() = Some((0, None));
+    paged.step(&replica);
+    assert_eq!(replica.db.borrow().base.manifest.cursor, None);
+    let limits = Rc::new(Cell::new(0));
+    let seen = Rc::clone(&limits);
+    paged.lab.serve(move |request| {
+        if request.path != "/pull" {
+            return Lab::answer("{}".to_owned());
+        }
+        let pull: PullRequest = from_json(request.body.as_deref().unwrap_or_default()).unwrap();
+        seen.set(pull.limit);
+        Lab::answer(page(PAGES - 1))
+    });
+    paged.lab.now.set(paged.lab.now.get() + 600_000);
+    for _ in 0..20 {
+        at_once(replica.step());
+        paged.lab.now.set(paged.lab.now.get() + 1_000);
+    }
+    assert_eq!(limits.get(), 1_000);
+}
+
+#[test]
 fn the_next_page_is_asked_for_before_the_one_before_it_is_stored() {
     let paged = Paged::new(1);
     let replica = paged.open();

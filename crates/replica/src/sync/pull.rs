@@ -35,6 +35,9 @@ const DAMAGED: &str = "This device's copy differs from the server's; it will be 
 const STORE_BYTES: usize = 4 * 1024 * 1024;
 /// One step of a pull asks for no further page after this time.
 const STEP_MS: u64 = 5_000;
+/// The smallest page that is asked for where larger ones take too long.
+const PAGE_COUNT_MIN: u32 = 15;
+
 impl<H: Host> Replica<H> {
     /// Pages until the head, or until something else is due. While some are stored, those behind them are asked for: what
     /// came ahead in vain is thrown away, for it stands on a cursor that is not there. In memory are at most the pages of two
@@ -55,10 +58,15 @@ impl<H: Host> Replica<H> {
         loop {
             let goes_on = !is_over
                 && loop {
+                    let sent_at = self.host.now();
                     let sent = self.send("POST", "/pull", Some(self.pull_body(&asked, pages.last())));
                     let response = match beside(&mut storing, &mut stored, sent).await {
                         Ok(response) => response,
                         Err(NetworkError) => {
+                            if self.host.now().get() >= sent_at.get() + limits::HEADERS_MS_MAX {
+                                // Too much for a slow line.
+                                self.page_limit.set((self.page_limit.get() / 4).max(PAGE_COUNT_MIN));
+                            }
                             failed = Some(Answer::Lost);
                             break false;
                         }
@@ -77,6 +85,7 @@ impl<H: Host> Replica<H> {
                         failed = Some(self.malformed("pull"));
                         break false;
                     };
+                    self.page_limit.set((self.page_limit.get() * 2).min(limits::PAGE_COUNT_MAX as u32));
                     let is_first = epoch.is_none();
                     let own = epoch.take().or_else(|| known_epoch(&self.db.borrow()).cloned());
                     if own.is_some_and(|own| own != page.epoch) {
@@ -133,7 +142,7 @@ impl<H: Host> Replica<H> {
             client_id: db.state.client.client_id.clone(),
             cursor: before.map_or_else(|| asked.0.clone(), |page| Some(page.cursor.clone())),
             collections: self.wanted(&db.base.manifest),
-            limit: limits::PAGE_COUNT_MAX as u32,
+            limit: self.page_limit.get(),
             resync: if before.is_some() { Vec::new() } else { asked.1.clone() },
         };
         to_json(&request)

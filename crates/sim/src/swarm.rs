@@ -70,7 +70,7 @@ pub fn setup(seed: u64, rng: &Rng) -> Setup {
         on_delete: match (families, had_families) {
             (false, _) => OnDelete::Nothing,
             (true, true) => deletes[parents.index(3)],
-            (true, false) => deletes[1 + parents.index(2)],
+            (true, false) => deletes[(1 + parents.index(3)).min(2)],
         },
         roles: has_roles,
         resolves: if Rng::stream(seed, 8).chance(1, 3) { 8 } else { 0 },

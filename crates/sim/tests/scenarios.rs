@@ -2,7 +2,8 @@
 
 use landfall_sim::history::{Kind, Step, What, Write};
 use landfall_sim::net::Cut;
-use landfall_sim::world::Setup;
+use landfall_sim::policy::PolicyKind;
+use landfall_sim::world::{OnDelete, Setup};
 use landfall_sim::{Ended, History, run};
 
 /// Two users who share a scope, a device each, and nothing that fails by chance.
@@ -125,4 +126,42 @@ fn l5_two_tabs_that_hear_nothing_of_each_other_never_conflict() {
     });
     let ended = play(setup, steps.collect());
     assert!(!ended.trace.iter().any(|line| line.contains("superseded")), "no conflict of a client with itself");
+}
+
+#[test]
+fn c1_a_conflict_that_two_devices_decide_at_once_is_decided_once() {
+    let mut setup = calm(11);
+    (setup.profiles, setup.reviewers) = (vec![0, 0, 1], true);
+    setup.policies[1] = PolicyKind::Review;
+    let decide = |profile, said| What::Decide { profile, slot: 0, pick: 0, said };
+    let steps = vec![
+        after(500, What::Offline { profile: 2, cut: Cut::All, hint: false }),
+        after(100, write(0, vec![put(1, 1)], false)),
+        after(2_000, write(2, vec![put(1, 2)], false)),
+        after(100, What::Online { profile: 2 }),
+        // Both devices know the conflict, and neither what the other one says.
+        after(5_000, decide(0, 0)),
+        after(0, decide(1, 2)),
+        after(5_000, What::Read { profile: 2, slot: 0 }),
+    ];
+    let ended = play(setup, steps);
+    assert!(ended.kinds.is_superset(&["decided", "already_decided"].into()), "{:?}", ended.kinds);
+}
+
+#[test]
+fn c1_a_parent_is_deleted_with_its_children_or_not_at_all() {
+    for (on_delete, kind) in [(OnDelete::Refuse, "has_children"), (OnDelete::Cascade, "cascade")] {
+        let mut setup = calm(12);
+        (setup.families, setup.on_delete) = (true, on_delete);
+        // Its parent is the task of an even number: r0.
+        let child = Write { collection: 2, ..put(1, 2) };
+        let steps = vec![
+            after(500, write(0, vec![put(0, 1), child], true)),
+            // On a device that has pulled both.
+            after(5_000, write(1, vec![Write { kind: Kind::Delete, fields: Vec::new(), ..put(0, 0) }], false)),
+            after(5_000, What::Read { profile: 0, slot: 0 }),
+        ];
+        let ended = play(setup, steps);
+        assert!(ended.kinds.contains(kind), "{on_delete:?}: {:?}", ended.kinds);
+    }
 }

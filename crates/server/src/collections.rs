@@ -27,6 +27,7 @@
 //! `collections/policy.rs` for its shapes). The first key of `unique` gives a record its id, the others only refuse a second
 //! one. `references` may name the collection alone; a parent with children then stays.
 
+use crate::rules::{self, BusinessRules, Write};
 use landfall_core::derive::{KeyField, KeyType};
 use landfall_core::policy::Policy;
 use landfall_core::review::CONFLICTS;
@@ -233,6 +234,7 @@ fn key_type(schema: &Value, name: &str) -> Option<KeyType> {
 /// All declared collections.
 pub struct Collections {
     by_name: BTreeMap<CollectionName, Collection>,
+    rules: BusinessRules,
 }
 
 impl Collections {
@@ -278,7 +280,16 @@ impl Collections {
                 }
             }
         }
-        Ok(Self { by_name })
+        Ok(Self { by_name, rules: rules::none() })
+    }
+
+    pub fn with_rules(self, rules: BusinessRules) -> Self {
+        Self { rules, ..self }
+    }
+
+    /// What is wrong with a valid record by the rules of who runs this server.
+    pub fn broken_rules(&self, write: &Write<'_>) -> BTreeMap<String, String> {
+        (self.rules)(write)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&CollectionName, &Collection)> {

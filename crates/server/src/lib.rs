@@ -28,6 +28,7 @@ mod push;
 mod rate;
 mod review;
 mod routes;
+mod rules;
 mod run;
 mod service;
 mod session;
@@ -36,3 +37,4 @@ mod store;
 
 pub use config::{Config, ConfigError};
 pub use process::Server;
+pub use rules::{BusinessRules, Write};

@@ -8,6 +8,7 @@ use crate::live::Hub;
 use crate::metrics::Metrics;
 use crate::rate::Limiter;
 use crate::routes::{App, router};
+use crate::rules::{self, BusinessRules};
 use crate::service::{Service, now};
 use crate::session::random_hex;
 use crate::store::{OnCommit, SqliteStore, Store, StoreError};
@@ -37,11 +38,16 @@ pub struct Server {
 impl Server {
     /// Opens everything that `config` names and starts to listen.
     pub async fn start(config: &Config) -> Result<Self, ConfigError> {
+        Self::start_with(config, rules::none()).await
+    }
+
+    /// The same, with rules beside those of the collections file.
+    pub async fn start_with(config: &Config, rules: BusinessRules) -> Result<Self, ConfigError> {
         std::fs::create_dir_all(&config.data).map_err(|error| ConfigError::file(&config.data, error))?;
         let tokens = Tokens::new(&config.secret()?, config.access_ttl_seconds, config.leeway_seconds)?;
         let text = std::fs::read_to_string(&config.collections)
             .map_err(|error| ConfigError::file(&config.collections, error))?;
-        let collections = Collections::parse(&text)?;
+        let collections = Collections::parse(&text)?.with_rules(rules);
         let hub = Arc::new(Hub::default());
         let publisher = Arc::clone(&hub);
         let metrics = Metrics::default();

@@ -4,6 +4,7 @@ use super::Judge;
 use crate::collections::Collection;
 use crate::mutation::record_bytes;
 use crate::review::is_decision;
+use crate::rules::Write;
 use landfall_core::authority::Stored;
 use landfall_core::policy::nanos;
 use landfall_protocol::limits::{NOT_FUTURE_MS, RECORD_BYTES_MAX};
@@ -45,11 +46,21 @@ impl Judge<'_> {
                 (RejectCode::IMMUTABLE, "These values say whose the record is and cannot change.", wrong)
             }
             wrong if !wrong.is_empty() => (RejectCode::VALIDATION, "Some values are not valid.", wrong),
-            _ => (
-                RejectCode::VALIDATION,
-                "Some values are not valid.",
-                collection.refusals(&stored.fields, &self.push.identity.scopes),
-            ),
+            _ => {
+                let identity = &self.push.identity;
+                let mut wrong = collection.refusals(&stored.fields, &identity.scopes);
+                if wrong.is_empty() {
+                    wrong = self.collections.broken_rules(&Write {
+                        user: &identity.sub,
+                        roles: &identity.roles,
+                        scope: &mutation.scope,
+                        collection: &mutation.collection,
+                        id: &mutation.id,
+                        fields: &stored.fields,
+                    });
+                }
+                (RejectCode::VALIDATION, "Some values are not valid.", wrong)
+            }
         };
         (!fields.is_empty())
             .then(|| Outcome { fields: fields.into_iter().collect(), ..Outcome::rejected(mutation.seq, code, message) })

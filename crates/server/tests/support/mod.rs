@@ -5,7 +5,7 @@ pub mod process;
 
 use clap::Parser;
 use hmac::{Hmac, Mac};
-use landfall_server::{Config, Server};
+use landfall_server::{BusinessRules, Config, Server};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use std::net::SocketAddr;
@@ -48,6 +48,14 @@ impl TestServer {
         Self { address, data, stop: Some(stop), running: Some(running) }
     }
 
+    /// The same with a rule of the business.
+    pub async fn start_with_rules(data: tempfile::TempDir, collections: &Value, rules: BusinessRules) -> Self {
+        let file = data.path().join("collections.json");
+        std::fs::write(&file, collections.to_string()).unwrap();
+        let (address, stop, running) = launch_by(data.path(), file.to_str().unwrap(), &[], Some(rules)).await;
+        Self { address, data, stop: Some(stop), running: Some(running) }
+    }
+
     /// A client of somebody with these roles, in the scope `s:1`.
     pub fn writer(&self, user: &str, roles: &[&str]) -> Device {
         let mut device = self.device(user, &format!("client-of-{user}"));
@@ -78,10 +86,23 @@ async fn launch_with(
     collections: &str,
     more: &[&str],
 ) -> (SocketAddr, oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
+    launch_by(data, collections, more, None).await
+}
+
+async fn launch_by(
+    data: &Path,
+    collections: &str,
+    more: &[&str],
+    rules: Option<BusinessRules>,
+) -> (SocketAddr, oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
     let mut arguments = vec!["landfall-server", "--dev", "--listen", "127.0.0.1:0", "--jwt-secret", SECRET];
     arguments.extend(["--data", data.to_str().unwrap(), "--collections", collections]);
     arguments.extend(more);
-    let server = Server::start(&Config::parse_from(arguments)).await.unwrap();
+    let config = Config::parse_from(arguments);
+    let server = match rules {
+        Some(rules) => Server::start_with(&config, rules).await.unwrap(),
+        None => Server::start(&config).await.unwrap(),
+    };
     let address = server.address();
     let (stop, stopped) = oneshot::channel();
     let running = tokio::spawn(async move {

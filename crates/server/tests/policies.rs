@@ -308,6 +308,13 @@ async fn c2_whoever_is_overruled_is_told_by_the_page_that_brings_it_and_by_no_ot
     assert_eq!(second.pull(None, &names, 100).await.json()["overruled"][0]["fields"], json!({"a": 2}));
     assert_eq!(ada.device.pull(None, &names, 100).await.json()["overruled"], Value::Null);
     assert_eq!(grace.device.count("overruled").await, 2);
+    // Who runs the server sees what was written and what was there.
+    let root = server.writer("root", &["admin"]);
+    let headers = [("authorization", format!("Bearer {}", root.token))];
+    let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let shown = ask(server.address, "GET", "/v1/admin/conflicts", &headers, b"").await.json();
+    let shown = &shown["lost"]["rows"][0];
+    assert_eq!((&shown["mutation"]["set"]["a"], &shown["overwritten"]["a"]), (&json!(3), &json!(2)));
     // It goes with the audit.
     let told_at = told["at"].as_u64().unwrap();
     while SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() <= u128::from(told_at) {

@@ -129,7 +129,7 @@ const decisions = { local: 'the author’s', server: 'the server’s', merged: '
 const outcomes = { superseded: 'lost to another change', merged: 'merged', applied: 'wrote over another change', recreated: 'brought a deleted record back', rejected: 'refused for another change', conflict: 'left to its author' };
 
 /** A value that lost or won unseen, as the server kept it. */
-const lostOf = ({ at, user, collection, mutation, outcome }) => ({ title: `${user}: ${collection}, ${outcomes[outcome.status] ?? outcome.status}`, facts: [...values(mutation.set, outcome.record), exactTime(at)] });
+const lostOf = ({ at, user, collection, mutation, outcome, overwritten }) => ({ title: `${user}: ${collection}, ${outcomes[outcome.status] ?? outcome.status}`, facts: [...values(mutation.set, { ...(outcome.record?.fields ?? outcome.record), ...overwritten }), exactTime(at)] });
 
 /** What waits for a reviewer is among the reviews. */
 const isReview = ({ outcome }) => outcome.to === 'review';

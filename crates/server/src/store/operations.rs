@@ -116,6 +116,9 @@ pub struct LostRow {
     pub record_id: RecordId,
     pub mutation: Json,
     pub outcome: Json,
+    /// Values of somebody else that it overwrote unseen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overwritten: Option<Json>,
 }
 
 /// A record of a system collection.
@@ -288,7 +291,7 @@ impl OperationReads for Db<'_> {
 
     fn lost(&self, user: Option<&str>, earlier_than: Option<u64>, limit: u32) -> StoreResult<Vec<LostRow>> {
         self.rows(
-            "SELECT id, at, sub, scope, collection, record_id, mutation, outcome FROM conflicts
+            "SELECT id, at, sub, scope, collection, record_id, mutation, outcome, overwritten FROM conflicts
              WHERE (?1 IS NULL OR sub = ?1) AND id < ?2 ORDER BY id DESC LIMIT ?3",
             params![user, before(earlier_than), limit],
             |row| {
@@ -301,6 +304,7 @@ impl OperationReads for Db<'_> {
                     record_id: RecordId(row.get(5)?),
                     mutation: json(row, 6)?,
                     outcome: json(row, 7)?,
+                    overwritten: row.get::<_, Option<String>>(8)?.map(|_| json(row, 8)).transpose()?,
                 })
             },
         )

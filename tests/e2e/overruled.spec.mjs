@@ -22,8 +22,10 @@ test('c2: whoever is overruled hears of it with the change, also after a reload,
   const told = { status: 'superseded', code: 'overruled', collection: 'notes', record: 'n', op: 'update', local: { title: 'Early' }, server: { title: 'Late', body: 'early' } };
   await eventually(() => author.evaluate(() => told.length)).toBe(1);
   expect(await author.evaluate(() => told[0])).toMatchObject(told);
-  // What the late one left alone is no loss, and of the one who did it nothing was lost.
+  // What the late one left alone is no loss, and the device that did it is told nothing.
   expect(Object.keys((await conflicts(author))[0].local)).toEqual(['title']);
+  await eventually(async () => (await view(late, 'notes')).n).toEqual({ id: 'n', title: 'Late', body: 'early', state: 'synced' });
+  expect(await conflicts(late)).toEqual([]);
   await eventually(async () => (await view(author, 'notes')).n).toEqual({ id: 'n', title: 'Late', body: 'early', state: 'synced' });
   await reload(author);
   const [kept, ...more] = await conflicts(author);

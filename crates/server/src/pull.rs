@@ -11,8 +11,8 @@ use crate::ledger::ledger;
 use crate::store::{ChangeRow, Lost, Snapshot, StoreError, Walk};
 use landfall_protocol::limits::{PAGE_BYTES_MAX, PAGE_COUNT_MAX};
 use landfall_protocol::{
-    Access, Change, CollectionName, Epoch, Map, Overruled, Pair, Position, PullRequest, PullResponse, RecordId,
-    RecordKey, Scope, Set, Tombstone, UnixMillis,
+    Access, Change, ClientId, CollectionName, Epoch, Map, Overruled, Pair, Position, PullRequest, PullResponse,
+    RecordId, RecordKey, Scope, Set, Tombstone, UnixMillis,
 };
 
 /// Rows of the change log that one page looks at, wanted ones or not.
@@ -55,7 +55,7 @@ pub fn page(db: &dyn Snapshot, pull: &Pull, collections: &Collections) -> Result
     budget.spend(count_before - log_budget.count, bytes_before - log_budget.bytes);
     pager.scan_cold(&mut budget)?;
     pager.flip();
-    let overruled = pager.overruled(&pull.identity.sub)?;
+    let overruled = pager.overruled((&pull.identity.sub, &pull.request.client_id))?;
     pager.answer(overruled, pull.now)
 }
 
@@ -265,16 +265,16 @@ impl Pager<'_> {
         }
     }
 
-    /// What this user lost between where the client stood and where this page leads it. To a client that starts anew: what is
-    /// still kept.
-    fn overruled(&self, sub: &str) -> Result<Vec<Overruled>, ServerError> {
+    /// What this user lost, to others than this client, between where it stood and where this page leads it. To one that starts
+    /// anew: what is still kept.
+    fn overruled(&self, user: (&str, &ClientId)) -> Result<Vec<Overruled>, ServerError> {
         let mut all = Vec::new();
         for (scope, state) in &self.cursor.scopes {
             let stood = |name: &CollectionName| {
                 self.before.get(&Pair(scope.clone(), name.clone())).copied().unwrap_or_default()
             };
             let from = state.pairs.keys().map(stood).min().unwrap_or_default();
-            for lost in self.db.overruled(scope, sub, (from, state.position), OVERRULED_MAX)? {
+            for lost in self.db.overruled(scope, user, (from, state.position), OVERRULED_MAX)? {
                 let Lost { position, collection, id, at, op, code, fields } = lost;
                 if !state.pairs.contains_key(&collection) || position <= stood(&collection) {
                     continue;

@@ -47,11 +47,14 @@ impl Judge<'_> {
         match decide(found.as_ref(), record.as_ref(), by, mutation) {
             Decision::Refused(outcome) => Ok(self.placed(mutation, *outcome).into()),
             Decision::Decided { row, change } => {
+                let author = found.as_ref().and_then(|row| row.fields.get("author")).and_then(Json::as_string);
                 let losses = [
                     found.as_ref().and_then(|row| asked_and_lost(row, change.as_deref())),
                     record
                         .as_ref()
                         .zip(last_sub)
+                        // Who is given the one of two values of their own has lost nothing to anybody.
+                        .filter(|(_, sub)| Some(sub) != author.as_ref())
                         .and_then(|(record, sub)| stood_and_lost(record, sub, change.as_deref())),
                 ];
                 let mut decided = Decided::from(Outcome::new(mutation.seq, ResultStatus::Applied));

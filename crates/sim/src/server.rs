@@ -55,8 +55,8 @@ struct ScopeData {
     records: BTreeMap<CollectionName, BTreeMap<RecordId, (u64, Stored)>>,
     log: Vec<LogRow>,
     sums: BTreeMap<CollectionName, RecordSum>,
-    /// What users lost, and when.
-    overruled: Vec<(String, Overruled)>,
+    /// What users lost: who, to which client, what.
+    overruled: Vec<(String, ClientId, Overruled)>,
 }
 
 #[derive(Clone, Debug, Default)]

@@ -170,7 +170,7 @@ impl Judge<'_> {
             fields,
             record: None,
         };
-        Ok(self.db.put_overruled(sub, &lost)?)
+        Ok(self.db.put_overruled(sub, (self.sub(), self.client()), &lost)?)
     }
 
     /// The version that a mutation without effect stood on, for who comes after it in this push.

@@ -224,11 +224,11 @@ impl Snapshot for Db<'_> {
     fn overruled(
         &self,
         scope: &Scope,
-        sub: &str,
+        user: (&str, &ClientId),
         span: (Position, Position),
         count_max: u32,
     ) -> StoreResult<Vec<Lost>> {
-        overruled::between(self, scope, sub, span, count_max)
+        overruled::between(self, scope, user, span, count_max)
     }
 
     fn sum(&self, pair: &Pair) -> StoreResult<RecordSum> {

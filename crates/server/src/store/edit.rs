@@ -225,8 +225,8 @@ impl Transaction for Db<'_> {
         Ok(())
     }
 
-    fn put_overruled(&self, sub: &str, lost: &Overruled) -> StoreResult<()> {
-        overruled::put(self, sub, lost)
+    fn put_overruled(&self, sub: &str, by: (&str, &ClientId), lost: &Overruled) -> StoreResult<()> {
+        overruled::put(self, sub, by, lost)
     }
 
     fn put_refresh_token(&self, hash: &[u8; 32], sub: &str, expires_at: UnixMillis) -> StoreResult<()> {

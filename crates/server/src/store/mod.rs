@@ -206,9 +206,15 @@ pub trait Snapshot: OperationReads + CompatReads {
     fn changes(&self, scope: &Scope, after: Position, visit: &mut dyn FnMut(ChangeRow) -> Walk) -> StoreResult<()>;
     /// Walks the live records of a pair whose ids are greater than `after`, in the order of their ids.
     fn records(&self, pair: &Pair, after: &str, visit: &mut dyn FnMut(ChangeRow) -> Walk) -> StoreResult<()>;
-    /// What a user lost in a scope above one position and up to another: the newest `count_max`, in order.
-    fn overruled(&self, scope: &Scope, sub: &str, span: (Position, Position), count_max: u32)
-    -> StoreResult<Vec<Lost>>;
+    /// What a user lost in a scope above one position and up to another, but to this client itself: the newest `count_max`,
+    /// in order.
+    fn overruled(
+        &self,
+        scope: &Scope,
+        user: (&str, &ClientId),
+        span: (Position, Position),
+        count_max: u32,
+    ) -> StoreResult<Vec<Lost>>;
     fn sum(&self, pair: &Pair) -> StoreResult<RecordSum>;
     /// Records of a pair with this link, at most `count_max`, in the order of their ids.
     fn linked(&self, pair: &Pair, link: &str, count_max: usize) -> StoreResult<Vec<RecordId>>;
@@ -259,8 +265,8 @@ pub trait Transaction: Snapshot + OperationWrites + CompatWrites {
     fn audit(&self, row: &AuditRow<'_>) -> StoreResult<()>;
     /// Keeps what lost (C2): the mutation word for word, and the values that it overwrote.
     fn keep_conflict(&self, row: &AuditRow<'_>, mutation: &str, overwritten: &Fields) -> StoreResult<()>;
-    /// Keeps what `sub` lost, to tell them. Of two at one place the first one counts.
-    fn put_overruled(&self, sub: &str, lost: &Overruled) -> StoreResult<()>;
+    /// Keeps what `sub` lost to the client `by`, to tell them. Of two at one place the first one counts.
+    fn put_overruled(&self, sub: &str, by: (&str, &ClientId), lost: &Overruled) -> StoreResult<()>;
     fn put_refresh_token(&self, hash: &[u8; 32], sub: &str, expires_at: UnixMillis) -> StoreResult<()>;
     fn revoke_refresh_token(&self, hash: &[u8; 32]) -> StoreResult<()>;
     /// Starts a new epoch: what a server does with a restored backup. Counters and floors rise by 2³².

@@ -2,7 +2,7 @@
 
 use super::{Model, Plain, StateAt, Verdict};
 use landfall_core::review::CONFLICTS;
-use landfall_protocol::Mutation;
+use landfall_protocol::{Mutation, RecordKey};
 use landfall_storage::{RowKind, decode};
 use std::collections::BTreeMap;
 
@@ -58,7 +58,7 @@ impl Model {
         }
         for profile in losers.into_iter().filter(|profile| *profile != usize::MAX) {
             let user = self.profiles[profile].user.clone();
-            self.truth.losses.insert((user, key.clone(), position));
+            self.truth.losses.insert((user, key.clone(), position, verdict.profile));
         }
     }
 
@@ -68,15 +68,15 @@ impl Model {
         let Some(cursor) = manifest.and_then(|manifest| manifest.cursor) else { return };
         let Ok(cursor) = serde_json::from_str::<serde_json::Value>(&cursor) else { return };
         let known = &self.profiles[profile];
-        let is_told = |(user, key, position): &(String, landfall_protocol::RecordKey, u64)| {
+        let is_told = |(user, key, position, by): &(String, RecordKey, u64, usize)| {
             let scope = &cursor["scopes"][key.scope.as_str()];
             let leads_over = scope["position"].as_u64().is_some_and(|through| *position <= through)
                 && !scope["pairs"][key.collection.as_str()].is_null();
             let row = format!("conflict/~{position:016}/{}/{}/{}", key.scope, key.collection, key.id.as_str());
-            *user != known.user || !leads_over || known.told.contains(&row)
+            *user != known.user || *by == profile || !leads_over || known.told.contains(&row)
         };
         let untold = self.truth.losses.iter().find(|loss| !is_told(loss)).cloned();
-        if let Some((user, key, position)) = untold.filter(|_| !known.is_tainted && !known.is_torn) {
+        if let Some((user, key, position, _)) = untold.filter(|_| !known.is_tainted && !known.is_torn) {
             self.violate("C2", || format!("{user} lost {key:?} at {position} and is not told"));
         }
     }

@@ -42,8 +42,8 @@ pub struct Truth {
     pub(super) given: BTreeMap<(String, u64), Given>,
     /// (profile, entry as its author knows it) of every effect.
     pub(super) effected: BTreeSet<(usize, u64)>,
-    /// Who lost something to an effect that had not seen it: user, record, position.
-    pub(super) losses: BTreeSet<(String, RecordKey, u64)>,
+    /// Who lost something to an effect that had not seen it: user, record, position, and the profile that did it.
+    pub(super) losses: BTreeSet<(String, RecordKey, u64, usize)>,
     /// Conflicts that somebody with a role has decided.
     pub(super) reviewed: BTreeSet<String>,
 }

@@ -69,10 +69,10 @@ impl Server {
                     *stage = Stage::Live;
                 }
             }
-            overruled.extend(data.overruled.iter().filter_map(|(who, loss)| {
+            overruled.extend(data.overruled.iter().filter_map(|(who, by, loss)| {
                 let stood = old.filter(|old| old.pairs.contains_key(&loss.collection)).map_or(0, |old| old.position);
                 let span = stood + 1..=state.position;
-                let told = who == user && state.pairs.contains_key(&loss.collection);
+                let told = who == user && *by != request.client_id && state.pairs.contains_key(&loss.collection);
                 (told && span.contains(&loss.position.get())).then(|| loss.clone())
             }));
             has_more |= state.position < data.position;

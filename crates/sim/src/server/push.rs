@@ -327,7 +327,7 @@ impl Push<'_> {
             let writer = loss.writer.as_deref().and_then(|writer| writer.split(' ').next()).map(str::to_owned);
             let Some(user) = writer.or_else(|| last.clone()) else { continue };
             let (key, position) = (mutation.key(), Position(position));
-            let told = |(who, told): &(String, Overruled)| {
+            let told = |(who, _, told): &(String, ClientId, Overruled)| {
                 *who == user && told.position == position && (&told.collection, &told.id) == (&key.collection, &key.id)
             };
             if !scope.overruled.iter().any(told) {
@@ -335,7 +335,7 @@ impl Push<'_> {
                 let (at, code) = (UnixMillis(self.now), "overruled".to_owned());
                 let Loss { op, fields, .. } = loss;
                 let told = Overruled { scope: of, collection, id, position, at, op, code, fields, record: None };
-                scope.overruled.push((user, told));
+                scope.overruled.push((user, self.client.1.clone(), told));
             }
         }
     }

@@ -249,8 +249,10 @@ test('grades case 7: after a long time offline only what changed is fetched', as
   second.context.on('response', async (response) => response.url().endsWith('/v1/sync/pull') && pulled.push(await response.json().catch(() => null)));
   const again = await openClass(second, true);
   await expect(cell(again, 's-05')).toHaveValue('14');
-  const changes = pulled.filter(Boolean).flatMap((body) => Object.values(body.changes ?? {}).flat());
-  expect(changes.length).toBeLessThan(10);
+  const changes = () => pulled.filter(Boolean).flatMap((body) => Object.values(body.changes ?? {}).flat());
+  // The page may show it before the test has its copy of the answer.
+  await eventually(() => changes().some(({ fields }) => fields.score === 14)).toBe(true);
+  expect(changes().length).toBeLessThan(10);
 });
 
 test('grades: what the server refuses stays in its cell with the reason, and is mended there', async ({ server, newDevice }) => {

@@ -1,9 +1,8 @@
 //! The options of `open()`, as the page gives them and as the worker finds them in the database.
 
 use landfall_core::{CollectionConfig, Config};
-use landfall_protocol::Listed;
 use landfall_protocol::codec::{FromJson, Reader};
-use landfall_protocol::{CollectionName, Map, limits};
+use landfall_protocol::{CollectionName, Listed, Map, limits};
 use landfall_replica::Settings;
 use landfall_storage::{Declared, Schema};
 

@@ -6,9 +6,8 @@ use crate::plan::OutboxTxn;
 use crate::plant::{Plant, planted};
 use crate::rows::{Descriptor, InFlight, LocalEnd};
 use crate::state::{Base, Config, State};
-use landfall_protocol::{AddAll, Listed};
 use landfall_protocol::{
-    EntryId, GroupId, Json, Map, Mutation, Object, Op, RecordKey, Seq, Set, UnixMillis, Version, limits,
+    AddAll, EntryId, GroupId, Json, Listed, Map, Mutation, Object, Op, RecordKey, Seq, Set, UnixMillis, Version, limits,
 };
 
 /// How many batches are stored at once: one that is under way, and the next one, which then goes without a wait.

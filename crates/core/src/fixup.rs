@@ -5,8 +5,9 @@ use crate::rows::{ConflictRow, Entry, LocalEnd, ParkedRow};
 use crate::state::{Base, State};
 use crate::view;
 use landfall_protocol::codec::from_json;
-use landfall_protocol::{AddAll, Listed};
-use landfall_protocol::{EntryId, Map, Mutation, Object, Op, RecordKey, RejectCode, Set, Stamp, UnixMillis, Version};
+use landfall_protocol::{
+    AddAll, EntryId, Listed, Map, Mutation, Object, Op, RecordKey, RejectCode, Set, Stamp, UnixMillis, Version,
+};
 
 /// Why a fix-up can't be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,8 +11,9 @@ use crate::state::{Base, Config, State};
 use crate::view;
 use landfall_protocol::codec::Reader;
 use landfall_protocol::map::sort;
-use landfall_protocol::{AddAll, Listed};
-use landfall_protocol::{CollectionName, EntryId, GroupId, Map, Object, Op, RecordId, RecordKey, Scope, Set};
+use landfall_protocol::{
+    AddAll, CollectionName, EntryId, GroupId, Listed, Map, Object, Op, RecordId, RecordKey, Scope, Set,
+};
 
 /// What can be sent.
 pub fn units(state: &State, base: &dyn Base, config: &Config) -> Vec<Unit> {

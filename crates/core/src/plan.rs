@@ -2,8 +2,7 @@
 
 use crate::rows::{ClientRow, ConflictRow, Descriptor, Entry, LocalEnd, ParkedRow, SettledMutation, SettledRow};
 use crate::state::{Base, State};
-use landfall_protocol::AddAll;
-use landfall_protocol::{EntryId, Map, Set, UnixMillis, limits};
+use landfall_protocol::{AddAll, EntryId, Map, Set, UnixMillis, limits};
 
 /// A row of the outbox that can't be read, and the key under which it is kept from now on, word for word.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,9 +9,9 @@ use crate::rows::{Entry, InFlight, LocalEnd, ParkedChange, ParkedRow, Reason};
 use crate::settle::Event;
 use crate::state::{Base, State};
 use landfall_protocol::codec::from_json;
-use landfall_protocol::{AddAll, Listed};
 use landfall_protocol::{
-    ClientId, EntryId, Epoch, GroupId, Ledger, Map, Mutation, Object, Pair, RecordKey, RejectCode, Seq, Set, UnixMillis,
+    AddAll, ClientId, EntryId, Epoch, GroupId, Ledger, Listed, Map, Mutation, Object, Pair, RecordKey, RejectCode, Seq,
+    Set, UnixMillis,
 };
 
 /// Prefix of the keys of batches.

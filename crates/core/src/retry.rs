@@ -7,8 +7,7 @@ use crate::plan::OutboxTxn;
 use crate::rows::{InFlight, Window};
 use crate::settle::plan_void;
 use crate::state::{Base, Config, State};
-use landfall_protocol::Listed;
-use landfall_protocol::{Seq, Set, UnixMillis};
+use landfall_protocol::{Listed, Seq, Set, UnixMillis};
 
 /// Counted answers to the whole batch before it is cut.
 pub const WHOLE_ATTEMPTS: u32 = 3;

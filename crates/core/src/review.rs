@@ -3,7 +3,7 @@
 //! Pure, for the server and the simulator. A row is written with the outcome `conflict(review)` and decided by a mutation
 //! on it, at most once: whoever comes second is told so.
 
-use crate::authority::{Stored, apply_patch};
+use crate::authority::{Loss, Stored, apply_patch};
 use crate::plant::{Plant, planted};
 use landfall_protocol::codec::{from_json, to_json};
 use landfall_protocol::{
@@ -164,6 +164,47 @@ fn changed(
         group: None,
         origin: None,
     })
+}
+
+/// Who loses what by a decision, by user: the author of the conflict what they asked for and do not get, and `record`'s last
+/// writer (beside the record) what had stood. `change`: what the decision makes of the record.
+pub fn losses(row: &Stored, record: Option<(&Stored, &str)>, change: Option<&Mutation>) -> Vec<Loss> {
+    let author = row.fields.get("author").and_then(Json::as_string);
+    let asked = asked_and_lost(row, change).map(|loss| Loss { writer: author.clone(), ..loss });
+    // Who is given the one of two values of their own has lost nothing to anybody.
+    let others = record.filter(|(_, writer)| Some(*writer) != author.as_deref());
+    let stood = others.zip(change).and_then(|((record, writer), change)| {
+        Some(Loss { writer: Some(writer.to_owned()), ..stood_and_lost(record, change)? })
+    });
+    asked.into_iter().chain(stood).collect()
+}
+
+fn asked_and_lost(row: &Stored, change: Option<&Mutation>) -> Option<Loss> {
+    let set = row.fields.get("set").and_then(|set| Object::from_json(set.clone()))?.fields();
+    let op = match row.fields.get("op").and_then(Json::as_string)?.as_str() {
+        "create" => Op::Create,
+        "delete" => Op::Delete,
+        _ => Op::Update,
+    };
+    let fields: Fields = match change {
+        Some(change) if op != Op::Delete => {
+            set.into_iter().filter(|(name, value)| change.set.get(name) != Some(value)).collect()
+        }
+        Some(_) => return None,
+        None => set,
+    };
+    (op == Op::Delete || !fields.is_empty()).then_some(Loss { writer: None, op, fields })
+}
+
+fn stood_and_lost(record: &Stored, change: &Mutation) -> Option<Loss> {
+    if record.deleted {
+        return Some(Loss { writer: None, op: Op::Delete, fields: Fields::new() });
+    }
+    let is_gone = |name: &String| change.op == Op::Delete || change.unset.contains(name);
+    let differs = |name: &String, value: &Json| change.set.get(name).is_some_and(|wanted| wanted != value);
+    let lost = record.fields.iter().filter(|(name, value)| is_gone(name) || differs(name, value));
+    let fields: Fields = lost.map(|(name, value)| (name.clone(), value.clone())).collect();
+    (!fields.is_empty()).then_some(Loss { writer: None, op: Op::Update, fields })
 }
 
 fn unset_of(row: &Stored) -> Vec<String> {

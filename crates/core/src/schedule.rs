@@ -6,6 +6,12 @@
 use crate::plant::{Plant, planted};
 use landfall_protocol::{UnixMillis, limits};
 
+/// How many changes to ask for after a page of `limit` that came, or that a slow line did not bring in its time.
+#[inline]
+pub fn page_limit(limit: u32, came: bool) -> u32 {
+    if came { (limit * 2).min(limits::PAGE_COUNT_MAX as u32) } else { (limit / 4).max(15) }
+}
+
 /// Something that makes a sync worth while, or impossible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trigger {

@@ -11,9 +11,8 @@ use crate::rows::{
 };
 use crate::state::{Base, Config, State};
 use crate::{retry, view};
-use landfall_protocol::Listed;
 use landfall_protocol::{
-    EntryId, Epoch, GroupId, Map, Mutation, Object, Op, Outcome, RecordKey, RejectCode, ResultStatus, Seq, Set,
+    EntryId, Epoch, GroupId, Listed, Map, Mutation, Object, Op, Outcome, RecordKey, RejectCode, ResultStatus, Seq, Set,
     UnixMillis,
 };
 

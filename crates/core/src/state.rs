@@ -2,11 +2,11 @@
 
 use crate::by_record::Lanes;
 use crate::rows::{ClientRow, Descriptor, Entry, ParkedRow, SettledMutation, SettledRow};
-use landfall_protocol::AddAll;
 use landfall_protocol::codec::{Reader, padded};
 use landfall_protocol::text::cut;
 use landfall_protocol::{
-    ClientId, CollectionName, EntryId, Epoch, Hlc, Map, Object, Pair, Position, RecordKey, Scope, Seq, Set, Version,
+    AddAll, ClientId, CollectionName, EntryId, Epoch, Hlc, Map, Object, Pair, Position, RecordKey, Scope, Seq, Set,
+    Version,
 };
 
 /// The last server state of a record that this client pulled.

@@ -5,9 +5,8 @@
 use crate::plant::{Plant, planted};
 use crate::rows::{Entry, SettledMutation};
 use crate::state::{Base, State};
-use landfall_protocol::Listed;
 use landfall_protocol::codec::from_json;
-use landfall_protocol::{Epoch, Mutation, Object, Op, RecordKey, Version};
+use landfall_protocol::{Epoch, Listed, Mutation, Object, Op, RecordKey, Version};
 
 /// A record as it is seen.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,8 +11,9 @@ use landfall_core::rows::{ClientRow, ConflictRow, Descriptor, LogRow, ParkedRow,
 use landfall_core::settle::Event;
 use landfall_protocol::codec::{ToJson, hex, to_json};
 use landfall_protocol::text::cut;
-use landfall_protocol::{AddAll, Listed};
-use landfall_protocol::{ClientId, CollectionName, EntryId, Map, Outcome, Pair, RecordKey, Set, UnixMillis};
+use landfall_protocol::{
+    AddAll, ClientId, CollectionName, EntryId, Listed, Map, Outcome, Pair, RecordKey, Set, UnixMillis,
+};
 use landfall_storage::{
     BaseTxn, CommitError, Durability, Key, KeyedRows, Manifest, Read, ReadError, RowError, RowId, RowKind, RowOp,
     RowStore, StoreName, Txn, decode, encode,

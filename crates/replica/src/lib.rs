@@ -6,7 +6,6 @@
 //!
 //! No borrow is held across an `await`.
 
-use landfall_protocol::AddAll;
 pub mod base;
 pub mod db;
 pub mod error;
@@ -30,7 +29,7 @@ use db::{Db, Touched, refresh};
 use landfall_core::Config;
 use landfall_core::schedule::{Schedule, Trigger};
 use landfall_protocol::codec::{hex, write_hex};
-use landfall_protocol::{ClientId, UnixMillis};
+use landfall_protocol::{AddAll, ClientId, UnixMillis};
 use landfall_storage::{RowId, Schema};
 use std::cell::{Cell, RefCell};
 

@@ -9,9 +9,8 @@ use crate::db::Touched;
 use crate::error::SyncError;
 use crate::host::Host;
 use crate::query::{Query, Row, Rows, asks, row_of, seen_text, write_rows};
-use landfall_protocol::Listed;
-use landfall_protocol::RecordKey;
 use landfall_protocol::codec::write_number;
+use landfall_protocol::{Listed, RecordKey};
 use landfall_storage::query::Filter;
 use std::rc::Rc;
 

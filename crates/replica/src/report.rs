@@ -12,8 +12,9 @@ use landfall_core::settle::{Event, local_values};
 use landfall_core::view;
 use landfall_protocol::codec::to_json;
 use landfall_protocol::map::sort;
-use landfall_protocol::{AddAll, Listed};
-use landfall_protocol::{CollectionName, EntryId, Object, Op, RecordId, RecordKey, Scope, Seq, Stamp, UnixMillis};
+use landfall_protocol::{
+    AddAll, CollectionName, EntryId, Listed, Object, Op, RecordId, RecordKey, Scope, Seq, Stamp, UnixMillis,
+};
 use landfall_storage::compact;
 use landfall_storage::manifest::IndexRow;
 use serde::Serialize;

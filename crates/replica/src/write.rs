@@ -4,7 +4,6 @@
 //! entries when it is their turn, so that what they stand on is stored, or stored with them. A write resolves when its
 //! row is durable (L1) and rejects only when the row is known to be absent (L3).
 
-use landfall_protocol::Listed;
 mod append;
 mod convert;
 
@@ -17,7 +16,7 @@ use landfall_core::plant::{Plant, planted};
 use landfall_core::rows::LogRow;
 use landfall_core::schedule::Trigger;
 use landfall_protocol::codec::{ToJson, write_object};
-use landfall_protocol::{CollectionName, EntryId, GroupId, Json, RecordId, Scope};
+use landfall_protocol::{CollectionName, EntryId, GroupId, Json, Listed, RecordId, Scope};
 use std::rc::Rc;
 
 /// What the app asks for.

@@ -9,7 +9,7 @@ use crate::cursor::{Cursor, ScopeCursor, Stage};
 use crate::error::ServerError;
 use crate::ledger::ledger;
 use crate::store::{ChangeRow, Lost, Snapshot, StoreError, Walk};
-use landfall_protocol::limits::{PAGE_BYTES_MAX, PAGE_COUNT_MAX};
+use landfall_protocol::limits::{CONFLICT_COUNT_MAX, PAGE_BYTES_MAX, PAGE_COUNT_MAX};
 use landfall_protocol::{
     Access, Change, ClientId, CollectionName, Epoch, Map, Overruled, Pair, Position, PullRequest, PullResponse,
     RecordId, RecordKey, Scope, Set, Tombstone, UnixMillis,
@@ -17,8 +17,8 @@ use landfall_protocol::{
 
 /// Rows of the change log that one page looks at, wanted ones or not.
 const SCANNED_MAX: usize = 20_000;
-/// The newest losses of a user that one page tells, in each scope.
-const OVERRULED_MAX: u32 = 200;
+/// The newest losses of a user that one page tells, in each scope: a client keeps no more.
+const OVERRULED_MAX: u32 = CONFLICT_COUNT_MAX as u32;
 /// What a row costs on the wire beside its fields, bytes.
 const ROW_OVERHEAD_BYTES: usize = 150;
 

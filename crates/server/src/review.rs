@@ -5,11 +5,11 @@ use crate::error::ServerError;
 use crate::push::{Decided, Judge};
 use crate::run::Run;
 use crate::store::{Retention, Store, StoreError, StoreResult, Transaction};
-use landfall_core::authority::Stored;
-use landfall_core::review::{CONFLICTS, Decision, Reviewer, decide, is_over, record_key, row, row_key};
+use landfall_core::authority::{Loss, Stored};
+use landfall_core::review::{CONFLICTS, Decision, Reviewer, decide, is_over, losses, record_key, row, row_key};
 use landfall_protocol::{
-    ClientId, CollectionName, Fields, Json, Mutation, Object, Op, Outcome, RecordId, RecordKey, RejectCode,
-    ResultStatus, Scope, Seq, UnixMillis, Version,
+    ClientId, CollectionName, Fields, Mutation, Object, Outcome, RecordId, RecordKey, RejectCode, ResultStatus, Scope,
+    Seq, UnixMillis, Version,
 };
 use std::collections::BTreeMap;
 
@@ -47,16 +47,8 @@ impl Judge<'_> {
         match decide(found.as_ref(), record.as_ref(), by, mutation) {
             Decision::Refused(outcome) => Ok(self.placed(mutation, *outcome).into()),
             Decision::Decided { row, change } => {
-                let author = found.as_ref().and_then(|row| row.fields.get("author")).and_then(Json::as_string);
-                let losses = [
-                    found.as_ref().and_then(|row| asked_and_lost(row, change.as_deref())),
-                    record
-                        .as_ref()
-                        .zip(last_sub)
-                        // Who is given the one of two values of their own has lost nothing to anybody.
-                        .filter(|(_, sub)| Some(sub) != author.as_ref())
-                        .and_then(|(record, sub)| stood_and_lost(record, sub, change.as_deref())),
-                ];
+                let known = record.as_ref().zip(last_sub.as_deref());
+                let losses = found.as_ref().map(|row| losses(row, known, change.as_deref())).unwrap_or_default();
                 let mut decided = Decided::from(Outcome::new(mutation.seq, ResultStatus::Applied));
                 if let Some(change) = change {
                     decided = self.judge_allowed(&change)?;
@@ -66,9 +58,10 @@ impl Judge<'_> {
                 }
                 let shown = Object::of(&row);
                 let version = self.write_row(&mutation.key(), found.as_ref(), row, mutation)?;
-                for (author, op, fields) in losses.into_iter().flatten() {
-                    if let Some(key) = about.as_ref().filter(|_| author != self.push.identity.sub) {
-                        self.tell(&author, key, op, fields, "reviewed")?;
+                for Loss { writer, op, fields } in losses {
+                    let writer = writer.filter(|writer| *writer != self.push.identity.sub);
+                    if let Some((key, writer)) = about.as_ref().zip(writer) {
+                        self.tell(&writer, key, op, fields, "reviewed")?;
                     }
                 }
                 let mut outcome = Outcome::new(mutation.seq, ResultStatus::Applied);
@@ -147,39 +140,4 @@ fn end_rows(db: &dyn Transaction, scope: &Scope, ids: &[RecordId], now: UnixMill
     }
     run.end(db)?;
     Ok(())
-}
-
-/// Somebody's user, and what of theirs the decision did away with.
-type Loss = (String, Op, Fields);
-
-/// What the author of the conflict asked for and does not get.
-fn asked_and_lost(row: &Stored, change: Option<&Mutation>) -> Option<Loss> {
-    let text = |name: &str| row.fields.get(name).and_then(Json::as_string);
-    let set = row.fields.get("set").and_then(|set| Object::from_json(set.clone()))?.fields();
-    let op = match text("op")?.as_str() {
-        "create" => Op::Create,
-        "delete" => Op::Delete,
-        _ => Op::Update,
-    };
-    let lost: Fields = match change {
-        Some(change) if op != Op::Delete => {
-            set.into_iter().filter(|(name, value)| change.set.get(name) != Some(value)).collect()
-        }
-        Some(_) => return None,
-        None => set,
-    };
-    (op == Op::Delete || !lost.is_empty()).then_some((text("author")?, op, lost))
-}
-
-/// What whoever wrote the record last loses to the decision.
-fn stood_and_lost(record: &Stored, sub: String, change: Option<&Mutation>) -> Option<Loss> {
-    let change = change?;
-    let is_gone = |name: &String| change.op == Op::Delete || change.unset.contains(name);
-    let differs = |name: &String, value: &Json| change.set.get(name).is_some_and(|wanted| wanted != value);
-    if record.deleted {
-        return Some((sub, Op::Delete, Fields::new()));
-    }
-    let lost = record.fields.iter().filter(|(name, value)| is_gone(name) || differs(name, value));
-    let lost: Fields = lost.map(|(name, value)| (name.clone(), value.clone())).collect();
-    (!lost.is_empty()).then_some((sub, Op::Update, lost))
 }

@@ -326,6 +326,31 @@ async fn c2_whoever_is_overruled_is_told_by_the_page_that_brings_it_and_by_no_ot
 }
 
 #[tokio::test]
+async fn c2_of_many_losses_in_one_page_each_is_told() {
+    let server = serve(json!({"shifts": {"policy": "client-wins"}})).await;
+    let (mut ada, mut grace) = (server.writer("ada", &[]), server.writer("grace", &[]));
+    let push = async |device: &mut Device, first_seq: u64, op: &str, base: u64| {
+        for part in 0..3 {
+            let mutations: Vec<String> = (0..100)
+                .map(|at| {
+                    let (seq, id) = (first_seq + part * 100 + at, format!("r{}", part * 100 + at));
+                    let set = site(json!({"a": seq + 1_000 * base}));
+                    mutation(seq, "s:1", "shifts", &id, op, &set, &json!({"base": base}))
+                })
+                .collect();
+            assert!(device.results(&mutations).await.iter().all(|result| result["status"] == "applied"));
+            device.first_push = false;
+        }
+    };
+    push(&mut ada, 1, "create", 0).await;
+    let before = grace.pull(None, &["shifts"], 1_000).await.json();
+    push(&mut grace, 1, "update", 1).await;
+    push(&mut ada, 301, "update", 1).await;
+    let page = grace.pull(before["cursor"].as_str(), &["shifts"], 1_000).await.json();
+    assert_eq!((page["has_more"].as_bool(), page["overruled"].as_array().unwrap().len()), (Some(false), 300));
+}
+
+#[tokio::test]
 async fn c2_a_decision_is_told_to_those_who_lose_by_it() {
     let server = serve(json!({"shifts": {"policy": {"manual": {"by": "manager"}}}})).await;
     let (mut ada, mut grace) = (Hand::new(&server, "ada", &["staff"]), Hand::new(&server, "grace", &["staff"]));

@@ -13,8 +13,7 @@ use crate::records::{Missing, Records, RowId, page_key, run_key};
 use crate::rowstore::{Key, StoreName};
 use crate::run::{RUN_PAGES_MAX, RUN_ROWS_MAX, Run, RunRef};
 use crate::segment::Held;
-use landfall_protocol::{AddAll, Listed};
-use landfall_protocol::{UnixMillis, limits, map};
+use landfall_protocol::{AddAll, Listed, UnixMillis, limits, map};
 
 /// Runs of one level before they become one of the next.
 pub const FAN_IN: usize = 8;

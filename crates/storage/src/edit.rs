@@ -9,8 +9,7 @@ use crate::rowstore::{Key, StoreName};
 use crate::run::{Dead, Fence, RUN_ROWS_MAX, Run, RunRef};
 use crate::segment::{Held, SEGMENT_BYTES_MAX, SEGMENT_COUNT_MAX, encode_segment};
 use landfall_protocol::text::split;
-use landfall_protocol::{AddAll, Listed};
-use landfall_protocol::{Map, Pair, RecordId, RecordKey, RecordSum, UnixMillis, Version, map};
+use landfall_protocol::{AddAll, Listed, Map, Pair, RecordId, RecordKey, RecordSum, UnixMillis, Version, map};
 
 /// One transaction of the base. It commits only if the manifest row is still at `manifest.rev − 1`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,10 +4,9 @@ use crate::edit::{BaseTxn, Editor, Old, key};
 use crate::manifest::{Manifest, PairRow, Schema, lacking};
 use crate::records::{Missing, Records};
 use crate::segment::Held;
-use landfall_protocol::{AddAll, Listed};
 use landfall_protocol::{
-    Change, CollectionName, Epoch, Json, Pair, Position, PullResponse, RecordId, Scope, Stamp, Tombstone, UnixMillis,
-    Version,
+    AddAll, Change, CollectionName, Epoch, Json, Listed, Pair, Position, PullResponse, RecordId, Scope, Stamp,
+    Tombstone, UnixMillis, Version,
 };
 
 /// A page with its records as opaque text: the base never looks inside them, but for index keys.

@@ -4,9 +4,8 @@
 //! and rewrites it; that orders pulls, flips and compaction of all contexts.
 
 use crate::run::RunRef;
-use landfall_protocol::Listed;
 use landfall_protocol::text::split;
-use landfall_protocol::{CollectionName, Epoch, Map, Pair, Position, RecordSum, UnixMillis};
+use landfall_protocol::{CollectionName, Epoch, Listed, Map, Pair, Position, RecordSum, UnixMillis};
 
 /// What an app declares of a collection's storage.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -11,9 +11,8 @@ use crate::row::{RowError, RowKind, decode};
 use crate::rowstore::{Key, StoreName};
 use crate::run::{Run, RunRef};
 use crate::segment::Block;
-use landfall_protocol::Listed;
-use landfall_protocol::Map;
 use landfall_protocol::map::sort;
+use landfall_protocol::{Listed, Map};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 

@@ -10,9 +10,8 @@ use crate::query::plan::IndexAccess;
 use crate::query::{Access, Cursor, Filter, IndexInfo, Plan, Query, plan};
 use crate::records::{Missing, Records};
 use crate::run::{Run, RunRef};
-use landfall_protocol::Pair;
 use landfall_protocol::map::sort;
-use landfall_protocol::{AddAll, Listed};
+use landfall_protocol::{AddAll, Listed, Pair};
 use std::cmp::Ordering;
 use std::rc::Rc;
 

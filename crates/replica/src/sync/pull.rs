@@ -9,11 +9,10 @@ use landfall_core::overruled::plan_overruled;
 use landfall_core::plan::OutboxTxn;
 use landfall_core::plant::{Plant, planted};
 use landfall_core::recover::plan_no_access;
-use landfall_core::schedule::{Answer, Next, Trigger};
-use landfall_protocol::Listed;
+use landfall_core::schedule::{Answer, Next, Trigger, page_limit};
 use landfall_protocol::codec::{from_json, to_json};
 use landfall_protocol::{
-    CollectionName, ErrorBody, ErrorCode, PROTOCOL, Pair, PullRequest, RecordId, RecordKey, Set, limits,
+    CollectionName, ErrorBody, ErrorCode, Listed, PROTOCOL, Pair, PullRequest, RecordId, RecordKey, Set, limits,
 };
 use landfall_storage::compact::plan_repair;
 use landfall_storage::ingest::{Ingest, MISMATCH_MS, Page, plan_resync, stamps};
@@ -35,9 +34,6 @@ const DAMAGED: &str = "This device's copy differs from the server's; it will be 
 const STORE_BYTES: usize = 4 * 1024 * 1024;
 /// One step of a pull asks for no further page after this time.
 const STEP_MS: u64 = 5_000;
-/// The smallest page that is asked for where larger ones take too long.
-const PAGE_COUNT_MIN: u32 = 15;
-
 impl<H: Host> Replica<H> {
     /// Pages until the head, or until something else is due. While some are stored, those behind them are asked for: what
     /// came ahead in vain is thrown away, for it stands on a cursor that is not there. In memory are at most the pages of two
@@ -64,8 +60,7 @@ impl<H: Host> Replica<H> {
                         Ok(response) => response,
                         Err(NetworkError) => {
                             if self.host.now().get() >= sent_at.get() + limits::HEADERS_MS_MAX {
-                                // Too much for a slow line.
-                                self.page_limit.set((self.page_limit.get() / 4).max(PAGE_COUNT_MIN));
+                                self.page_limit.set(page_limit(self.page_limit.get(), false));
                             }
                             failed = Some(Answer::Lost);
                             break false;
@@ -85,7 +80,7 @@ impl<H: Host> Replica<H> {
                         failed = Some(self.malformed("pull"));
                         break false;
                     };
-                    self.page_limit.set((self.page_limit.get() * 2).min(limits::PAGE_COUNT_MAX as u32));
+                    self.page_limit.set(page_limit(self.page_limit.get(), true));
                     let is_first = epoch.is_none();
                     let own = epoch.take().or_else(|| known_epoch(&self.db.borrow()).cloned());
                     if own.is_some_and(|own| own != page.epoch) {

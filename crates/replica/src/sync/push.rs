@@ -14,10 +14,9 @@ use landfall_core::retry::{plan_counted, plan_too_large};
 use landfall_core::rows::InFlight;
 use landfall_core::schedule::{Answer, Next, Request};
 use landfall_core::settle::{SettlePlan, plan_settle};
-use landfall_protocol::Listed;
 use landfall_protocol::codec::{from_json, to_json};
 use landfall_protocol::{
-    ClientId, Epoch, ErrorBody, ErrorCode, Ledger, Outcome, PROTOCOL, PushRequest, PushResponse, UnixMillis,
+    ClientId, Epoch, ErrorBody, ErrorCode, Ledger, Listed, Outcome, PROTOCOL, PushRequest, PushResponse, UnixMillis,
 };
 use landfall_storage::ingest::plan_cold;
 use std::future::poll_fn;

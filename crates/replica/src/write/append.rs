@@ -11,8 +11,7 @@ use landfall_core::plan::ROW_ENTRIES_MAX;
 use landfall_core::plant::{Plant, planted};
 use landfall_core::rows::{Entry, LogRow, SettledRow};
 use landfall_protocol::codec::hex;
-use landfall_protocol::{AddAll, Listed};
-use landfall_protocol::{EntryId, Map, Op};
+use landfall_protocol::{AddAll, EntryId, Listed, Map, Op};
 use landfall_storage::{
     CommitError, Committed, Durability, Key, RowKind, RowOp, RowStore, StorageFault, StoreName, Txn, decode, encode,
 };

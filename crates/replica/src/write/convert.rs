@@ -11,10 +11,9 @@ use crate::write::append::entry_bytes;
 use crate::write::{WriteKind, WriteOp};
 use landfall_core::rows::Entry;
 use landfall_core::view::{self, Seen};
-use landfall_protocol::{AddAll, Listed};
 use landfall_protocol::{
-    CollectionName, GroupId, Hlc, Json, Map, Object, Op, RecordId, RecordKey, Scope, Version, check_depth, limits,
-    same_value,
+    AddAll, CollectionName, GroupId, Hlc, Json, Listed, Map, Object, Op, RecordId, RecordKey, Scope, Version,
+    check_depth, limits, same_value,
 };
 
 /// A write whose words are in order: what is left depends on the view.

@@ -67,8 +67,9 @@ impl Judge<'_> {
         let live_before = stored.filter(|stored| !stored.deleted).map(|stored| stored.version);
         self.write(&mutation.key(), &effect.stored, live_before)?;
         for loss in verdict.overruled {
-            let writer = loss.writer.unwrap_or_else(|| format!("{last_sub} "));
-            let sub = writer.rsplit_once(' ').map_or(writer.as_str(), |(sub, _)| sub);
+            // User and client, as `writer` is put together.
+            let sub =
+                loss.writer.as_deref().and_then(|writer| writer.rsplit_once(' ')).map_or(last_sub.as_str(), |it| it.0);
             self.tell(sub, &mutation.key(), loss.op, loss.fields, "overruled")?;
         }
         let outcome = self.placed(mutation, verdict.outcome);

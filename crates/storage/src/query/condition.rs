@@ -1,9 +1,8 @@
 //! What is asked: conditions on fields, an order, a part of the answer; and how it is read from JSON.
 
 use super::cursor::Cursor;
-use landfall_protocol::Listed;
 use landfall_protocol::codec::{FromJson, Reader};
-use landfall_protocol::{CollectionName, Map, Scope, Value};
+use landfall_protocol::{CollectionName, Listed, Map, Scope, Value};
 use std::cmp::Ordering;
 
 /// What a field must be. All given parts hold.

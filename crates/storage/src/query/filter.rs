@@ -2,8 +2,7 @@
 
 use super::condition::Condition;
 use super::scan::{Seen, Top};
-use landfall_protocol::Listed;
-use landfall_protocol::Value;
+use landfall_protocol::{Listed, Value};
 use std::cmp::Ordering;
 
 /// The conditions of a query, made ready for many records. Says what [`Condition::holds`] says, sooner.

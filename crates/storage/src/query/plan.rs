@@ -6,9 +6,8 @@
 
 use super::condition::{Condition, Query};
 use super::key::{Range, push_component, successor};
-use landfall_protocol::Listed;
-use landfall_protocol::Value;
 use landfall_protocol::map::sort;
+use landfall_protocol::{Listed, Value};
 use std::cmp::Reverse;
 
 /// What is known of an index.

@@ -19,6 +19,19 @@ const local = (page, instant) => page.evaluate((instant) => {
   return new Date(at - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
 }, instant);
 
+/** Offline both write a note on one record; the first device is back first. */
+async function bothWrite(server, [first, second], [here, there]) {
+  await Promise.all([first.offline(), second.offline()]);
+  for (const [page, note] of [[here, 'From here'], [there, 'From there']]) {
+    await page.getByTestId('note').fill(note);
+    await page.getByTestId('note').blur();
+    await expect(page.getByTestId('record-note')).toHaveText(note);
+  }
+  await first.offline(false);
+  await eventually(async () => (await attendance(server))[0].note).toBe('From here');
+  await second.offline(false);
+}
+
 test('attendance: l1 l5: clocked in offline, reloaded offline, synced when the network returns, synced on demand', async ({ server, newDevice }) => {
   const device = await newDevice(server.origin, phone);
   const page = await openApp(device);
@@ -176,15 +189,7 @@ test('attendance: e: c2: a record that somebody else changed first says so and k
   await Promise.all([signIn(here), signIn(there)]);
   await here.getByRole('button', { name: 'Clock in' }).click();
   await expect(there.getByTestId('record-state')).toHaveText('Synced');
-  await Promise.all([first.offline(), second.offline()]);
-  for (const [page, note] of [[here, 'From here'], [there, 'From there']]) {
-    await page.getByTestId('note').fill(note);
-    await page.getByTestId('note').blur();
-    await expect(page.getByTestId('record-note')).toHaveText(note);
-  }
-  await first.offline(false);
-  await eventually(async () => (await attendance(server))[0].note).toBe('From here');
-  await second.offline(false);
+  await bothWrite(server, [first, second], [here, there]);
   const conflicts = there.locator('landfall-conflicts');
   await expect(part(conflicts, 'local')).toHaveText('From there');
   await expect(part(conflicts, 'server')).toHaveText('From here');
@@ -207,15 +212,7 @@ test('attendance: a record says itself whose change stands: with client_wins the
   await eventually(async () => (await attendance(server))[0].conflict_resolution_strategy).toBe('client_wins');
   await expect(part(here, 'status')).toHaveText('All synced');
   await eventually(() => there.evaluate(async () => (await landfallDemo.db.collection('attendance').query().get())[0].conflict_resolution_strategy)).toBe('client_wins');
-  await Promise.all([first.offline(), second.offline()]);
-  for (const [page, note] of [[here, 'From here'], [there, 'From there']]) {
-    await page.getByTestId('note').fill(note);
-    await page.getByTestId('note').blur();
-    await expect(page.getByTestId('record-note')).toHaveText(note);
-  }
-  await first.offline(false);
-  await eventually(async () => (await attendance(server))[0].note).toBe('From here');
-  await second.offline(false);
+  await bothWrite(server, [first, second], [here, there]);
   await expect(here.getByTestId('record-note')).toHaveText('From there');
   expect((await attendance(server))[0].note).toBe('From there');
   await expect(there.locator('landfall-conflicts')).toBeHidden();
@@ -229,15 +226,7 @@ for (const [name, size] of Object.entries({ phone, desktop })) {
     await expect(here.getByTestId('tab-admin')).toHaveCount(0);
     await here.getByRole('button', { name: 'Clock in' }).click();
     await expect(there.getByTestId('record-state')).toHaveText('Synced');
-    await Promise.all([first.offline(), second.offline()]);
-    for (const [page, note] of [[here, 'From here'], [there, 'From there']]) {
-      await page.getByTestId('note').fill(note);
-      await page.getByTestId('note').blur();
-      await expect(page.getByTestId('record-note')).toHaveText(note);
-    }
-    await first.offline(false);
-    await eventually(async () => (await attendance(server))[0].note).toBe('From here');
-    await second.offline(false);
+    await bothWrite(server, [first, second], [here, there]);
     await part(there.locator('landfall-conflicts'), 'keep-server').click();
     await expect(there.locator('landfall-conflicts')).toBeHidden();
     await there.getByTestId('record-edit').click();
@@ -295,15 +284,7 @@ test('attendance: with manual chosen on the page nobody’s change is lost and n
   await here.getByTestId('edit-strategy').selectOption('manual');
   await here.getByTestId('edit-save').click();
   await eventually(() => there.evaluate(async () => (await landfallDemo.db.collection('attendance').query().get())[0]?.conflict_resolution_strategy)).toBe('manual');
-  await Promise.all([first.offline(), second.offline()]);
-  for (const [page, note] of [[here, 'From here'], [there, 'From there']]) {
-    await page.getByTestId('note').fill(note);
-    await page.getByTestId('note').blur();
-    await expect(page.getByTestId('record-note')).toHaveText(note);
-  }
-  await first.offline(false);
-  await eventually(async () => (await attendance(server))[0].note).toBe('From here');
-  await second.offline(false);
+  await bothWrite(server, [first, second], [here, there]);
   const told = there.locator('landfall-conflicts');
   await expect(told).toContainText('An administrator decides which of both is to stand');
   await expect(part(told, 'local')).toHaveText('From there');

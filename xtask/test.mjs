@@ -49,6 +49,7 @@ const stages = [
   { name: 'wasm-webkit', needs: ['tools'], skip: missing('WebKitWebDriver', 'xvfb-run'), count: cargoCount, work: () => wasmTestsIn(['--safari', '--safaridriver', others.WebKitWebDriver], ['xvfb-run', '-a']) },
   { name: 'javascript', needs: ['npm'], count: nodeCount, work: () => nodeTests('tests/js') },
   { name: 'packaging', needs: ['npm'], count: nodeCount, work: () => nodeTests('tests/packaging') },
+  { name: 'histories', count: nodeCount, work: () => nodeTests('tests/histories') },
   { name: 'simulator', work: () => simulator('--histories', '10000') },
   { name: 'simulator-plants', work: () => simulator('--plants') },
   { name: 'simulator-wasm', work: () => simulator('--wasm-equality') },

@@ -9,13 +9,12 @@
 mod support;
 
 use rusqlite::ffi;
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ffi::{c_int, c_void};
-use std::path::Path;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
-use support::{Device, TestServer, ask};
+use support::patient::{PUSHES, assert_there_once, assert_whole, bodies, device, push_all};
+use support::{TestServer, ask};
 
 const WELL: u8 = 0;
 const FULL: u8 = 1;
@@ -132,103 +131,35 @@ unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
     unsafe { SYNC.get().unwrap()(file, flags) }
 }
 
-/// The push with this number: a new record, and one more change of the device's own.
-fn bodies(device: &Device, push: u64) -> [String; 2] {
-    let own = format!("{}-own", device.client_id);
-    let set = json!({"n": push});
-    let change = if push == 0 { device.create(1, &own, &set) } else { device.update(push * 2 + 1, &own, &set, push) };
-    [change, device.create(push * 2 + 2, &format!("{}-{push}", device.client_id), &set)]
-}
-
-/// Pushes with the same bytes until each was answered 200; how often a push was answered 503.
-async fn push_patiently(mut device: Device, pushes: std::ops::Range<u64>) -> u64 {
-    let mut refused = 0;
-    for push in pushes {
-        device.first_push = push == 0;
-        loop {
-            let answer = device.push(&bodies(&device, push)).await;
-            if answer.status == 200 {
-                for result in answer.json()["results"].as_array().unwrap() {
-                    assert_eq!(result["status"], "applied", "{result}");
-                }
-                break;
-            }
-            assert_eq!((answer.status, answer.code().as_str()), (503, "unavailable"), "{}", answer.json());
-            assert_eq!(answer.header("retry-after"), Some("2"));
-            refused += 1;
-        }
-    }
-    refused
-}
-
-const DEVICES: usize = 6;
-const PUSHES: u64 = 8;
-
-fn device(server: &TestServer, number: usize) -> Device {
-    server.device("ada", &format!("c{number}"))
-}
-
-/// Every device sends these pushes, all at once; how many were refused meanwhile.
-async fn push_all(server: &TestServer, pushes: std::ops::Range<u64>) -> Vec<tokio::task::JoinHandle<u64>> {
-    (0..DEVICES).map(|number| tokio::spawn(push_patiently(device(server, number), pushes.clone()))).collect()
-}
-
-/// All devices' pushes up to `pushes` are there once, in records, changes and outcomes.
-async fn assert_there_once(server: &TestServer, pushes: u64) {
-    let reader = device(server, 0);
-    let rows = reader.stored().await;
-    let mut versions: BTreeMap<String, Value> = BTreeMap::new();
-    for row in rows {
-        versions.insert(row["id"].as_str().unwrap().to_owned(), row["version"].clone());
-    }
-    let mut expected = BTreeMap::new();
-    for number in 0..DEVICES {
-        expected.insert(format!("c{number}-own"), json!(pushes));
-        expected.extend((0..pushes).map(|push| (format!("c{number}-{push}"), json!(1))));
-    }
-    assert_eq!(versions, expected);
-    let count = DEVICES as u64 * pushes * 2;
-    assert_eq!(
-        [reader.count("changes").await, reader.count("outcomes").await, reader.count("audit").await],
-        [count; 3]
-    );
-}
-
-fn assert_whole(data: &Path) {
-    let connection = rusqlite::Connection::open(data.join("landfall.db")).unwrap();
-    let word: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
-    assert_eq!(word, "ok");
-}
-
 /// The disk gets bad under load and well again.
 async fn survives(state: u8) {
     let _alone = ALONE.lock().await;
     set_disk(WELL);
     let server = TestServer::start().await;
-    for pusher in push_all(&server, 0..PUSHES).await {
+    for pusher in push_all(server.address, 0..PUSHES) {
         assert_eq!(pusher.await.unwrap(), 0, "a good disk refuses nothing");
     }
-    assert_there_once(&server, PUSHES).await;
+    assert_there_once(server.address, PUSHES).await;
     let before = FAULTS.load(Ordering::SeqCst);
     set_disk(state);
-    let pushers = push_all(&server, PUSHES..PUSHES * 2).await;
+    let pushers = push_all(server.address, PUSHES..PUSHES * 2);
     // Every device has met it, and more than once.
     while FAULTS.load(Ordering::SeqCst) < before + 20 {
         tokio::task::yield_now().await;
     }
     assert_eq!(ask(server.address, "GET", "/healthz", &[], b"").await.status, 200);
-    assert_there_once(&server, PUSHES).await;
+    assert_there_once(server.address, PUSHES).await;
     set_disk(WELL);
     let mut refused = 0;
     for pusher in pushers {
         refused += pusher.await.unwrap();
     }
     assert!(refused > 0, "nobody met the bad disk");
-    assert_there_once(&server, PUSHES * 2).await;
+    assert_there_once(server.address, PUSHES * 2).await;
     let data = server.stop().await;
     assert_whole(data.path());
     let server = TestServer::start_in(data, &[]).await;
-    assert_there_once(&server, PUSHES * 2).await;
+    assert_there_once(server.address, PUSHES * 2).await;
     server.stop().await;
 }
 
@@ -248,9 +179,9 @@ async fn s6_s1_on_a_disk_that_fails_now_and_then_every_push_has_one_effect_in_th
     set_disk(WELL);
     let server = TestServer::start().await;
     set_disk(FLAKY);
-    let pushers = push_all(&server, 0..PUSHES * 3).await;
+    let pushers = push_all(server.address, 0..PUSHES * 3);
     while !pushers.iter().all(tokio::task::JoinHandle::is_finished) {
-        let answer = device(&server, 0).pull(None, &["movies"], 100).await;
+        let answer = device(server.address, 0).pull(None, &["movies"], 100).await;
         assert!([200, 503].contains(&answer.status), "{}", answer.json());
     }
     let mut refused = 0;
@@ -259,11 +190,11 @@ async fn s6_s1_on_a_disk_that_fails_now_and_then_every_push_has_one_effect_in_th
     }
     set_disk(WELL);
     assert!(refused > 0, "nobody met the bad disk");
-    assert_there_once(&server, PUSHES * 3).await;
+    assert_there_once(server.address, PUSHES * 3).await;
     let data = server.stop().await;
     assert_whole(data.path());
     let server = TestServer::start_in(data, &[]).await;
-    assert_there_once(&server, PUSHES * 3).await;
+    assert_there_once(server.address, PUSHES * 3).await;
     server.stop().await;
 }
 
@@ -272,14 +203,14 @@ async fn s6_s7_a_stop_and_a_start_on_a_full_disk_keep_what_was_answered_and_pull
     let _alone = ALONE.lock().await;
     set_disk(WELL);
     let server = TestServer::start().await;
-    for pusher in push_all(&server, 0..PUSHES).await {
+    for pusher in push_all(server.address, 0..PUSHES) {
         pusher.await.unwrap();
     }
     set_disk(FULL);
     let data = server.stop().await;
     let server = TestServer::start_in(data, &[]).await;
-    assert_there_once(&server, PUSHES).await;
-    let mut late = device(&server, 0);
+    assert_there_once(server.address, PUSHES).await;
+    let mut late = device(server.address, 0);
     late.first_push = false;
     assert_eq!(late.push(&bodies(&late, PUSHES)).await.status, 503);
     set_disk(WELL);

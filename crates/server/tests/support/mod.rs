@@ -1,6 +1,8 @@
 //! A server in a directory of its own, and clients that speak to it in plain HTTP.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod ledger;
+pub mod patient;
 pub mod process;
 
 use clap::Parser;

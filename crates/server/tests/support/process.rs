@@ -17,11 +17,17 @@ impl Process {
     }
 
     pub fn start_with(data: &Path, more: &[&str]) -> Self {
+        Self::start_among(data, more, &[])
+    }
+
+    /// With these variables in its environment.
+    pub fn start_among(data: &Path, more: &[&str], variables: &[(&str, &Path)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_landfall-server"))
             .args(["--dev", "--listen", "127.0.0.1:0", "--collections", &collections_file(), "--data"])
             .arg(data)
             .args(more)
             .env("LANDFALL_JWT_SECRET", SECRET)
+            .envs(variables.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

@@ -87,7 +87,9 @@ class Flusher {
       // Nobody waits for it, and no flight is to wait for it or end with it.
       if (message?.type === 'landfall-tidy') event.waitUntil(flushOnce(message.database, false, Date.now(), undefined).catch(() => undefined));
     });
-    this.#on('activate', (event) => event.waitUntil(this.#flushAll()));
+    // Activation does not wait for it: the requests of a page that this worker has claimed wait for activation, and the page
+    // that waits for its answer holds the lock that a flush waits for.
+    this.#on('activate', () => void this.#flushAll());
     // Where nobody wakes this worker to sync, every start for another reason is a chance. After the script has run: it may set options.
     if (!('sync' in this.#scope.registration)) setTimeout(() => void this.#flushAll());
   }

@@ -212,7 +212,7 @@ function lostWrites(history) {
       const known = history.outcomesFor(op);
       if (history.header.own_outcomes !== false && known.length === 0) {
         history.violations.add('lost_write', write.at, `write ${write.write} was stored, everything was sent, and ${op.key} has no outcome of it`);
-      } else if (history.header.own_outcomes === false || tookEffect.has(known.at(-1)?.status)) {
+      } else if (known.length === 0 || tookEffect.has(known.at(-1).status)) {
         standsInTheEnd(history, op);
       }
     }

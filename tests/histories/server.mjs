@@ -25,7 +25,7 @@ function order(history) {
     history.violations.count('positions');
     if (positions.get(scope) >= effect.position) history.violations.add('server_order', effect.at, `position ${effect.position} of ${effect.scope} comes after ${positions.get(scope)}`);
     positions.set(scope, effect.position);
-    if (effect.client && Number.isInteger(effect.seq)) {
+    if (effect.client && effect.seq > 0) {
       const seq = JSON.stringify([effect.epoch, effect.client, effect.seq]);
       if (seqs.has(seq)) history.violations.add('applied_twice', effect.at, `seq ${effect.seq} of ${effect.client} had an effect before, on line ${seqs.get(seq)}`);
       seqs.set(seq, effect.at);
@@ -59,6 +59,8 @@ function provenance(history) {
 
 /** A value that another one replaced does not come back, but by somebody who writes it again, or with a record brought back. */
 function onceEach(history) {
+  // Where states are missing, or a person's decision that brought values back has no line, nobody can tell.
+  if (!history.header.complete_server) return;
   const recreated = new Set();
   for (const outcome of history.outcomes) if (outcome.status === 'recreated') for (const op of outcome.ops) recreated.add(`${op.key}\u0000${op.version}`);
   const mayRecreate = (state) => history.header.own_outcomes === false || recreated.has(`${state.key}\u0000${state.version}`);
@@ -99,6 +101,7 @@ function firstState(history, op) {
 
 /** What a device wrote later on a record did not take effect earlier (S4). */
 function monotonicWrites(history) {
+  if (!history.header.complete_server) return;
   for (const ops of history.opsOf.values()) {
     if (history.hadFault(lostDevice, ops[0].write.device)) continue;
     const placed = ops.map((op) => ({ op, state: firstState(history, op) })).filter(({ state }) => state);

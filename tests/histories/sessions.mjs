@@ -189,7 +189,7 @@ function isWithoutField(history, member, there) {
 
 // ---- what the server had -------------------------------------------------------------------------------------------
 
-/** The version on which each record of a read stands; of an absent record the newest that fits. */
+/** The version on which each record of a read stands; of an absent record the newest that fits, which is a guess. */
 function versionsOf(history, read) {
   const seen = new Map();
   for (const op of read.ops) {
@@ -202,7 +202,7 @@ function versionsOf(history, read) {
     }
     if (version === undefined) continue;
     const isOutcome = history.outcomes.some((outcome) => outcome.device === read.device && outcome.start < read.end && outcome.ops.some((other) => other.key === op.key && other.version === version));
-    seen.set(op.key, { op, version, isOutcome });
+    seen.set(op.key, { op, version, isOutcome, isGuess: !Number.isInteger(op.version) });
   }
   return seen;
 }
@@ -216,8 +216,8 @@ function notBack(history, read, seen, before, opened) {
   const newest = new Map();
   for (const other of earlier(before, read, opened)) {
     if (!sameEpoch(history, other.read, read)) continue;
-    for (const [key, { version, op }] of other.seen) {
-      if (!seen.has(key) || !(version > (newest.get(key)?.version ?? -1))) continue;
+    for (const [key, { version, op, isGuess }] of other.seen) {
+      if (isGuess || !seen.has(key) || !(version > (newest.get(key)?.version ?? -1))) continue;
       if (!isExcused(history, goesBack, read, op.scope, other.read.start)) newest.set(key, { version, at: other.read.at });
     }
   }
@@ -241,9 +241,9 @@ function oneMoment(history, read, seen, before, opened) {
     if (!sameEpoch(history, other.read, read)) continue;
     for (const [scope, position] of other.pulled) if (!isExcused(history, goesBack, read, scope, other.read.start)) raise(scope, position, undefined, other.read.at);
   }
-  for (const { op, version, isOutcome } of seen.values()) {
+  for (const { op, version, isOutcome, isGuess } of seen.values()) {
     const state = stateOf(history, op.key, version);
-    if (!state || isOutcome || !isOfEpoch(state, read)) continue;
+    if (!state || isOutcome || isGuess || !isOfEpoch(state, read)) continue;
     if (state.position > (pulled.get(op.scope) ?? 0)) pulled.set(op.scope, state.position);
     raise(op.scope, state.position, state.effect, read.at);
   }
@@ -273,8 +273,8 @@ function writesFollowReads(history, devices) {
     if (!effect) continue;
     for (const { read, seen } of devices.get(write.device) ?? []) {
       if (read.session !== write.session || !(read.end < write.start)) continue;
-      for (const [key, { op: shown, version }] of seen) {
-        const state = shown.scope === op.scope ? stateOf(history, key, version) : undefined;
+      for (const [key, { op: shown, version, isGuess }] of seen) {
+        const state = !isGuess && shown.scope === op.scope ? stateOf(history, key, version) : undefined;
         if (!state || state.effect === effect) continue;
         history.violations.count('writes_after_reads');
         if (state.position > effect.position) history.violations.add('writes_follow_reads', effect.at, `write ${write.write} took effect at position ${effect.position}, before ${key} at ${state.position}, which its session had seen`);

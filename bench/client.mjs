@@ -10,6 +10,9 @@
 //   --timeout SECONDS  for one task of one engine (180; five times that with a million records)
 //   --svg              writes how cost grows to docs/performance-*.svg; wants several sizes
 //   --sqlite-backend   Chromium with IndexedDB on SQLite
+//   --report           what docs/performance.md shows of this machine, in one go of some fifteen minutes: Landfall, hand-written and
+//                      floors on both back ends (--rounds 2 if it is not given), then Landfall from 1,000 to a million records, with
+//                      --svg. The last line has the first back end's figures, and `sqlite` and `growth` beside them
 //   --profile FILE     writes a CPU profile of the first figure of --only (with --engines landfall --rounds 1)
 //   --json             only the last line; Ctrl-C ends the run after the engine under way, and it still prints
 //   --wasm FILE        the engine's module to use instead of that in dist/
@@ -24,9 +27,11 @@ import { measure, namesAt } from './client/run.mjs';
 import { options, root } from './lib.mjs';
 import { writePlots } from './svg.mjs';
 
-const given = options({ engines: '', only: '', rounds: 3, size: String(usualSize), million: false, svg: false, 'sqlite-backend': false, json: false, timeout: 180, wasm: '', profile: '' });
+const given = options({ engines: '', only: '', rounds: 0, report: false, size: String(usualSize), million: false, svg: false, 'sqlite-backend': false, json: false, timeout: 180, wasm: '', profile: '' });
 
 const local = Object.keys(engines).filter((name) => !engines[name].peer);
+if (given.report) given.engines ||= 'local';
+given.rounds ||= given.report ? 2 : 3;
 const names = given.engines === 'local' ? local : given.engines ? given.engines.split(',') : Object.keys(engines);
 const sizes = given.size.split(',').map(Number);
 const only = given.only ? given.only.split(',') : undefined;
@@ -39,14 +44,31 @@ for (const name of only ?? []) if (!known.includes(name)) throw new Error(`there
 if (given.profile && (names.length > 1 || !only || given.rounds > 1)) throw new Error('--profile wants one engine, --only and --rounds 1');
 if (given.svg && sizes.length < 2) throw new Error('--svg wants several sizes');
 
+const growthSizes = [1_000, 10_000, 100_000, 1_000_000];
 const say = (text) => given.json || console.log(text);
 
 await bundlePeers(peers);
-const result = await measure({ names, only, rounds: given.rounds, sizes, withMillion: given.million, sqlite: given['sqlite-backend'], wasm: given.wasm || undefined, profile: given.profile || undefined, taskSeconds: given.timeout, say });
-const { spread, ...kept } = result;
-say(table(result));
-if (given.svg) for (const file of writePlots(kept, sizes, `${root}/docs`)) say(`wrote ${file}`);
-console.log(JSON.stringify({ ...kept, versions: versionsOf(peers) }));
+const asked = { names, only, rounds: given.rounds, sizes, withMillion: given.million, sqlite: given['sqlite-backend'], wasm: given.wasm || undefined, profile: given.profile || undefined, taskSeconds: given.timeout, say };
+const result = await measured(asked);
+if (given.report) {
+  result.sqlite = await measured({ ...asked, sqlite: true });
+  result.growth = await measured({ ...asked, names: ['landfall'], rounds: 1, sizes: growthSizes });
+  plot(result.growth, growthSizes);
+}
+if (given.svg) plot(result, sizes);
+console.log(JSON.stringify({ ...result, versions: versionsOf(peers) }));
+
+/** One run and its table. */
+async function measured(wanted) {
+  const found = await measure(wanted);
+  say(table(found));
+  const { spread, ...kept } = found;
+  return kept;
+}
+
+function plot(found, of) {
+  for (const file of writePlots(found, of, `${root}/docs`)) say(`wrote ${file}`);
+}
 
 /** Each figure with every engine: median, and from where to where; then why something is missing. */
 function table({ workloads, spread, left_out: leftOut, chromium, idb_backend: backend, load, load_after: after, rounds }) {

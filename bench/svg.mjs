@@ -9,6 +9,9 @@ const plotted = {
   load_ms: ['performance-load.svg', 'Local writes, until they answer a query'],
   ingest_ms: ['performance-ingest.svg', 'Records from a server, until they answer a query'],
   open_first_get_ms: ['performance-open.svg', 'Opening in a fresh process, to the first get'],
+  open_first_query_ms: ['performance-open-query.svg', 'Opening in a fresh process, to the first query'],
+  get_cold_ms: ['performance-get.svg', 'A record not read before in this process'],
+  query100_cold_clustered_ms: ['performance-query.svg', 'A hundred records not read before, in order'],
   scan_ms: ['performance-scan.svg', 'Filter over all records'],
 };
 

@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 import { machine, median, onPath, root, rounded, scratch } from '../lib.mjs';
 import { startBackend } from './backend.mjs';
-import { absent, drainMax, engines, figures, millionFigures, sessions, usualSize } from './catalog.mjs';
-import { startProfile } from './profile.mjs';
+import { absent, drainMax, engines, figures, leftOutAtMillion, millionFigures, sessions, usualSize } from './catalog.mjs';
+import { processorTime, startProfile } from './profile.mjs';
 
 /** With a million records a task may take this many times as long. */
 const millionPatience = 5;
@@ -62,6 +62,7 @@ class Bench {
     Object.assign(this, given);
     this.executablePath = findChromium();
     this.samples = {};
+    this.processor = {};
     this.leftOut = {};
     this.turn = 0;
   }
@@ -95,9 +96,11 @@ class Bench {
       keep('engine_code_ms', code_ms);
       for (const task of tasks) {
         try {
+          const spent = await processorTime(page);
           const profiled = this.profile && task === this.profile.task && (await startProfile(page, this.profile.file));
           const results = await within(ms, task, page.evaluate(([task, given]) => window.bench.run(task, ...given), [task.replace('ingest_other', 'ingest'), argumentsOf(task)]));
           if (profiled) await profiled();
+          ((this.processor[task] ??= {})[engine] ??= []).push(await spent());
           for (const [figure, value] of Object.entries(results)) keep(figure, value);
         } catch (error) {
           failed.push(task);
@@ -139,13 +142,14 @@ class Bench {
       why = reasonGiven;
       for (const [figure, of] of Object.entries(figures)) if (of.task === task && names(figure)) this.miss(names(figure), engine, reasonGiven);
     };
-    const argumentsOf = (task) => (task === 'drain' ? [Math.min(size, drainMax)] : task === 'ingest_other' ? [size, true] : [size]);
+    const argumentsOf = (task) => (task.startsWith('drain') ? [Math.min(size, drainMax)] : task === 'ingest_other' ? [size, true] : [size]);
     // Only Landfall lays records along a key; for everybody else the other order is the same database.
     const own = engine === 'landfall' ? sessions : sessions.filter(({ name }) => name !== 'ingest other').map((session) => (session.name === 'query other' ? { ...session, profile: 'pulled', after: 'ingest' } : session));
     for (const { name, profile, after, tasks: all } of this.fewProcesses ? merged(own) : own) {
       const given = all.filter((task) => (task === 'ingest_other' ? tasks.has('query_other') : tasks.has(task)));
-      const wanted = given.filter((task) => !absent[engine]?.[task]);
-      for (const task of given) if (absent[engine]?.[task]) missing(task, absent[engine][task]);
+      const whyNot = (task) => absent[engine]?.[task] ?? (size === million ? leftOutAtMillion[task] : undefined);
+      const wanted = given.filter((task) => !whyNot(task === 'ingest_other' ? 'query_other' : task));
+      for (const task of given) if (whyNot(task)) missing(task, whyNot(task));
       if (wanted.length === 0) continue;
       if (after && !done.has(after)) {
         for (const task of wanted) missing(task, `'${after}' failed: ${why ?? 'it did not run'}`);
@@ -176,7 +180,7 @@ function turned(list, by) {
  * `taskSeconds`: how long one task may take (a hundred thousand rows one by one are slow on a small machine).
  * `fewProcesses`: does without the fresh ones, for figures that are the same in a used one.
  * `profile`: where to write a CPU profile of the first figure of `only`.
- * Gives `{ workloads, spread, left_out, rounds, chromium, load, load_after, machine }`: medians, and [smallest, largest] of each.
+ * Gives `{ workloads, spread, left_out, processor_ms, rounds, chromium, load, load_after, machine }`: medians, and [smallest, largest] of each.
  */
 export async function measure({ names, only, rounds = 3, sizes = [usualSize], withMillion = false, sqlite = false, wasm, profile, fewProcesses = false, taskSeconds = 180, say = () => {} }) {
   const dist = process.env.LANDFALL_DIST || join(root, 'dist');
@@ -215,6 +219,7 @@ export async function measure({ names, only, rounds = 3, sizes = [usualSize], wi
     workloads: each((all) => rounded(median(all))),
     spread: each((all) => [rounded(Math.min(...all)), rounded(Math.max(...all))]),
     left_out: bench.leftOut,
+    processor_ms: Object.fromEntries(Object.entries(bench.processor).map(([task, of]) => [task, Object.fromEntries(Object.entries(of).map(([engine, all]) => [engine, rounded(Math.min(...all))]))])),
     rounds,
     ...(bench.stopped && { interrupted: true }),
     seconds: Math.round((Date.now() - began) / 1000),

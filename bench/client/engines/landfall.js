@@ -28,9 +28,22 @@ const statusWhere = (db, holds) =>
     queueMicrotask(() => look(db.sync.status));
   });
 
+/** A backend in the page that answers at once: it applies everything and has nothing to give. */
+const instant = () => {
+  const scope = `user:${user}`;
+  let position = 0;
+  const envelope = () => ({ server_time: Date.now(), epoch: 'bench' });
+  const applied = ({ seq }) => ({ seq, status: 'applied', scope, position: ++position, version: 1 });
+  return {
+    push: async ({ mutations }) => ({ ...envelope(), results: mutations.map(applied), head: { [scope]: position } }),
+    pull: async () => ({ ...envelope(), changes: {}, tombstones: {}, access: { added: [], removed: [] }, cursor: 'head', covered: { [scope]: { items: position } }, has_more: false }),
+  };
+};
+
 /** Signed out, so that nothing is sent, until `db.token()` says otherwise. */
-async function open(name, { count = 0, cluster = alongTheQuery } = {}) {
-  const db = await openDatabase({ name, user, url: `/instant/${count}`, auth: { token: () => null }, collections: collections(cluster), serviceWorker: false, persist: 'manual' });
+async function open(name, { count = 0, cluster = alongTheQuery, transport } = {}) {
+  const backend = transport ? { transport } : { url: `/instant/${count}` };
+  const db = await openDatabase({ name, user, ...backend, auth: { token: () => null }, collections: collections(cluster), serviceWorker: false, persist: 'manual' });
   const items = db.collection('items');
   const putAll = (records) => Promise.all(records.map((record) => items.put(record)));
   return {
@@ -58,4 +71,6 @@ export default {
   open,
   /** A database whose records lie along another key than the one that is asked for. */
   openOther: (name, options) => open(name, { ...options, cluster: alongAnother }),
+  /** One whose answers come from the page itself, without a request: what is left is the engine's own share of sending. */
+  openInstant: (name, options) => open(name, { ...options, transport: instant() }),
 };

@@ -18,9 +18,9 @@ use landfall_protocol::{AddAll, Listed, UnixMillis, limits, map};
 /// Runs of one level before they become one of the next.
 pub const FAN_IN: usize = 8;
 /// Rows of each input that one step looks at.
-const STEP_ROWS: usize = 4;
+const STEP_ROWS: usize = 8;
 /// Segments that one step adds to an index that was declared late.
-const BUILD_ROWS: usize = 24;
+const BUILD_ROWS: usize = 64;
 
 /// The next step, if one is due.
 pub fn plan_step(records: &Records, schema: &Schema, now: UnixMillis) -> Result<Option<BaseTxn>, Missing> {

@@ -74,7 +74,7 @@ pub const BUDGET_BYTES: usize = 32 * 1024 * 1024;
 
 /// Bytes that are asked for in one go; what is needed beyond is asked for when these are there.
 const FETCH_BYTES: usize = 6 * 1024 * 1024;
-const ROWS_MAX: usize = FETCH_BYTES / (48 * 1024);
+const ROWS_MAX: usize = FETCH_BYTES / (18 * 1024);
 
 /// The base as one context knows it.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@
 use landfall_protocol::codec::{FromJson, Reader, ToJson, write_hex, write_number, write_string};
 
 /// Rows of one run at most: keeps the run's row under 64 KB.
-pub const RUN_ROWS_MAX: usize = 400;
+pub const RUN_ROWS_MAX: usize = 600;
 /// The same for pages, whose keys are shorter.
 pub const RUN_PAGES_MAX: usize = 1_000;
 

@@ -8,9 +8,10 @@ use landfall_protocol::codec::{Reader, ToJson, write_number};
 use landfall_protocol::{CollectionName, Pair, RecordId, Scope, UnixMillis, Version};
 use std::borrow::Cow;
 
-/// Records of one segment at most, and bytes of their JSON: under 64 KB, above which Chromium moves a value to a file.
+/// Records of one segment at most, and bytes of their JSON. A segment is read whole for one record, so it is small; smaller
+/// ones cost more on the way in than they save (docs/storage.md).
 pub const SEGMENT_COUNT_MAX: usize = 150;
-pub const SEGMENT_BYTES_MAX: usize = 56 * 1024;
+pub const SEGMENT_BYTES_MAX: usize = 20 * 1024;
 
 /// A record or tombstone of the base, on its way into a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]

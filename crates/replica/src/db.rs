@@ -330,15 +330,16 @@ impl Db {
     }
 
     /// A transaction of the base as rows. Relaxed: pulled rows can be pulled again, and the cursor goes with them.
-    pub fn base_rows(&self, plan: &BaseTxn) -> (Txn, String) {
+    pub fn base_rows(&self, plan: &mut BaseTxn) -> (Txn, String) {
         let mut txn = Txn::new(plan.name, Durability::Relaxed);
         txn.expect(StoreName::Meta, Key::text(MANIFEST), self.manifest_text.clone());
         let manifest = encode(RowKind::Manifest, &plan.manifest);
         txn.put(StoreName::Meta, Key::text(MANIFEST), manifest.clone());
-        for (store, key, row) in &plan.put {
-            let is_left_out = *store == StoreName::Seg && plan.name == "checkpoint" && planted(Plant::CursorBeforeRows);
+        // Nobody needs their texts afterwards.
+        for (store, key, row) in std::mem::take(&mut plan.put) {
+            let is_left_out = store == StoreName::Seg && plan.name == "checkpoint" && planted(Plant::CursorBeforeRows);
             if !is_left_out {
-                txn.put(*store, key.clone(), row.clone());
+                txn.put(store, key, row);
             }
         }
         for (store, key) in &plan.delete {
@@ -606,11 +607,12 @@ pub async fn commit_outbox<H: Host>(host: &H, db: &RefCell<Db>, mut plan: Outbox
 }
 
 /// Commits a plan of the base and takes it into the memory.
-pub async fn commit_base<H: Host>(host: &H, db: &RefCell<Db>, plan: BaseTxn) -> Committing {
-    let (txn, text) = db.borrow().base_rows(&plan);
-    let before = db.borrow().manifest_text.clone();
+pub async fn commit_base<H: Host>(host: &H, db: &RefCell<Db>, mut plan: BaseTxn) -> Committing {
     // What writes no rows makes room.
-    match commit_ordered(host, db, txn, MANIFEST, &text, plan.put.is_empty()).await {
+    let makes_room = plan.put.is_empty();
+    let (txn, text) = db.borrow().base_rows(&mut plan);
+    let before = db.borrow().manifest_text.clone();
+    match commit_ordered(host, db, txn, MANIFEST, &text, makes_room).await {
         Ok(()) => {}
         Err(CommitError::Stale { .. }) => return Committing::Stale,
         Err(error) => return Committing::Failed(error),

@@ -101,7 +101,7 @@ impl Disk {
         }
         let mut committed = Committed::default();
         let flushes = txn.durability == Durability::Strict && !txn.ops.is_empty();
-        for op in txn.ops {
+        for op in txn.ops.iter().cloned() {
             match op {
                 RowOp::Append { row } => {
                     let key = self.last_log_key + 1;

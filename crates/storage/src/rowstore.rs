@@ -2,6 +2,8 @@
 
 use landfall_protocol::codec::to_json;
 use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
 
 /// The four tables, in the order in which a back end creates them.
 ///
@@ -137,6 +139,34 @@ pub enum RowOp {
     },
 }
 
+/// The writes of a transaction, in order. Copies of it share them, since a commit that may have to be tried again keeps one and
+/// the rows of a pull are megabytes; so nothing is added once there is a copy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ops(Rc<Vec<RowOp>>);
+
+impl Deref for Ops {
+    type Target = Vec<RowOp>;
+    fn deref(&self) -> &Vec<RowOp> {
+        &self.0
+    }
+}
+impl DerefMut for Ops {
+    fn deref_mut(&mut self) -> &mut Vec<RowOp> {
+        match Rc::get_mut(&mut self.0) {
+            Some(ops) => ops,
+            None => unreachable!("BUG: a transaction that was copied is changed"),
+        }
+    }
+}
+
+impl<'a> IntoIterator for &'a Ops {
+    type Item = &'a RowOp;
+    type IntoIter = std::slice::Iter<'a, RowOp>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}
+
 /// A transaction: all of it or nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Txn {
@@ -144,12 +174,12 @@ pub struct Txn {
     pub name: &'static str,
     pub durability: Durability,
     pub expects: Vec<Expect>,
-    pub ops: Vec<RowOp>,
+    pub ops: Ops,
 }
 
 impl Txn {
     pub fn new(name: &'static str, durability: Durability) -> Self {
-        Self { name, durability, expects: Vec::new(), ops: Vec::new() }
+        Self { name, durability, expects: Vec::new(), ops: Ops::default() }
     }
     pub fn expect(&mut self, store: StoreName, key: Key, row: Option<String>) {
         self.expects.push(Expect { store, key, row });

@@ -44,7 +44,7 @@ impl<H: Host> Replica<H> {
     /// Appends rows in one transaction; finds out what became of it when the connection goes away.
     pub(super) async fn append(&self, rows: Vec<LogRow>) -> Result<(Vec<EntryId>, Touched), SyncError> {
         let mut txn = Txn::new("append", if self.relaxed { Durability::Relaxed } else { Durability::Strict });
-        txn.ops = rows.iter().map(|row| RowOp::Append { row: encode(RowKind::Log, row) }).listed();
+        txn.ops.add_all(rows.iter().map(|row| RowOp::Append { row: encode(RowKind::Log, row) }));
         let after = self.db.borrow().log_key;
         let mut attempts = 0;
         // Who deletes makes room, if not at once.

@@ -192,7 +192,7 @@ impl PartialOrd for RecordKey {
 /// The order of the bytes, eight at a time: in wasm the standard library looks at one after the other, and an outbox is
 /// searched by keys that begin alike.
 #[inline(never)]
-fn compare(a: &str, b: &str) -> Ordering {
+pub fn compare(a: &str, b: &str) -> Ordering {
     let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
     while let (Some((first, rest)), Some((other, other_rest))) = (a.split_first_chunk(), b.split_first_chunk()) {
         match u64::from_be_bytes(*first).cmp(&u64::from_be_bytes(*other)) {

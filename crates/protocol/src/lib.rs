@@ -26,7 +26,7 @@ pub use envelope::{ErrorBody, ErrorCode, ErrorEnvelope, Ledger, LedgerEntry};
 pub use hash::{RecordSum, hash_text, record_hash};
 pub use id::{
     ClientId, CollectionName, EntryId, Epoch, GroupId, Pair, Position, RecordId, RecordKey, Scope, Seq, UnixMillis,
-    Version,
+    Version, compare as compare_text,
 };
 pub use json::{Fields, Json, JsonError, Value, check_depth, same_value};
 pub use listed::{AddAll, Listed};

@@ -212,7 +212,7 @@ fn move_slice(
     }
     let moved = in_order(moved);
     let output = output_of(&mut editor, pair);
-    editor.append_to(pair, false, &sort, &moved, level, youngest, Some(output))?;
+    editor.append_to(pair, false, &sort, &moved, &[], level, youngest, Some(output))?;
     let row = &mut editor.txn.manifest.pairs[pair];
     let mut left: Vec<u64> = row.live.iter().map(|run| run.id).filter(|id| inputs.contains(id)).listed();
     if !left.is_empty() {

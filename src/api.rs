@@ -7,8 +7,8 @@ use crate::{convert, error, lock};
 use js_sys::{Function, Promise};
 use landfall_core::fixup::Choice;
 use landfall_core::schedule::Trigger;
-use landfall_protocol::codec::{from_json, to_json};
-use landfall_protocol::{EntryId, Json, Listed, Object, UnixMillis};
+use landfall_protocol::codec::{FromJson, Reader, from_json, to_json};
+use landfall_protocol::{EntryId, Listed, Object, UnixMillis};
 use landfall_replica::{Host, Notice, Query, SyncError, Token, WriteOp};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -47,6 +47,26 @@ fn parse_query(text: &str) -> Result<Query, SyncError> {
 
 fn no_write() -> SyncError {
     SyncError::new("invalid_record", "This is no write: {op, collection, scope, id, fields}.")
+}
+
+/// A list of writes in one pass over its text; what is none is refused alone.
+fn parse_ops(text: &str) -> Result<Vec<Result<WriteOp, SyncError>>, SyncError> {
+    let mut ops = Vec::new();
+    let mut reader = Reader::new(text);
+    let read = reader.list(&mut |from| {
+        from.peek();
+        let start = from.offset();
+        // By a reader of its own: one that stopped halfway does not know where it is.
+        let mut own = Reader::new(&text[start..]);
+        let mut op = WriteOp::blank();
+        if op.fill(&mut own) {
+            ops.push(Ok(op));
+            return from.jump(start + own.offset());
+        }
+        ops.push(Err(no_write()));
+        from.skip()
+    });
+    if read && reader.is_done() { Ok(ops) } else { Err(no_write()) }
 }
 
 type Engine = landfall_replica::Replica<BrowserHost>;
@@ -99,14 +119,14 @@ impl Replica {
     pub fn write(&self, ops_json: String, atomic: bool) -> Promise {
         let replica = Rc::clone(&self.driver.replica);
         promise(async move {
-            let texts: Vec<Json> = from_json(&ops_json).ok_or_else(no_write)?;
-            let ops = texts.iter().map(|text| from_json::<WriteOp>(text.text()).ok_or_else(no_write));
+            let ops = parse_ops(&ops_json)?;
+            drop(ops_json);
             if atomic {
-                let ops = ops.listed_ok()?;
+                let ops = ops.into_iter().listed_ok()?;
                 let written = replica.write(ops, true).await?;
                 return Ok(convert::object(&[("writes", &written)]).into());
             }
-            let written = replica.write_each(ops.listed()).await;
+            let written = replica.write_each(ops).await;
             Ok(convert::object(&[("writes", &written)]).into())
         })
     }

@@ -174,6 +174,10 @@ impl Db {
             touched.outbox = true;
         }
         for (key, text) in news.log {
+            if is_open && key <= self.log_key {
+                // Its own write was stored while the rows were read.
+                continue;
+            }
             self.log_key = self.log_key.max(key);
             touched.outbox = true;
             match decode::<LogRow>(RowKind::Log, &text) {

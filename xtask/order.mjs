@@ -21,12 +21,11 @@ const windowBytes = 16_000;
 /** A long function shares more than a short one: what it shares is divided by its length, to this power. */
 const lengthPower = 0.8;
 
-/** Walks over the bytes as the walk before left them (indices of calls change with the order), and walks from other starts. */
+/** Walks over the bytes as the walk before left them (indices of calls change with the order), then walks from other starts. */
 const roundCount = 2;
-const startCount = 8;
 
-/** The module with its functions in the best order found. */
-export function orderFunctions(bytes) {
+/** The module with its functions in the best order found, from so many starts. */
+export function orderFunctions(bytes, startCount) {
   const module = readModule(bytes);
   let best = { order: module.functions.map((_, index) => index), bytes, size: gzipBytes(bytes) };
   const weigh = (order) => {

@@ -4,13 +4,15 @@
 
 mod lab;
 
-use lab::{Lab, NOW, applied, fields, key, rejected, superseded};
+use lab::{Lab, NOW, applied, fields, json, key, rejected, superseded};
 use landfall_core::authority::{Situation, Stored, Verdict, decide};
 use landfall_core::fixup::plan_retry;
+use landfall_core::overruled::plan_overruled;
 use landfall_core::policy::{Policy, Rule, Way};
 use landfall_core::settle::local_values;
 use landfall_protocol::{
-    ClientId, Fields, Mutation, Object, Op, Outcome, Position, RejectCode, ResultStatus, Seq, Stamp, Version,
+    ClientId, Fields, Map, Mutation, Object, Op, Outcome, Overruled, Position, RejectCode, ResultStatus, Seq, Stamp,
+    Version,
 };
 use std::collections::BTreeSet;
 
@@ -268,4 +270,31 @@ fn a_person_is_shown_the_values_that_a_change_makes_of_what_was_there() {
     let create = lab.entry(Op::Create, "r", r#"{"z":1}"#);
     assert_eq!(local_values(Some(&before), &create), fields(r#"{"z":1}"#));
     assert!(lab.state.lanes.get(&key("r")).is_none());
+}
+
+#[test]
+fn c2_what_somebody_undid_is_kept_once_under_an_id_that_is_nobody_elses() {
+    let loss = |id: &str, position: u64, record: Option<&str>| Overruled {
+        scope: "user:u".into(),
+        collection: "notes".into(),
+        id: id.into(),
+        position: Position(position),
+        at: NOW,
+        op: Op::Update,
+        code: "overruled".to_owned(),
+        fields: json(r#"{"a":1}"#),
+        record: record.map(json),
+    };
+    let losses = [loss("r", 5, Some(r#"{"a":9}"#)), loss("r", 6, None), loss("s", 5, Some("{}"))];
+    let mut lab = Lab::new();
+    let (txn, events) = plan_overruled(&lab.state, &lab.base, &Map::new(), &losses, NOW).unwrap();
+    assert_eq!(events.len(), 3);
+    lab.apply(txn);
+    let ids: BTreeSet<u64> = lab.conflicts.values().map(|row| row.entry.get()).collect();
+    assert_eq!(ids.len(), 3, "each can be named by itself");
+    // Above all that a log can give, and small enough to be a number in JavaScript.
+    assert!(ids.iter().all(|id| (1 << 52..1 << 53).contains(id)), "{ids:?}");
+    assert_eq!(lab.conflicts.values().filter(|row| row.outcome.deleted).count(), 1);
+    let kept: Map<_, _> = lab.conflicts.clone().into_iter().collect();
+    assert!(plan_overruled(&lab.state, &lab.base, &kept, &losses, NOW).is_none(), "the page came again");
 }

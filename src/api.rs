@@ -282,7 +282,10 @@ impl Replica {
 
     pub fn inspect(&self) -> Promise {
         let replica = Rc::clone(&self.driver.replica);
-        promise(async move { Ok(to_json(&replica.inspect()).into()) })
+        promise(async move {
+            replica.read_log().await?;
+            Ok(to_json(&replica.inspect()).into())
+        })
     }
 
     pub fn close(&self) -> Promise {

@@ -160,6 +160,7 @@ impl Options {
             cookie_auth,
             relaxed: self.durability.as_deref() == Some("relaxed"),
             patient,
+            tail: None,
             schema: self.schema(),
             memory_bytes: self.memory_bytes.unwrap_or(0),
             pull_bytes: 0,

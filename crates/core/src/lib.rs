@@ -12,6 +12,7 @@ pub mod batch;
 pub mod by_record;
 pub mod derive;
 pub mod fixup;
+pub mod lane_index;
 pub mod lanes;
 pub mod order;
 pub mod overruled;

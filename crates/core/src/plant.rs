@@ -73,10 +73,14 @@ pub enum Plant {
     NoAccessDropsOutbox,
     /// Children stay when their parent is deleted (C1).
     CascadeForgotten,
+    /// A record whose changes are not read yet is shown without them (L5).
+    ColdLaneTakenAsWhole,
+    /// Runs of the lane index that are joined lose what the older one knew (L5).
+    LaneIndexForgets,
 }
 
 impl Plant {
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 36] = [
         Self::RemoveBeforeSettle,
         Self::RebuildOnRetry,
         Self::FollowerWithoutAfter,
@@ -111,6 +115,8 @@ impl Plant {
         Self::AccessStaysVisible,
         Self::NoAccessDropsOutbox,
         Self::CascadeForgotten,
+        Self::ColdLaneTakenAsWhole,
+        Self::LaneIndexForgets,
     ];
 }
 

@@ -23,7 +23,7 @@ mod stamp;
 pub mod text;
 
 pub use envelope::{ErrorBody, ErrorCode, ErrorEnvelope, Ledger, LedgerEntry};
-pub use hash::{RecordSum, hash_text, record_hash};
+pub use hash::{RecordSum, hash_text, lane_hash, record_hash};
 pub use id::{
     ClientId, CollectionName, EntryId, Epoch, GroupId, Pair, Position, RecordId, RecordKey, Scope, Seq, UnixMillis,
     Version, compare as compare_text,

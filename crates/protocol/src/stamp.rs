@@ -77,6 +77,10 @@ impl Hlc {
             (self.millis, self.counter) = (ms, counter);
         }
     }
+    /// The latest stamp that it knows of, in the name of `client`.
+    pub fn stamp(&self, client: &str) -> Stamp {
+        Stamp::new(self.millis, self.counter, client)
+    }
     /// A stamp greater than every one before.
     pub fn tick(&mut self, now_ms: u64, client: &str) -> Stamp {
         if now_ms > self.millis {

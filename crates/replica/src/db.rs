@@ -1,10 +1,12 @@
 //! Rows ⇄ state: loading, catching up with other contexts, and committing plans.
 
 use crate::base::PagedBase;
+use crate::cold::{Cold, LANES};
 use crate::host::{Host, Notice};
 use crate::open::QUARANTINE;
 use crate::room::give_up;
 use landfall_core::State;
+use landfall_core::lane_index::LaneIndex;
 use landfall_core::plan::{OutboxTxn, SetAside};
 use landfall_core::plant::{Plant, planted};
 use landfall_core::rows::{ClientRow, ConflictRow, Descriptor, LogRow, ParkedRow, SettledRow};
@@ -19,6 +21,7 @@ use landfall_storage::{
     RowStore, StoreName, Txn, decode, encode,
 };
 use std::cell::RefCell;
+use std::rc::Rc;
 
 pub const CLIENT: &str = "client";
 pub const MANIFEST: &str = "manifest";
@@ -45,6 +48,13 @@ pub struct Db {
     pub manifest_text: Option<String>,
     /// The last log key that was read.
     pub log_key: u64,
+    /// While a part of the log is not read.
+    pub(crate) cold: Option<Cold>,
+    /// The lane index as last read, and its exact text.
+    pub(crate) lanes: Option<Rc<LaneIndex>>,
+    pub(crate) lanes_text: Option<String>,
+    /// A page of it can't be used.
+    pub(crate) is_index_broken: bool,
     pub quarantined: Map<(StoreName, String), Quarantined>,
     /// The device had no room, and the filler row has not been seen since: batches stay small.
     pub is_tight: bool,
@@ -125,12 +135,16 @@ impl Db {
             client_text: None,
             manifest_text: None,
             log_key: 0,
+            cold: None,
+            lanes: None,
+            lanes_text: None,
+            is_index_broken: false,
             quarantined: Map::new(),
             is_tight: false,
         }
     }
 
-    fn quarantine(&mut self, store: StoreName, key: &str, error: RowError) {
+    pub(crate) fn quarantine(&mut self, store: StoreName, key: &str, error: RowError) {
         let why = match error {
             RowError::Header => "header",
             RowError::Checksum => "checksum",
@@ -180,12 +194,7 @@ impl Db {
             }
             self.log_key = self.log_key.max(key);
             touched.outbox = true;
-            match decode::<LogRow>(RowKind::Log, &text) {
-                Ok(row) => {
-                    self.state.add_log_row(key, &row.commit_id, row.entries, &mut |key| touched.key(key));
-                }
-                Err(error) => self.quarantine(StoreName::Log, &to_json(&key), error),
-            }
+            self.add_log_row(key, &text, &mut |key| touched.key(key));
         }
         if let Some(text) = news.manifest {
             let manifest = match text.as_deref().map(|text| decode::<Manifest>(RowKind::Manifest, text)) {
@@ -210,6 +219,28 @@ impl Db {
         touched
     }
 
+    pub(crate) fn add_log_row(&mut self, key: u64, text: &str, touched: &mut dyn FnMut(&RecordKey)) {
+        match decode::<LogRow>(RowKind::Log, text) {
+            Ok(row) => self.state.add_log_row(key, &row.commit_id, row.entries, touched),
+            Err(error) => self.quarantine(StoreName::Log, &to_json(&key), error),
+        }
+    }
+
+    /// Takes the row of the lane index in, or its absence.
+    pub(crate) fn adopt_lanes(&mut self, text: Option<String>) {
+        self.quarantined.remove(&(StoreName::Meta, LANES.to_owned()));
+        self.lanes = match text.as_deref().map(|text| decode::<LaneIndex>(RowKind::Lanes, text)) {
+            Some(Ok(index)) => Some(Rc::new(index)),
+            Some(Err(error)) => {
+                self.quarantine(StoreName::Meta, LANES, error);
+                None
+            }
+            None => None,
+        };
+        self.lanes_text = text;
+        self.is_index_broken = false;
+    }
+
     /// What a row of another context says to this one's listeners, before it is taken in.
     fn hear(
         &self,
@@ -227,7 +258,7 @@ impl Db {
                 let mutations = settled.mutations.iter();
                 let took_effect = mutations.filter(|it| it.outcome.as_ref().is_some_and(Outcome::took_effect));
                 let entries = took_effect.flat_map(|mutation| &mutation.entries);
-                applied.extend(entries.filter(|id| self.state.entries.contains_key(id)));
+                applied.extend(entries.filter(|id| self.may_hold(**id)));
                 // What a restored server lost is queued again and leaves its bytes here.
                 if let Some(known) = self.state.settled.get(key) {
                     for (was, is) in known.mutations.iter().zip(&settled.mutations) {

@@ -7,6 +7,7 @@
 //! No borrow is held across an `await`.
 
 pub mod base;
+mod cold;
 pub mod db;
 pub mod error;
 pub mod host;
@@ -27,6 +28,7 @@ pub use write::{WriteAnswer, WriteKind, WriteOp, Written};
 
 use db::{Db, Touched, refresh};
 use landfall_core::Config;
+use landfall_core::lane_index::Tail;
 use landfall_core::schedule::{Schedule, Trigger};
 use landfall_protocol::codec::{hex, write_hex};
 use landfall_protocol::{AddAll, ClientId, UnixMillis};
@@ -54,6 +56,8 @@ pub struct Settings {
     pub filler_bytes: usize,
     /// Waits for locks instead of leaving the work to their holder (the service worker).
     pub patient: bool,
+    /// From how much on the lane index is worth a step; `None`: the default.
+    pub tail: Option<Tail>,
 }
 
 /// One context on one user's database.
@@ -111,9 +115,10 @@ impl<H: Host> Replica<H> {
 
     /// Reads what the last computation missed. False: nothing, so its result stands.
     pub(crate) async fn fetch_missed(&self) -> Result<bool, SyncError> {
+        let has_read = self.fetch_lanes().await?;
         let missing = self.db.borrow().base.missing();
         if missing.is_empty() {
-            return Ok(false);
+            return Ok(has_read);
         }
         let fetched = db::fetch(&self.host, &self.db, missing).await?;
         self.changed(fetched.touched);
@@ -132,8 +137,9 @@ impl<H: Host> Replica<H> {
         let _ = self.fetch_missed().await;
     }
 
-    /// Reads every row of the base into memory, as far as the budget goes.
+    /// Reads the whole log, and every row of the base into memory, as far as the budget goes.
     pub async fn warm(&self) -> Result<(), SyncError> {
+        self.read_log().await?;
         loop {
             self.db.borrow().base.touch_all();
             if !self.fetch_missed().await? {

@@ -3,6 +3,7 @@
 //! Invariant: what is adopted was one state, the ordering rows and all that they order. Without a whole first read there
 //! is no view: an empty one would look like everything was lost.
 
+use crate::cold::{Cold, LANES};
 use crate::db::{CLIENT, Db, Known, MANIFEST, RANGE, one, read_on, set_aside_key, take_in};
 use crate::error::SyncError;
 use crate::host::{Host, LockWait};
@@ -31,6 +32,10 @@ const FREE_LOOKS: u32 = 8;
 const LOAD_LOCK_MS: u64 = 10_000;
 /// How often opening tries to make or mend the ordering rows.
 const MENDS_MAX: u32 = 8;
+
+/// Log rows of the first look. Most databases have none or a few; where the log is longer, or a part of it need not be read,
+/// it takes a second look.
+const FIRST_ROWS: usize = 4;
 
 /// Where [`Known::reads`] asks for the log, and for the settled rows and the batches when nothing is known yet.
 const LOG_AT: usize = 2;
@@ -106,12 +111,14 @@ impl<H: Host> Replica<H> {
         loop {
             let known = Known::of(&self.db);
             let mut reads = known.reads();
+            reads[LOG_AT] = log_from(1, FIRST_ROWS);
             let own = reads.len();
             reads.push(Read::prefix(StoreName::Meta, QUARANTINE, QUARANTINE_COUNT_MAX));
-            reads.push(Read::one(StoreName::Meta, Key::text(TOKEN)));
-            reads.add_all(also.iter().map(|name| Read::one(StoreName::Meta, Key::text(*name))));
+            for name in [LANES, TOKEN].iter().chain(also) {
+                reads.push(Read::one(StoreName::Meta, Key::text(*name)));
+            }
             // What is asked of `meta` is nearly all that it holds: one range instead of twenty requests.
-            let whole = [Read::prefix(StoreName::Meta, "", RANGE), known.reads().swap_remove(LOG_AT)];
+            let whole = [Read::prefix(StoreName::Meta, "", RANGE), reads[LOG_AT].clone()];
             let mut found = rows.read(if is_small { &whole } else { &reads }).await?;
             if is_small {
                 let log = found.pop().unwrap_or_default();
@@ -136,13 +143,21 @@ impl<H: Host> Replica<H> {
                     Err(error) => return Err(error.into()),
                 }
             }
-            if let Some(touched) = take_in(rows, &self.db, known, reads, found).await? {
+            let through = self.begin_cold(one(&beside, 1));
+            let mut is_one_state = true;
+            if through > 0 || found[LOG_AT].len() == FIRST_ROWS {
+                reads[LOG_AT] = log_from(through + 1, RANGE);
+                let mut again = rows.read(&reads[..=LOG_AT]).await?;
+                is_one_state = one(&again, 0) == one(&found, 0) && one(&again, 1) == one(&found, 1);
+                found[LOG_AT] = again.swap_remove(LOG_AT);
+            }
+            if is_one_state && let Some(touched) = take_in(rows, &self.db, known, reads, found).await? {
                 self.changed(touched);
                 // Also what an earlier life of this context set aside: nobody may have heard of it then.
                 let set_aside = beside.first().into_iter().flatten().map(|(key, _)| key.name());
                 self.storage.borrow_mut().set_aside = set_aside.listed();
-                self.adopt_token(one(&beside, 1).as_deref());
-                return Ok((2..beside.len()).map(|index| one(&beside, index)).listed());
+                self.adopt_token(one(&beside, 2).as_deref());
+                return Ok((3..beside.len()).map(|index| one(&beside, index)).listed());
             }
             looks += 1;
             if looks == FREE_LOOKS {
@@ -152,6 +167,19 @@ impl<H: Host> Replica<H> {
                 }
             }
         }
+    }
+
+    /// What the lane index covers need not be read now: gives how far it reaches.
+    fn begin_cold(&self, lanes: Option<String>) -> u64 {
+        let mut db = self.db.borrow_mut();
+        db.adopt_lanes(lanes);
+        let through = db.lanes.as_ref().map_or(0, |index| index.through);
+        db.log_key = through;
+        if let Some(index) = db.lanes.clone() {
+            db.state.hlc.observe(&index.stamp);
+            db.cold = Some(Cold::new(index));
+        }
+        through
     }
 
     /// The ordering rows anew: made where they are not there, set aside where they can't be read.
@@ -191,6 +219,10 @@ impl<H: Host> Replica<H> {
         }
         Ok(txn)
     }
+}
+
+fn log_from(key: u64, limit: usize) -> Read {
+    Read::Range { store: StoreName::Log, from: Key::Number(key), to: Key::Number(u64::MAX >> 11), limit }
 }
 
 /// Sorts the rows of a table by the questions that they answer.

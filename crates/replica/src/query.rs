@@ -138,6 +138,9 @@ pub(crate) fn is_over(db: &Db, key: &RecordKey) -> bool {
 
 /// The view of one record as text. `None`: not there, or rows were missed.
 pub(crate) fn seen_text(db: &Db, key: &RecordKey) -> Option<(Version, String)> {
+    if db.is_cold(&key.collection, &key.id) {
+        return None;
+    }
     if !is_over(db, key) {
         let (block, slot) = db.base.held(key)?;
         return Some((block.version(slot), block.fields(slot)?.to_owned()));
@@ -176,7 +179,7 @@ impl<H: Host> Replica<H> {
     pub(crate) fn scopes_of(&self, db: &Db, collection: &CollectionName, id: &RecordId) -> Set<Scope> {
         let mut scopes: Set<Scope> = Set::new();
         scopes.extend(self.config.scope_of(collection, &Object::new()));
-        let pairs = db.base.manifest.pairs.iter().map(|row| &row.pair);
+        let pairs = db.base.manifest.pairs.iter().map(|row| &row.pair).chain(db.cold_pairs());
         scopes.extend(pairs.filter(|pair| pair.1 == *collection).map(|pair| pair.0.clone()));
         db.state.each_scope(&mut |scope| {
             let key = RecordKey { scope: scope.clone(), collection: collection.clone(), id: id.clone() };
@@ -189,6 +192,9 @@ impl<H: Host> Replica<H> {
 
     /// The scopes in which a record with this id is seen. Rows may be missed.
     fn scopes_with(&self, db: &Db, collection: &CollectionName, id: &RecordId) -> Vec<Scope> {
+        if db.is_cold(collection, id) {
+            return Vec::new();
+        }
         let there = |scope: &Scope| {
             let key = RecordKey { scope: scope.clone(), collection: collection.clone(), id: id.clone() };
             view::view(&db.state, &db.base, &key).is_some_and(|seen| !seen.deleted)
@@ -291,6 +297,11 @@ impl<H: Host> Replica<H> {
     async fn search(&self, query: &Query, rows: &mut Rows) -> Result<u64, SyncError> {
         self.check_query(query)?;
         let _reading = Running::begin(&self.reading);
+        // Which records have changes is known when all of the log is.
+        let is_cold = self.db.borrow().cold_pairs().iter().any(|pair| pair.1 == query.collection);
+        if is_cold {
+            self.read_log().await?;
+        }
         let schema = &self.settings.schema;
         let mut search = Search::new(query.clone(), &self.db.borrow().base, schema);
         let mut known = self.db.borrow().state.over;

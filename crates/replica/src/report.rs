@@ -378,7 +378,7 @@ impl<H: Host> Replica<H> {
                 Phase::Idle if paused => "paused",
                 Phase::Idle => "idle",
             },
-            pending: db.state.entries.len() as u64,
+            pending: db.pending() as u64,
             sending: db.state.sent.len() as u64,
             parked: db.state.parked.len() as u64,
             failed,
@@ -466,7 +466,7 @@ impl<H: Host> Replica<H> {
             next_seq: db.state.client.next_seq.get(),
             acked_through: db.state.client.acked_through.get(),
             log_rows: db.state.log_rows.len(),
-            entries: db.state.entries.len(),
+            entries: db.pending(),
             in_flight: db.state.sent.len(),
             batches: db.state.descriptors.len(),
             settled: db.state.settled.values().map(|row| row.mutations.len()).sum(),
@@ -485,7 +485,7 @@ impl<H: Host> Replica<H> {
     pub(crate) fn counts(&self) -> Counts {
         let db = self.db.borrow();
         Counts {
-            entries: db.state.entries.len(),
+            entries: db.pending(),
             parked: db.state.parked.len(),
             heads: self.heads.get(),
             pulled: self.tally.get().pulled,
@@ -518,10 +518,10 @@ impl<H: Host> Replica<H> {
             db.state.client.held_until(now).into_iter().chain(schedule.not_before()).max().filter(|at| *at > now);
         let auth_required = schedule.auth() == Auth::Required;
         let can_go = !auth_required && (!db.state.descriptors.is_empty() || self.sendable(&db));
-        let sendable = if can_go { db.state.entries.len() as u64 } else { 0 };
+        let sendable = if can_go { db.pending() as u64 } else { 0 };
         FlushReport {
             sendable,
-            pending: db.state.entries.len() as u64,
+            pending: db.pending() as u64,
             parked: db.state.parked.len() as u64,
             auth_required,
             retry_after_ms: held.map(|at| at.get() - now.get()),
@@ -530,6 +530,7 @@ impl<H: Host> Replica<H> {
 
     /// Everything that waits, oldest first: undecided entries and parked changes.
     pub async fn outbox(&self) -> Result<Vec<OutboxItem>, SyncError> {
+        self.read_log().await?;
         loop {
             let items = self.waiting();
             if !self.fetch_missed().await? {
@@ -627,6 +628,7 @@ impl<H: Host> Replica<H> {
 
     async fn fix(self: &Rc<Self>, plan: Fix<'_>) -> Result<(), SyncError> {
         self.check_open()?;
+        self.read_log().await?;
         let mut tries = 0;
         while tries < 8 {
             let planned = {

@@ -80,6 +80,6 @@ impl<H: Host> Replica<H> {
     /// Who only reads needs no room.
     fn has_written(&self) -> bool {
         let db = self.db.borrow();
-        !db.state.entries.is_empty() || db.state.client.next_seq.get() > 1
+        db.pending() > 0 || db.state.client.next_seq.get() > 1
     }
 }

@@ -9,6 +9,7 @@
 
 mod support;
 
+use landfall_core::lane_index::{LaneIndex, LanePage, Tail};
 use landfall_core::rows::{ClientRow, ConflictRow, Descriptor, LogRow, ParkedRow, SettledRow};
 use landfall_protocol::codec::{FromJson, ToJson, from_json, write_string};
 use landfall_protocol::{EntryId, Json, Map};
@@ -23,7 +24,7 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use support::{START_MS, Server, TestReplica, full, note, open, run, schema};
+use support::{START_MS, Server, TestHost, TestReplica, full, note, open, open_with, run, schema};
 
 /// Rows by store and key, as a fixture holds them.
 type Dump = Map<String, Map<String, String>>;
@@ -122,6 +123,11 @@ fn scenario() -> MemoryRowStore {
     );
     sync(&replica);
     write(vec![note(WriteKind::Put, "n012", Some(r#"{"title":"Waiting"}"#))], false);
+    // What waits so far is in the lane index.
+    let host = TestHost::new(&rows, &server, START_MS);
+    let tail = Some(Tail { rows: 1, entries: 1 });
+    let second = open_with(host, &["notes", "tasks"], schema(&[]), tail).expect("it opens");
+    run(&second, second.flush(0));
     write(vec![note(WriteKind::Create, "new", Some(r#"{"title":"New","deep":{"a":[{}]}}"#))], false);
     // What the shell keeps here.
     let mut txn = Txn::new("options", Durability::Relaxed);
@@ -217,6 +223,8 @@ fn rewritten(kind: RowKind, text: &str) -> Option<String> {
         RowKind::Run => again::<Run>(kind, text),
         RowKind::Token => again::<Token>(kind, text),
         RowKind::Status => again::<bool>(kind, text),
+        RowKind::Lanes => again::<LaneIndex>(kind, text),
+        RowKind::LanePage => again::<LanePage>(kind, text),
         RowKind::Schema => again::<Json>(kind, text),
         RowKind::Segment => {
             let block = Block::decode(text.to_owned()).ok()?;

@@ -7,8 +7,9 @@ use crate::server::unique::{KEY, id_of};
 use crate::world::{COLLECTIONS, OnDelete, PARENT, SHARED, Setup, SimReplica, World};
 use landfall_core::fixup::Choice;
 use landfall_core::review::CONFLICTS;
-use landfall_protocol::{CollectionName, EntryId, Fields, Json, Object, RecordId, Scope};
+use landfall_protocol::{CollectionName, EntryId, Fields, Json, Object, RecordId, RecordKey, Scope};
 use landfall_replica::{Query, WriteKind, WriteOp};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 fn value_text(value: u64) -> String {
@@ -153,8 +154,43 @@ pub async fn mend(world: &Rc<World>, profile: usize, replica: &SimReplica, pick:
 }
 
 pub async fn read(world: &Rc<World>, profile: usize, replica: &SimReplica) {
+    look_at_some(world, profile, replica).await;
     let since = world.model.borrow_mut().tick();
     if replica.refresh().await.is_ok() && replica.warm().await.is_ok() {
         checks::context(world, profile, replica, since);
+    }
+}
+
+/// L5: where a part of the log is not read yet, a record looks as it does when it is, unless something changed meanwhile.
+pub async fn look_at_some(world: &Rc<World>, profile: usize, replica: &SimReplica) {
+    if !replica.is_cold() {
+        return;
+    }
+    let at = |replica: &SimReplica| {
+        let db = replica.db.borrow();
+        (db.client_text.clone(), db.manifest_text.clone(), db.log_key, db.quarantined.len())
+    };
+    let keys: BTreeSet<RecordKey> =
+        world.model.borrow().profiles[profile].undecided().map(|(_, entry)| entry.key()).collect();
+    let from = world.exec.now_ms() as usize % keys.len().max(1);
+    let mut looks = Vec::new();
+    for key in keys.into_iter().skip(from).take(4) {
+        let before = at(replica);
+        let (collection, scope, id) = (key.collection.as_str(), key.scope.as_str(), key.id.as_str());
+        let seen = replica.get(collection, Some(scope), id).await;
+        looks.extend(seen.ok().map(|seen| (key.clone(), before, seen)));
+    }
+    if replica.read_log().await.is_err() {
+        return;
+    }
+    for (key, before, seen) in looks {
+        let again = replica.get(key.collection.as_str(), Some(key.scope.as_str()), key.id.as_str()).await;
+        if before == at(replica)
+            && let Ok(again) = again
+            && again != seen
+        {
+            let violate = || format!("profile {profile} saw {key:?} as {seen:?}, and with all of the log as {again:?}");
+            world.model.borrow_mut().violate("L5", violate);
+        }
     }
 }

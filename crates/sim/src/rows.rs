@@ -2,7 +2,9 @@
 //! row of the base is left.
 
 use crate::world::World;
-use landfall_core::rows::{ClientRow, ConflictRow, Descriptor, LogRow, ParkedRow, SettledRow};
+use landfall_core::lane_index::{LaneIndex, LanePage, hash_of, page_of, pages, rows_of};
+use landfall_core::rows::{ClientRow, ConflictRow, Descriptor, Entry, LogRow, ParkedRow, SettledRow};
+use landfall_protocol::EntryId;
 use landfall_storage::memory::Disk;
 use landfall_storage::page::Page;
 use landfall_storage::run::{Fence, Run, RunRef};
@@ -17,7 +19,9 @@ pub fn check(world: &World, profile: usize) {
         return;
     }
     let disk = world.profile(profile).disk.snapshot();
-    let wrong = outbox(&disk).or_else(|| base(&disk));
+    let undecided: Vec<(u64, Entry)> =
+        model.profiles[profile].undecided().map(|(id, entry)| (*id, entry.clone())).collect();
+    let wrong = outbox(&disk).or_else(|| lanes(&disk, &undecided)).or_else(|| base(&disk));
     if let Some(text) = wrong {
         model.violate("I3", || format!("the disk of profile {profile}: {text}"));
     }
@@ -48,11 +52,37 @@ fn outbox(disk: &Disk) -> Option<String> {
     None
 }
 
-/// What is wrong with the rows of the base, if something is.
+fn lane_index(disk: &Disk) -> Option<LaneIndex> {
+    decode(RowKind::Lanes, disk.row(StoreName::Meta, &Key::text("lanes"))?).ok()
+}
+
+/// What is wrong with the lane index, if something is: each page is there, and every undecided entry that it is of is found.
+fn lanes(disk: &Disk, undecided: &[(u64, Entry)]) -> Option<String> {
+    let index = lane_index(disk)?;
+    let page = |key: &str| {
+        let row = disk.row(StoreName::Idx, &Key::text(key))?;
+        decode::<LanePage>(RowKind::LanePage, row).ok()
+    };
+    if let Some(key) = index.runs.iter().copied().flat_map(pages).find(|key| page(key).is_none()) {
+        return Some(format!("page {key} is not there or can't be read"));
+    }
+    for (id, entry) in undecided {
+        let row = EntryId(*id).log_key();
+        let hash = hash_of(&entry.collection, &entry.id);
+        let mut found = index.runs.iter().filter_map(|run| page(&page_of(*run, hash)));
+        if row <= index.through && !found.any(|page| rows_of(&page, hash).any(|other| other == row)) {
+            return Some(format!("entry {id} of {:?} is not in the lane index", entry.key()));
+        }
+    }
+    None
+}
+
+/// What is wrong with the rows of the base, if something is. Pages of the lane index are in the same store.
 fn base(disk: &Disk) -> Option<String> {
     let row = disk.row(StoreName::Meta, &Key::text("manifest"))?;
     let manifest = decode::<Manifest>(RowKind::Manifest, row).ok()?;
-    let mut named = BTreeSet::new();
+    let pages = lane_index(disk).into_iter().flat_map(|index| index.runs).flat_map(pages);
+    let mut named: Named = pages.map(|key| (StoreName::Idx, Key::text(key))).collect();
     let data = manifest.pairs.iter().flat_map(|pair| pair.live.iter().chain(&pair.staged));
     let data = data.map(place).chain(manifest.old_data.iter().map(|(id, rev)| (*id, *rev, true)));
     for (id, rev, has_rows) in data {

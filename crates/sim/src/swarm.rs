@@ -6,6 +6,7 @@ use crate::net::LinkFaults;
 use crate::policy::PolicyKind;
 use crate::rng::Rng;
 use crate::world::{Guard, OnDelete, Setup};
+use landfall_core::lane_index::Tail;
 
 /// What is drawn once for a whole history. What came later is drawn from streams of its own, or follows from the seed: seeds
 /// that do not have it stay the histories that they were.
@@ -66,6 +67,7 @@ pub fn setup(seed: u64, rng: &Rng) -> Setup {
         pokes: rng.chance(2, 3),
         live: live(seed),
         filler_bytes: if seed.is_multiple_of(4) { 320 } else { 0 },
+        tail: tail(seed),
         families,
         on_delete: match (families, had_families) {
             (false, _) => OnDelete::Nothing,
@@ -79,6 +81,13 @@ pub fn setup(seed: u64, rng: &Rng) -> Setup {
         reviewers,
         unique: !families && Rng::stream(seed, 10).chance(1, 4),
     }
+}
+
+/// In every third seed contexts open on a log that is indexed.
+fn tail(seed: u64) -> Option<Tail> {
+    let rng = Rng::stream(seed, 40);
+    let rows = rng.between(1, 6) as usize;
+    rng.chance(1, 3).then_some(Tail { rows, entries: rows * 3 })
 }
 
 /// Every third seed has a live channel that fails.

@@ -6,9 +6,11 @@ use crate::host::{Locks, SimHost};
 use crate::live::{self, LiveFaults};
 use crate::model::{Model, ProfileModel};
 use crate::net::{Cut, LinkFaults};
+use crate::people;
 use crate::policy::PolicyKind;
 use crate::rng::Rng;
 use crate::server::Server;
+use landfall_core::lane_index::Tail;
 use landfall_core::review::CONFLICTS;
 use landfall_core::schedule::Trigger;
 use landfall_core::{CollectionConfig, Config};
@@ -77,6 +79,8 @@ pub struct Setup {
     pub live: LiveFaults,
     /// 0: no filler row.
     pub filler_bytes: usize,
+    /// From how much on the undecided log is indexed, and not read at open; `None`: never in a history.
+    pub tail: Option<Tail>,
     /// `stock`, which has the higher priority, refers to `tasks`.
     pub families: bool,
     pub on_delete: OnDelete,
@@ -353,6 +357,7 @@ impl World {
             // A page or a few, so that a pull stores some while it asks for others.
             pull_bytes: if self.setup.seed.is_multiple_of(2) { 1 } else { 1_000 },
             filler_bytes: self.setup.filler_bytes,
+            tail: self.setup.tail,
         };
         let replica = loop {
             let host = self.host(index, owner);
@@ -368,6 +373,8 @@ impl World {
         if let Some(context) = profile.contexts.borrow_mut().get_mut(&slot).filter(|context| context.owner == owner) {
             context.replica = Some(Rc::clone(&replica));
         }
+        // What a page asks for when it opens is answered before the first sync begins.
+        people::look_at_some(self, index, &replica).await;
         let notify = Rc::clone(&replica.host.notify);
         while !replica.is_closed() {
             let until = replica.run_due().await;

@@ -5,6 +5,7 @@
 //! In debug builds every third call of the longer stories; all of them in an optimised build or with
 //! `LANDFALL_FAILURES=all`.
 
+use landfall_core::lane_index::Tail;
 use landfall_core::plant::Plant;
 use landfall_sim::history::{Kind, Mend, Step, What, Write};
 use landfall_sim::net::Cut;
@@ -210,6 +211,26 @@ fn l1_l4_each_call_of_writing_and_sending_may_fail() {
         after(600, What::Read { profile: 0, slot: 1 }),
     ];
     tell(&setup(1), &steps, 3, &["open", "token", "append", "descriptor", "settle", "checkpoint"], &|_| {});
+}
+
+/// The log is indexed, and contexts that open on it look at records, write and sync before they have read it.
+#[test]
+fn l1_l5_each_call_of_opening_on_an_indexed_log_may_fail() {
+    let setup = Setup { tail: Some(Tail { rows: 2, entries: 4 }), ..setup(11) };
+    let steps = [
+        after(200, What::Offline { profile: 0, cut: Cut::All, hint: true }),
+        after(50, write(0, vec![put(1, 1)])),
+        after(50, write(0, vec![put(2, 2), put(3, 3)])),
+        after(400, write(0, vec![put(1, 4)])),
+        after(400, What::Kill { profile: 0, slot: 0 }),
+        after(50, What::Open { profile: 0, slot: 1 }),
+        after(2, What::Write { profile: 0, slot: 1, writes: vec![delete(2)], atomic: false }),
+        after(400, write(0, vec![put(3, 5)])),
+        after(400, read(0)),
+        after(100, What::Online { profile: 0 }),
+        after(1_200, What::Read { profile: 0, slot: 1 }),
+    ];
+    tell(&setup, &steps, 3, &["append", "lanes", "descriptor", "settle"], &|_| {});
 }
 
 #[test]

@@ -27,10 +27,12 @@ pub enum RowKind {
     Filler,
     Status,
     Quarantine,
+    Lanes,
+    LanePage,
 }
 
 impl RowKind {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Log,
         Self::Segment,
         Self::Page,
@@ -47,6 +49,8 @@ impl RowKind {
         Self::Filler,
         Self::Status,
         Self::Quarantine,
+        Self::Lanes,
+        Self::LanePage,
     ];
     pub fn letter(self) -> char {
         match self {
@@ -66,6 +70,8 @@ impl RowKind {
             Self::Filler => 'F',
             Self::Status => 'I',
             Self::Quarantine => 'Q',
+            Self::Lanes => 'N',
+            Self::LanePage => 'E',
         }
     }
     /// Format version that this build writes.

@@ -27,6 +27,8 @@ pub(crate) const TOKEN: &str = "token";
 const STALE_MAX: usize = 6;
 /// How often a call that waits for this context's loop looks again.
 const BUSY_LOOK_MS: u64 = 20;
+/// How long a step waits that could not read the log.
+const STORAGE_LOOK_MS: u64 = 1_000;
 /// Somebody who read reads on for so long, as a rule.
 const READING_MS: u64 = 250;
 
@@ -67,7 +69,7 @@ impl<H: Host> Replica<H> {
     pub(crate) fn sendable(&self, db: &Db) -> bool {
         let refers = self.config.collections.values().any(|collection| !collection.references.is_empty());
         let held = db.state.parked.values().any(|row| row.failed || refers);
-        db.state.unsent_count() > 0 && (!held || !units(&db.state, &db.base, &self.config).is_empty())
+        db.pending() > db.state.sent.len() && (!held || !units(&db.state, &db.base, &self.config).is_empty())
     }
 
     /// Units that used up their attempts get one more chance.
@@ -95,6 +97,9 @@ impl<H: Host> Replica<H> {
     /// Does what is due, once. Returns when to look again (`None`: at the next trigger).
     pub async fn step(self: &Rc<Self>) -> Option<UnixMillis> {
         self.load_token().await;
+        if self.whole_log().await.is_err() {
+            return Some(UnixMillis(self.host.now().get() + STORAGE_LOOK_MS));
+        }
         self.rearm().await;
         // What can't be repaired or set aside now is tried again with the next step.
         let _ = self.repair().await;
@@ -202,6 +207,7 @@ impl<H: Host> Replica<H> {
 
     /// Commits a plan of the outbox, planning again while other contexts are faster.
     pub(crate) async fn commit(&self, plan: impl Fn(&Self) -> Option<(OutboxTxn, Vec<Event>)>) -> Result<(), Answer> {
+        self.whole_log().await?;
         for _ in 0..STALE_MAX {
             let planned = loop {
                 let planned = plan(self);
@@ -221,6 +227,11 @@ impl<H: Host> Replica<H> {
             }
         }
         Err(Answer::Stale)
+    }
+
+    /// Plans of the outbox are made on all of it.
+    async fn whole_log(&self) -> Result<(), Answer> {
+        self.read_log().await.map_err(|error| self.storage_failed(error))
     }
 
     /// Reads what the last computation missed. False: nothing, so its result stands.

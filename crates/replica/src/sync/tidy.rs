@@ -25,6 +25,10 @@ const PAUSE_MS: u64 = 10;
 impl<H: Host> Replica<H> {
     /// A slice of compaction, unless another context is at it. Gives when to look again, ms from now; `None`: nothing is due.
     pub(super) async fn tidy(&self) -> Option<u64> {
+        // What fails now is due again later.
+        if !self.is_read() && self.index_lanes().await.unwrap_or(false) {
+            return Some(PAUSE_MS);
+        }
         let steps = self.tidy_steps();
         if steps == 0 {
             return None;
@@ -61,6 +65,7 @@ impl<H: Host> Replica<H> {
     /// meanwhile; a page that waited for this would do it itself.
     pub(super) async fn tidy_for_pages(&self) {
         let until = UnixMillis(self.host.now().get() + WORKER_TIDY_MS);
+        let _ = self.index_lanes().await;
         if self.tidy_steps() == 0 {
             return;
         }

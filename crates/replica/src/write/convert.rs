@@ -172,8 +172,9 @@ impl<H: Host> Replica<H> {
     ) -> Answer {
         let chain = chains.of(&made.entries, write);
         let waits = !chain.is_empty();
+        let pending = db.pending();
         let meant = self.meant(db, write, &chain).and_then(|meant| {
-            if db.state.entries.len() + made.entries.len() >= limits::OUTBOX_COUNT_MAX && meant.change.is_some() {
+            if pending + made.entries.len() >= limits::OUTBOX_COUNT_MAX && meant.change.is_some() {
                 return Err(SyncError::new("outbox_full", "Too many changes wait to be sent. Nothing was stored."));
             }
             Ok(meant)
@@ -203,6 +204,8 @@ impl<H: Host> Replica<H> {
 
     /// What a write means where it stands: on the view and on the new entries of its record.
     fn meant(&self, db: &Db, write: &Checked, chain: &[&Entry]) -> Result<Meant, SyncError> {
+        // What comes of this is thrown away if the lane has to be read first.
+        db.is_cold(&write.collection, &write.id);
         let scope = match &write.scope {
             Some(scope) => scope.clone(),
             None => self.find_scope(db, write, chain)?,

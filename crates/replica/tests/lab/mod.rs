@@ -3,6 +3,7 @@
 #![allow(dead_code)] // Each test file uses its own part.
 #![allow(clippy::unwrap_used)] // A test that cannot go on says so by panicking.
 
+use landfall_core::lane_index::Tail;
 use landfall_core::{CollectionConfig, Config};
 use landfall_protocol::{CollectionName, Json, RecordId, UnixMillis};
 use landfall_replica::{
@@ -30,6 +31,7 @@ pub struct Lab {
     /// Bytes of pages in one transaction; 0: the default.
     pub pull_bytes: Rc<Cell<usize>>,
     pub filler_bytes: Rc<Cell<usize>>,
+    pub tail: Rc<Cell<Option<Tail>>>,
     random: Rc<Cell<u64>>,
     serve: Rc<RefCell<Option<Box<Serve>>>>,
 }
@@ -70,6 +72,7 @@ impl Lab {
             refresh_url: Some("/refresh".to_owned()),
             pull_bytes: self.pull_bytes.get(),
             filler_bytes: self.filler_bytes.get(),
+            tail: self.tail.get(),
             ..Settings::default()
         };
         at_once(Replica::open_with(host, config, settings, also))

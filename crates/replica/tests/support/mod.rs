@@ -2,6 +2,7 @@
 //! answers from a script. Equal scripts give equal rows.
 #![allow(dead_code)] // Each test file uses a part of it.
 
+use landfall_core::lane_index::Tail;
 use landfall_protocol::codec::{from_json, to_json};
 use landfall_protocol::{
     CollectionName, Json, Mutation, Object, PullRequest, PullResponse, PushRequest, RecordId, RecordSum, UnixMillis,
@@ -277,14 +278,23 @@ pub fn open(
     collections: &[&str],
     schema: Schema,
 ) -> Result<TestReplica, landfall_replica::SyncError> {
+    open_with(TestHost::new(rows, server, now), collections, schema, None)
+}
+
+pub fn open_with(
+    host: TestHost,
+    collections: &[&str],
+    schema: Schema,
+    tail: Option<Tail>,
+) -> Result<TestReplica, landfall_replica::SyncError> {
     let mut config = landfall_core::Config::new(USER);
     for name in collections {
         let scope = "user:{user}".to_owned();
         let collection = landfall_core::CollectionConfig { scope, ..Default::default() };
         config.collections.insert(CollectionName::from(*name), collection);
     }
-    let settings = Settings { database: "landfall:test:ada".to_owned(), schema, ..Settings::default() };
-    let mut opening = pin!(Replica::open(TestHost::new(rows, server, now), config, settings));
+    let settings = Settings { database: "landfall:test:ada".to_owned(), schema, tail, ..Settings::default() };
+    let mut opening = pin!(Replica::open(host, config, settings));
     match opening.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(opened) => opened,
         Poll::Pending => panic!("opening waits for something that never happens"),

@@ -242,6 +242,8 @@ impl Driver {
         while self.replica.is_writing() {
             self.replica.host.pause(1).await;
         }
+        // Whoever opens it next has less to read.
+        let _ = self.replica.index_lanes().await;
         self.shut();
         self.watches.borrow_mut().clear();
     }

@@ -229,7 +229,7 @@ impl<H: Host> Replica<H> {
     }
 
     /// Brings the lane index up to date, if it is due. False: it was not.
-    pub(crate) fn index_lanes(&self) -> Boxed<'_, bool> {
+    pub fn index_lanes(&self) -> Boxed<'_, bool> {
         Box::pin(self.lane_step())
     }
 

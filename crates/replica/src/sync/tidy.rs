@@ -25,8 +25,8 @@ const PAUSE_MS: u64 = 10;
 impl<H: Host> Replica<H> {
     /// A slice of compaction, unless another context is at it. Gives when to look again, ms from now; `None`: nothing is due.
     pub(super) async fn tidy(&self) -> Option<u64> {
-        // What fails now is due again later.
-        if !self.is_read() && self.index_lanes().await.unwrap_or(false) {
+        // Readers wait for nothing of it. What fails now is due again later.
+        if !self.is_closed() && self.index_lanes().await.unwrap_or(false) {
             return Some(PAUSE_MS);
         }
         let steps = self.tidy_steps();

@@ -269,27 +269,64 @@ function checkToolVersion() {
 
 const findBrowser = () => ({ browser: which('chromium', 'google-chrome', 'google-chrome-stable', 'chromium-browser'), driver: which('chromedriver') });
 
-/** Other browsers and their drivers: used where they are on PATH, never installed. WebKitGTK needs a display, and gets xvfb's. */
-export const otherBrowsers = () => ({
-  firefox: which('firefox', 'firefox-esr'),
-  geckodriver: which('geckodriver'),
-  WebKitWebDriver: which('WebKitWebDriver'),
-  'xvfb-run': which('xvfb-run'),
+/** WebKitGTK's own small browser is not on PATH. */
+function findMiniBrowser() {
+  const libraries = existsSync('/usr/lib') ? readdirSync('/usr/lib').map((name) => join('/usr/lib', name)) : [];
+  const found = libraries.flatMap((library) => ['4.1', '4.0'].map((version) => join(library, `webkit2gtk-${version}`, 'MiniBrowser')));
+  return which('MiniBrowser') ?? found.find((path) => existsSync(path));
+}
+
+/** Other browsers: what of them must be there, and Debian's packages that bring it. WebKitGTK needs a display, and gets xvfb's. */
+const others = {
+  firefox: { packages: ['firefox-esr'], find: () => ({ firefox: which('firefox', 'firefox-esr') }) },
+  webkit: {
+    packages: ['webkit2gtk-driver', 'xvfb', 'xauth'],
+    find: () => ({ WebKitWebDriver: which('WebKitWebDriver'), 'xvfb-run': which('xvfb-run'), Xvfb: which('Xvfb'), MiniBrowser: findMiniBrowser() }),
+  },
+};
+
+const mayInstall = () => process.getuid?.() === 0 && which('apt-get') !== undefined;
+
+let installing = Promise.resolve();
+
+/** Debian's packages, one after the other: two installations at once end in an error. */
+function install(what, packages) {
+  const env = { DEBIAN_FRONTEND: 'noninteractive' };
+  const work = () => step(`installing ${what}`, async () => {
+    await run('apt-get', ['update', '-q'], { env });
+    await run('apt-get', ['install', '-y', '-q', '--no-install-recommends', ...packages], { env });
+  });
+  const done = installing.then(work);
+  installing = done.catch(() => {});
+  return done;
+}
+
+/** Firefox or WebKitGTK: what is there, or Debian's where we may install it; else `{ skip }` with the reason. */
+export const ensureOther = once(async (name) => {
+  const { packages, find } = others[name];
+  const missing = () => Object.entries(find()).filter(([, path]) => !path).map(([program]) => program);
+  if (missing().length === 0) return find();
+  const command = `apt-get install ${packages.join(' ')}`;
+  if (!mayInstall()) return { skip: `needs ${missing().join(' and ')} (${command}), and may not install it here: not root on Debian` };
+  try {
+    await install(name, packages);
+  } catch (error) {
+    return { skip: `needs ${missing().join(' and ')}, and it could not be installed: ${error.message}` };
+  }
+  return missing().length === 0 ? find() : { skip: `needs ${missing().join(' and ')}, and ${command} did not bring it` };
 });
 
 /** Chromium and its driver: those on PATH, or Debian's where we may install them. */
 export async function ensureBrowser() {
   let found = findBrowser();
   if (found.browser && found.driver) return found;
-  const install = 'apt-get update && apt-get install -y --no-install-recommends chromium chromium-driver';
-  if (process.getuid?.() === 0 && which('apt-get')) {
-    await step('installing Chromium and its driver', async () => {
-      const env = { DEBIAN_FRONTEND: 'noninteractive' };
-      await run('apt-get', ['update', '-q'], { env });
-      await run('apt-get', ['install', '-y', '-q', '--no-install-recommends', 'chromium', 'chromium-driver'], { env });
-    });
+  const packages = ['chromium', 'chromium-driver'];
+  if (mayInstall()) {
+    await install('Chromium and its driver', packages);
     found = findBrowser();
   }
-  if (!found.browser || !found.driver) throw new Failure(`The browser tests need chromium (or google-chrome) and chromedriver on PATH: ${install}`);
+  if (!found.browser || !found.driver) {
+    throw new Failure(`The browser tests need chromium (or google-chrome) and chromedriver on PATH: apt-get update && apt-get install -y --no-install-recommends ${packages.join(' ')}`);
+  }
   return found;
 }

@@ -3,12 +3,12 @@
 // end of a long log is kept. The last line counts stages: `N passed, 0 failed`.
 // Options: --only name[,name] runs these stages alone; --list names them.
 
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { build } from './build.mjs';
 import { failureReport } from './failures.mjs';
-import { Failure, checkPrerequisites, ensureBrowser, ensureNpm, ensureRust, ensureTools, filesBelow, log, main, otherBrowsers, root, run, seconds } from './lib.mjs';
+import { Failure, checkPrerequisites, ensureBrowser, ensureNpm, ensureOther, ensureRust, ensureTools, filesBelow, log, main, root, run, seconds, which } from './lib.mjs';
 import { checkLockFiles } from './locks.mjs';
 import { buildServer } from './start.mjs';
 
@@ -17,19 +17,21 @@ const browserTestTimeoutSeconds = 180;
 /** For each target; .ci/run asks for more. */
 const fuzzSeconds = process.env.LANDFALL_FUZZ_SECONDS ?? '3';
 
-const others = otherBrowsers();
-const missing = (...names) => (names.every((name) => others[name]) ? undefined : `needs ${names.join(' and ')} on PATH`);
-
 const setUp = {
   rust: () => ensureRust(),
   npm: () => ensureNpm(),
   tools: () => ensureTools('all'),
   browser: () => ensureBrowser(),
+  firefox: () => ensureOther('firefox'),
+  webkit: () => ensureOther('webkit'),
+  // Compiling it would take minutes.
+  geckodriver: async () => (which('geckodriver') ? { geckodriver: which('geckodriver') } : { skip: 'needs geckodriver on PATH' }),
 };
 
 /**
  * The stages in order. `needs`: the set-up it waits for. `count`: how many cases its output
- * reports, where none means failure. `build: true`: without it nothing later can say anything. `skip`: why it cannot run here.
+ * reports, where none means failure. `build: true`: without it nothing later can say anything. A set-up that gives `skip`
+ * says why the stage cannot run here.
  */
 const stages = [
   { name: 'lock-files', work: checkLockFiles },
@@ -44,9 +46,9 @@ const stages = [
   { name: 'native', count: cargoCount, work: () => command('cargo', ['test', '--workspace', '--no-fail-fast']) },
   { name: 'fuzz', count: cargoCount, work: () => command('node', ['xtask/fuzz.mjs', '--seconds', fuzzSeconds]) },
   { name: 'wasm', needs: ['tools', 'browser'], count: cargoCount, work: wasmTests },
-  { name: 'wasm-firefox', needs: ['tools'], skip: missing('firefox', 'geckodriver'), count: cargoCount, work: () => wasmTestsIn(['--firefox', '--geckodriver', others.geckodriver]) },
+  { name: 'wasm-firefox', needs: ['tools', 'firefox', 'geckodriver'], count: cargoCount, work: ({ geckodriver }) => wasmTestsIn(['--firefox', '--geckodriver', geckodriver]) },
   // WebKitGTK's driver speaks as Safari's does.
-  { name: 'wasm-webkit', needs: ['tools'], skip: missing('WebKitWebDriver', 'xvfb-run'), count: cargoCount, work: () => wasmTestsIn(['--safari', '--safaridriver', others.WebKitWebDriver], ['xvfb-run', '-a']) },
+  { name: 'wasm-webkit', needs: ['tools', 'webkit'], count: cargoCount, work: ({ WebKitWebDriver }) => wasmTestsIn(['--safari', '--safaridriver', WebKitWebDriver], ['xvfb-run', '-a']) },
   { name: 'javascript', needs: ['npm'], count: nodeCount, work: () => nodeTests('tests/js') },
   { name: 'packaging', needs: ['npm'], count: nodeCount, work: () => nodeTests('tests/packaging') },
   { name: 'histories', count: nodeCount, work: () => nodeTests('tests/histories') },
@@ -54,7 +56,16 @@ const stages = [
   { name: 'simulator-plants', work: () => simulator('--plants') },
   { name: 'simulator-wasm', work: () => simulator('--wasm-equality') },
   { name: 'end-to-end', needs: ['npm', 'browser'], count: playwrightCount, work: endToEnd },
-  { name: 'end-to-end-firefox', needs: ['npm'], skip: missing('firefox'), count: playwrightCount, work: endToEndInFirefox },
+  { name: 'end-to-end-firefox', needs: ['npm', 'firefox'], count: playwrightCount, work: endToEndInFirefox },
+  { name: 'engine-chromium', needs: ['npm', 'browser'], count: nodeCount, work: ({ browser }) => engine('chromium', { LANDFALL_CHROMIUM: browser }) },
+  { name: 'engine-firefox', needs: ['npm', 'firefox'], count: nodeCount, work: ({ firefox }) => engine('firefox', { LANDFALL_FIREFOX: firefox }) },
+  { name: 'engine-webkit', needs: ['npm', 'webkit'], count: nodeCount, work: ({ MiniBrowser }) => engine('webkit', { LANDFALL_WEBKIT: MiniBrowser }) },
+  { name: 'kill-judge', count: nodeCount, work: () => nodeTests('tests/kill') },
+  { name: 'kill-plants', needs: ['npm', 'browser'], work: ({ browser }) => kill({ LANDFALL_CHROMIUM: browser }, '--browser', 'chromium', '--plants', '--seed', '5') },
+  { name: 'kill-chromium', needs: ['npm', 'browser'], work: ({ browser }) => kill({ LANDFALL_CHROMIUM: browser }, '--browser', 'chromium', '--rounds', '12') },
+  { name: 'kill-chromium-sqlite', needs: ['npm', 'browser'], work: ({ browser }) => kill({ LANDFALL_CHROMIUM: browser }, '--browser', 'chromium', '--sqlite-idb', '--rounds', '12') },
+  { name: 'kill-firefox', needs: ['npm', 'firefox'], work: ({ firefox }) => kill({ LANDFALL_FIREFOX: firefox }, '--browser', 'firefox', '--rounds', '6') },
+  { name: 'kill-webkit', needs: ['npm', 'webkit'], work: ({ MiniBrowser }) => kill({ LANDFALL_WEBKIT: MiniBrowser }, '--browser', 'webkit', '--rounds', '6') },
   { name: 'bench-ratios', needs: ['npm', 'browser'], work: benchRatios },
   { name: 'size', needs: ['npm'], work: () => command('node', ['xtask/size.mjs']) },
 ];
@@ -95,15 +106,33 @@ async function endToEnd({ browser }) {
 }
 
 /** What needs neither Chromium's debugger nor an offline worker: in Firefox the switch for offline leaves workers online. */
-async function endToEndInFirefox() {
+async function endToEndInFirefox({ firefox }) {
   await buildAll();
   const core = ['bad-input', 'd-two-tabs', 'faults', 'i-transaction'].map((name) => `tests/e2e/${name}.spec.mjs`);
-  return playwright({ LANDFALL_FIREFOX: others.firefox }, ...core, '--grep-invert', '@chromium');
+  return playwright({ LANDFALL_FIREFOX: firefox }, ...core, '--grep-invert', '@chromium');
 }
 
 function playwright(browser, ...args) {
   const env = { CI: '1', LANDFALL_SERVER: join(root, 'target/debug/landfall-server'), ...browser };
   return command('playwright', ['test', '-c', 'tests/e2e/playwright.config.ts', '--reporter=list', ...args], env);
+}
+
+/** The core in one engine: offline, two tabs, and all ways to send without Background Sync. */
+async function engine(name, program) {
+  await buildAll();
+  return command('node', ['--test', '--test-reporter=spec', 'tests/engines/core.test.mjs'], { LANDFALL_ENGINE: name, ...program });
+}
+
+/** A few rounds with killed browsers; the many are in docs/proof.md. */
+async function kill(program, ...args) {
+  await buildAll();
+  const history = join(logDirectory, `history-${process.hrtime.bigint()}.ndjson`);
+  mkdirSync(logDirectory, { recursive: true });
+  const rounds = await command('node', ['tests/kill/main.mjs', ...args, ...(args.includes('--plants') ? [] : ['--export', history])], program);
+  if (!rounds.ok || args.includes('--plants')) return rounds;
+  const judged = await command('node', ['tests/histories/check.mjs', history]);
+  rmSync(history);
+  return { ok: judged.ok, output: `${rounds.output}\n${judged.output}` };
 }
 
 /** Landfall and hand-written IndexedDB in one run; nobody else, so the peers' packages are not asked for. */
@@ -129,7 +158,7 @@ function playwrightCount(output) {
 
 /** Starts the set-up that the chosen stages need; it goes on beside the static checks, which time nothing. */
 function beginSetUp(chosen) {
-  const needed = new Set(chosen.flatMap((stage) => (stage.skip ? [] : (stage.needs ?? []))));
+  const needed = new Set(chosen.flatMap((stage) => stage.needs ?? []));
   const begun = {};
   begun.rust = setUp.rust();
   for (const name of needed) begun[name] = name === 'tools' ? begun.rust.then(setUp.tools) : setUp[name]();
@@ -139,15 +168,15 @@ function beginSetUp(chosen) {
 
 async function runStage(stage, begun) {
   const began = Date.now();
-  if (stage.skip) {
-    log(`${stage.name}: skipped, ${stage.skip}`);
-    return stage;
-  }
   log(`${stage.name} …`);
   let result;
   try {
-    const ready = await Promise.all(['rust', ...(stage.needs ?? [])].map((name) => begun[name]));
-    result = await stage.work(Object.assign({}, ...ready));
+    const ready = Object.assign({}, ...(await Promise.all(['rust', ...(stage.needs ?? [])].map((name) => begun[name]))));
+    if (ready.skip) {
+      log(`${stage.name}: skipped, ${ready.skip}`);
+      return { ...stage, skip: ready.skip };
+    }
+    result = await stage.work(ready);
   } catch (error) {
     result = { ok: false, output: error instanceof Failure ? error.message : String(error.stack) };
   }

@@ -20,10 +20,13 @@ export class Server {
   #data;
   #args;
   #lines = [];
+  #www;
   port;
 
-  constructor(args = []) {
+  /** `site`: another build of the demo. */
+  constructor(args = [], { site = www } = {}) {
     this.#args = args;
+    this.#www = site;
   }
 
   get #backup() {
@@ -45,7 +48,7 @@ export class Server {
     this.#data ??= await mkdtemp(join(tmpdir(), 'landfall-e2e-server-'));
     this.port ??= await freePort(ports);
     const listen = `127.0.0.1:${this.port}`;
-    const fixed = ['--dev', '--listen', listen, '--data', this.#data, '--www', www];
+    const fixed = ['--dev', '--listen', listen, '--data', this.#data, '--www', this.#www];
     if (!args.includes('--collections')) fixed.push('--collections', join(root, 'www/collections.json'));
     this.#process = spawn(program, [...fixed, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
     this.#exited = new Promise((done) => this.#process.once('exit', done));

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { build } from './build.mjs';
 import { failureReport } from './failures.mjs';
-import { Failure, checkPrerequisites, ensureBrowser, ensureNpm, ensureOther, ensureRust, ensureTools, filesBelow, log, main, root, run, seconds, which } from './lib.mjs';
+import { Failure, checkPrerequisites, ensureBrowser, ensureNpm, ensureOther, ensureRust, ensureTools, filesBelow, log, main, root, run, seconds } from './lib.mjs';
 import { checkLockFiles } from './locks.mjs';
 import { buildServer } from './start.mjs';
 
@@ -24,8 +24,6 @@ const setUp = {
   browser: () => ensureBrowser(),
   firefox: () => ensureOther('firefox'),
   webkit: () => ensureOther('webkit'),
-  // Compiling it would take minutes.
-  geckodriver: async () => (which('geckodriver') ? { geckodriver: which('geckodriver') } : { skip: 'needs geckodriver on PATH' }),
 };
 
 /**
@@ -46,7 +44,7 @@ const stages = [
   { name: 'native', count: cargoCount, work: () => command('cargo', ['test', '--workspace', '--no-fail-fast']) },
   { name: 'fuzz', count: cargoCount, work: () => command('node', ['xtask/fuzz.mjs', '--seconds', fuzzSeconds]) },
   { name: 'wasm', needs: ['tools', 'browser'], count: cargoCount, work: wasmTests },
-  { name: 'wasm-firefox', needs: ['tools', 'firefox', 'geckodriver'], count: cargoCount, work: ({ geckodriver }) => wasmTestsIn(['--firefox', '--geckodriver', geckodriver]) },
+  { name: 'wasm-firefox', needs: ['npm', 'tools', 'firefox'], count: cargoCount, work: wasmTestsInFirefox },
   // WebKitGTK's driver speaks as Safari's does.
   { name: 'wasm-webkit', needs: ['tools', 'webkit'], count: cargoCount, work: ({ WebKitWebDriver }) => wasmTestsIn(['--safari', '--safaridriver', WebKitWebDriver], ['xvfb-run', '-a']) },
   { name: 'javascript', needs: ['npm'], count: nodeCount, work: () => nodeTests('tests/js') },
@@ -91,6 +89,16 @@ function wasmTests({ driver }) {
 function wasmTestsIn(browser, before = []) {
   const [program, ...args] = [...before, 'wasm-pack', 'test', '--headless', ...browser, '--mode', 'no-install'];
   return command(program, args, { WASM_BINDGEN_TEST_TIMEOUT: String(browserTestTimeoutSeconds) });
+}
+
+function wasmTestsInFirefox({ firefox }) {
+  const target = 'wasm32-unknown-unknown';
+  const env = {
+    LANDFALL_FIREFOX: firefox,
+    WASM_BINDGEN_TEST_TIMEOUT: String(browserTestTimeoutSeconds),
+    CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER: `node ${join(root, 'xtask/wasm-firefox.mjs')}`,
+  };
+  return command('cargo', ['test', '--target', target, '-p', 'landfall'], env);
 }
 
 function nodeTests(directory) {

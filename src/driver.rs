@@ -151,10 +151,11 @@ impl Driver {
         *self.replica.host.channel.borrow_mut() = Some(channel);
     }
 
-    /// What the page asks for when it opens is answered before the first sync begins. A page without records waits for that.
+    /// What the page asks for when it opens is answered before the first sync begins. A page without records waits for that,
+    /// unless it has a long outbox to look into.
     async fn let_read(&self) {
         for _ in 0..READ_FIRST_LOOKS {
-            if self.replica.db.borrow().base.manifest.is_cold() {
+            if self.replica.db.borrow().base.manifest.is_cold() && !self.replica.is_cold() {
                 return;
             }
             self.replica.host.pause(READ_FIRST_MS).await;
@@ -238,12 +239,14 @@ impl Driver {
     }
 
     pub(crate) async fn close(&self) {
+        // Whoever opens it next has less to read. Writes that hang are not waited for: closing is what ends them.
+        if !self.replica.is_writing() {
+            let _ = self.replica.index_lanes().await;
+        }
         self.replica.close();
         while self.replica.is_writing() {
             self.replica.host.pause(1).await;
         }
-        // Whoever opens it next has less to read.
-        let _ = self.replica.index_lanes().await;
         self.shut();
         self.watches.borrow_mut().clear();
     }

@@ -7,8 +7,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Failure, checkPrerequisites, ensureRust, main, run, start, step } from './lib.mjs';
 
-const program = 'target/fast/landfall-sim';
-const build = ['build', '--quiet', '--profile', 'fast', '-p', 'landfall-sim'];
+const program = 'target/sim/landfall-sim';
+const build = ['build', '--quiet', '--profile', 'sim', '-p', 'landfall-sim'];
 
 async function ended(child, what) {
   const code = await new Promise((resolve) => child.once('close', (exit) => resolve(exit ?? 1)));
@@ -16,7 +16,7 @@ async function ended(child, what) {
 }
 
 async function compareWithWasm(args) {
-  const wasm = 'target/wasm32-unknown-unknown/fast/landfall_sim.wasm';
+  const wasm = 'target/wasm32-unknown-unknown/sim/landfall_sim.wasm';
   await step('compiling the simulator to WebAssembly', () => run('cargo', [...build, '--lib', '--target', 'wasm32-unknown-unknown']));
   const directory = await mkdtemp(join(tmpdir(), 'landfall-sim-'));
   try {

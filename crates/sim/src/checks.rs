@@ -269,9 +269,15 @@ pub fn not_converged(world: &World, profile: usize, replica: &SimReplica) -> Opt
     if let Some(row) = db.base.manifest.pairs.iter().find(|row| !may_hold(row)) {
         return Some(format!("{:?} was taken away and is still there", row.pair));
     }
-    // Last, for all rows of the disk are read for it.
+    None
+}
+
+/// R1: what the disk of a profile holds of the base and the server does not. All its rows are read for it, so it is asked
+/// once everybody has arrived.
+pub fn stored_differs(world: &World, profile: usize) -> Option<String> {
+    let model = world.model.borrow();
     let stored = world.stored_base(profile);
-    db.base.manifest.pairs.iter().find_map(|row| {
+    stored.manifest.pairs.iter().find_map(|row| {
         let text = base_differs(&model.truth, &stored, &row.pair, u64::MAX)?;
         Some(format!("{:?} differs: {text}", row.pair))
     })

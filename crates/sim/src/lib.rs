@@ -3,6 +3,7 @@
 //!
 //! Invariant: one seed gives one trace, natively and on wasm32. No clock, no threads, no hash maps, no floats.
 
+pub mod arena;
 pub mod checks;
 pub mod disk;
 pub mod equality;

@@ -14,6 +14,9 @@ use std::time::Instant;
 /// Every so many histories one is played for I1, too.
 const ISOLATION_EVERY: u64 = 40;
 
+#[global_allocator]
+static MEMORY: landfall_sim::arena::Arena = landfall_sim::arena::Arena;
+
 struct Asked {
     histories: u64,
     seed: u64,

@@ -457,7 +457,11 @@ impl Player {
                 }
             }
         }
-        None
+        (0..world.profile_count()).find_map(|profile| {
+            let text = checks::stored_differs(world, profile)?;
+            let said = world.replicas(profile).iter().any(|(_, replica)| checks::said_so(world, profile, replica));
+            (!said).then_some((profile, 0, text))
+        })
     }
 }
 

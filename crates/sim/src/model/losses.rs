@@ -64,18 +64,26 @@ impl Model {
 
     /// A cursor that leads over a loss is stored no sooner than the row that tells it.
     pub(super) fn cursor_stored(&mut self, profile: usize, row: &str) {
+        let known = &self.profiles[profile];
+        let row_of = |key: &RecordKey, position: u64| {
+            format!("conflict/~{position:016}/{}/{}/{}", key.scope, key.collection, key.id.as_str())
+        };
+        // Mostly nobody has anything to be told, and the row need not be taken apart.
+        let is_open = |(user, key, position, by): &(String, RecordKey, u64, usize)| {
+            *user == known.user && *by != profile && !known.told.contains(&row_of(key, *position))
+        };
+        if !self.truth.losses.iter().any(is_open) {
+            return;
+        }
         let manifest = decode::<landfall_storage::Manifest>(RowKind::Manifest, row).ok();
         let Some(cursor) = manifest.and_then(|manifest| manifest.cursor) else { return };
         let Ok(cursor) = serde_json::from_str::<serde_json::Value>(&cursor) else { return };
-        let known = &self.profiles[profile];
-        let is_told = |(user, key, position, by): &(String, RecordKey, u64, usize)| {
+        let leads_over = |(_, key, position, _): &&(String, RecordKey, u64, usize)| {
             let scope = &cursor["scopes"][key.scope.as_str()];
-            let leads_over = scope["position"].as_u64().is_some_and(|through| *position <= through)
-                && !scope["pairs"][key.collection.as_str()].is_null();
-            let row = format!("conflict/~{position:016}/{}/{}/{}", key.scope, key.collection, key.id.as_str());
-            *user != known.user || *by == profile || !leads_over || known.told.contains(&row)
+            scope["position"].as_u64().is_some_and(|through| *position <= through)
+                && !scope["pairs"][key.collection.as_str()].is_null()
         };
-        let untold = self.truth.losses.iter().find(|loss| !is_told(loss)).cloned();
+        let untold = self.truth.losses.iter().filter(|loss| is_open(loss)).find(leads_over).cloned();
         if let Some((user, key, position, _)) = untold.filter(|_| !known.is_tainted && !known.is_torn) {
             self.violate("C2", || format!("{user} lost {key:?} at {position} and is not told"));
         }

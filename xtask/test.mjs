@@ -17,6 +17,9 @@ const browserTestTimeoutSeconds = 180;
 /** For each target; .ci/run asks for more. */
 const fuzzSeconds = process.env.LANDFALL_FUZZ_SECONDS ?? '3';
 
+/** .ci/run asks for more. */
+const simulatorHistories = process.env.LANDFALL_SIM_HISTORIES ?? '10000';
+
 const setUp = {
   rust: () => ensureRust(),
   npm: () => ensureNpm(),
@@ -50,7 +53,7 @@ const stages = [
   { name: 'javascript', needs: ['npm'], count: nodeCount, work: () => nodeTests('tests/js') },
   { name: 'packaging', needs: ['npm'], count: nodeCount, work: () => nodeTests('tests/packaging') },
   { name: 'histories', count: nodeCount, work: () => nodeTests('tests/histories') },
-  { name: 'simulator', work: () => simulator('--histories', '10000') },
+  { name: 'simulator', work: () => simulator('--histories', simulatorHistories) },
   { name: 'simulator-plants', work: () => simulator('--plants') },
   { name: 'simulator-wasm', work: () => simulator('--wasm-equality') },
   { name: 'end-to-end', needs: ['npm', 'browser'], count: playwrightCount, work: endToEnd },

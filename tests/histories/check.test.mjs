@@ -139,6 +139,7 @@ const excused = [
   ['a record that is absent because nothing was pulled yet, and not because it was deleted', { 'outcome of delete': then((story) => { story.open('p2/0#2'); story.read('p2/0#2', { x: null, y: null, z: null }); }), 'open c': nothing, 'read of group': nothing }],
   ['a base that goes back with a power cut', { 'outcome of loser': then((story) => (story.read('p0/1#1', { y: [3, { a: 10, b: 5 }] }), story.fault('power_cut', { device: 'p0' }), story.open('p0/1#2'), story.read('p0/1#2', { y: [2, { a: 3, b: 5 }] }))) }],
   ['a write that went with the storage of its device', { 'outcome of invalid': instead((story) => story.fault('lost_storage', { device: 'p0' })) }],
+  ['a transaction that lost as a whole, because of one of its records', { 'outcome of loser': then((story) => { story.write('p0/0#2', 'w12', ['update', 'y', { a: 12 }], ['create', 'q', { a: 13 }]); story.outcome('p0', ['w12'], 'superseded', { y: 3 }); story.outcome('p0', ['w12'], 'superseded', { q: null }); }) }],
   ['a value that a person writes again after it lost', { 'outcome of loser': then((story) => { story.write('p0/0#2', 'w12', ['update', 'y', { a: 3 }]).retry_of = 'w3'; story.outcome('p0', ['w12'], 'rejected', { y: null }); }) }],
   ['a value that nobody can trace', { 'own read': but((line) => Object.assign(line.ops[0].value, { c: 0 })) }],
   ['a record of a scope that was taken away', { 'read of answer': then((story) => (story.fault('access', { user: 'u0', scopes: ['s'] }), story.read('p0/1#1', { x: null, y: null }))) }],

@@ -186,8 +186,11 @@ function effectOf(history, outcome, { key, version }) {
 /** Nobody loses against themselves: somebody else wrote the record (L5). */
 function ownConflict(history, outcome, { key }) {
   if (history.hadFault([...lostDevice, 'restored'], outcome.device)) return;
-  const others = (history.byRecord.get(key) ?? []).some((op) => op.write.device !== outcome.device && op.write.status !== 'refused');
-  const indirect = (history.states.get(key) ?? []).some((state) => state.effect.client && outcome.client && state.effect.client !== outcome.client);
+  // A transaction loses as a whole: any of its records is a reason.
+  const keys = new Set([key, ...outcome.writes.flatMap((name) => history.writes.get(name)?.ops ?? []).filter((op) => op.write?.group).map((op) => op.key)]);
+  const others = [...keys].some((each) => (history.byRecord.get(each) ?? []).some((op) => op.write.device !== outcome.device && op.write.status !== 'refused'));
+  const states = [...keys].flatMap((each) => history.states.get(each) ?? []);
+  const indirect = states.some((state) => state.effect.client && outcome.client && state.effect.client !== outcome.client);
   history.violations.count('conflicts');
   if (!others && !indirect) history.violations.add('own_conflict', outcome.at, `${outcome.writes.join(', ')} is ${outcome.status}, and nobody else wrote ${key}`);
 }

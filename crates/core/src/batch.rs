@@ -40,6 +40,9 @@ pub(crate) fn add_batches(
     is_tight: bool,
     now: UnixMillis,
 ) -> bool {
+    if planted(Plant::PoisonBlocksQueue) && !state.parked.is_empty() {
+        return false;
+    }
     let (open_max, bytes_max) = if is_tight { (1, limits::BATCH_BYTES_TIGHT) } else { (OPEN_MAX, config.batch_bytes) };
     let ends = |key: &String| txn.descriptors.get(key).is_some_and(Option::is_none);
     let left = state.descriptors.iter().filter(|(key, _)| !ends(key)).map(|(_, descriptor)| descriptor);

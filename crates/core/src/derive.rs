@@ -3,6 +3,7 @@
 //! UUIDv5 over the RFC 8785 text of `[scope, collection, key…]`. The client may use it, too; whoever calls brings Unicode
 //! normalization along, because a browser has its own and the tables would weigh more than the engine's log.
 
+use crate::plant::{Plant, planted};
 use crate::time::{time_nanos, utc_text};
 use landfall_protocol::codec::{to_json, write_string};
 use landfall_protocol::{CollectionName, Fields, RecordId, Scope, Value};
@@ -43,7 +44,12 @@ pub fn key_text<'a>(
         text.push(',');
         match (field.kind, value) {
             (KeyType::Time, Some(Value::String(time))) => {
-                write_string(&mut text, &time_nanos(&time).and_then(utc_text).ok_or(wrong)?);
+                let nanos = if planted(Plant::DerivedIdByTimeZone) {
+                    time_nanos(&[time.get(..19).unwrap_or_default(), "Z"].concat())
+                } else {
+                    time_nanos(&time)
+                };
+                write_string(&mut text, &nanos.and_then(utc_text).ok_or(wrong)?);
             }
             (KeyType::Text, Some(Value::String(value))) => write_string(&mut text, &nfc(&value)),
             (KeyType::Number, Some(Value::Number(number))) => text.push_str(&number_text(number)),

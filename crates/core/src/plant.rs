@@ -77,10 +77,50 @@ pub enum Plant {
     ColdLaneTakenAsWhole,
     /// Runs of the lane index that are joined lose what the older one knew (L5).
     LaneIndexForgets,
+    /// A cursor is the time of the last change, not a position (R2).
+    CursorByTime,
+    /// Whatever the server answers is taken for success (L4).
+    AnyAnswerIsSuccess,
+    /// A refused change is rolled back to what was there when it was refused, not to what is there now (C3).
+    RollbackToSnapshot,
+    /// Nothing is sent while something that was refused waits for a person (R1).
+    PoisonBlocksQueue,
+    /// `already_settled` is taken for an outcome (S2).
+    AlreadySettledIsOutcome,
+    /// Attempts are counted for answers that never came (S7).
+    OutageCounts,
+    /// A unit that used up its attempts leaves its seqs without an outcome (S2).
+    FailedWithoutVoid,
+    /// A batch is stored without a look at what another context stored meanwhile (S4).
+    StaleDescriptor,
+    /// A derived id depends on the zone in which a time is written (C1).
+    DerivedIdByTimeZone,
+    /// Tombstones go before everybody has heard of them (R5).
+    TombstoneDroppedEarly,
+    /// A clean-up of tombstones does not raise the floor of versions (R5).
+    CleanUpKeepsFloor,
+    /// What a notice says is believed without reading the log (L5).
+    NoticeTrusted,
+    /// A commit of unknown fate is reported as one that failed (L3).
+    UnknownIsRejected,
+    /// The same seq with other bytes gets the answer of the first (S3).
+    ServerIgnoresHash,
+    /// The server answers first and commits later (S6).
+    AnswerBeforeCommit,
+    /// What changes during a cold start is not pulled again (R4).
+    ScanWithoutReplay,
+    /// Pokes go to everybody, whatever they hold (I1).
+    PokeToAll,
+    /// The server takes a batch for its sender's, whoever wrote it (I2).
+    UserNotCompared,
+    /// An edit writes the fields that its app knows and no others (I5).
+    UnknownFieldDropped,
+    /// A pull stores nothing before it has seen the head (I6).
+    PullsToHeadInMemory,
 }
 
 impl Plant {
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 56] = [
         Self::RemoveBeforeSettle,
         Self::RebuildOnRetry,
         Self::FollowerWithoutAfter,
@@ -117,7 +157,74 @@ impl Plant {
         Self::CascadeForgotten,
         Self::ColdLaneTakenAsWhole,
         Self::LaneIndexForgets,
+        Self::CursorByTime,
+        Self::AnyAnswerIsSuccess,
+        Self::RollbackToSnapshot,
+        Self::PoisonBlocksQueue,
+        Self::AlreadySettledIsOutcome,
+        Self::OutageCounts,
+        Self::FailedWithoutVoid,
+        Self::StaleDescriptor,
+        Self::DerivedIdByTimeZone,
+        Self::TombstoneDroppedEarly,
+        Self::CleanUpKeepsFloor,
+        Self::NoticeTrusted,
+        Self::UnknownIsRejected,
+        Self::ServerIgnoresHash,
+        Self::AnswerBeforeCommit,
+        Self::ScanWithoutReplay,
+        Self::PokeToAll,
+        Self::UserNotCompared,
+        Self::UnknownFieldDropped,
+        Self::PullsToHeadInMemory,
     ];
+
+    /// The promise that it breaks (docs/promises.md).
+    pub const fn promise(self) -> &'static str {
+        match self {
+            Self::AckBeforeComplete => "L1",
+            Self::HealAppendsTwice => "L2",
+            Self::UnknownIsRejected => "L3",
+            Self::RemoveBeforeSettle | Self::NoAccessDropsOutbox | Self::AnyAnswerIsSuccess => "L4",
+            Self::FollowerWithoutAfter
+            | Self::OverlayFallsEarly
+            | Self::ColdLaneTakenAsWhole
+            | Self::LaneIndexForgets
+            | Self::NoticeTrusted => "L5",
+            Self::RebuildOnRetry | Self::ServerKeepsNoOutcome => "S1",
+            Self::AckBeyondSettled | Self::AlreadySettledIsOutcome | Self::FailedWithoutVoid => "S2",
+            Self::ServerIgnoresHash => "S3",
+            Self::SettleBlind | Self::ParentAfterChild | Self::StaleDescriptor => "S4",
+            Self::GroupSplit | Self::PageSplitsPush => "S5",
+            Self::AnswerBeforeCommit => "S6",
+            Self::OutageCounts => "S7",
+            Self::CoalesceDropsDelete
+            | Self::PokeDuringPullForgotten
+            | Self::ReadyWithoutPull
+            | Self::AccessStaysVisible
+            | Self::PoisonBlocksQueue => "R1",
+            Self::PokeIsCovered | Self::OldRowsInNewEpoch | Self::CursorByTime => "R2",
+            Self::CursorBeforeRows => "R3",
+            Self::ScanWithoutReplay => "R4",
+            Self::RecreateBelowFloor | Self::TombstoneDroppedEarly | Self::CleanUpKeepsFloor => "R5",
+            Self::ResetDropsOutbox | Self::LedgerNotAsked => "R6",
+            Self::MergeIgnoresFieldVersion
+            | Self::ManualWrites
+            | Self::ReviewDecidedTwice
+            | Self::CascadeForgotten
+            | Self::DerivedIdByTimeZone
+            | Self::ServerIgnoresBase => "C1",
+            Self::LoserNotKept | Self::OverruledNotTold => "C2",
+            Self::RejectedStaysVisible | Self::RollbackToSnapshot => "C3",
+            Self::RoleFromPayload => "C4",
+            Self::PokeToAll => "I1",
+            Self::UserNotCompared => "I2",
+            Self::CorruptReadAsAbsent => "I3",
+            Self::LwwByRawClock => "I4",
+            Self::UnknownFieldDropped => "I5",
+            Self::PullsToHeadInMemory => "I6",
+        }
+    }
 }
 
 #[cfg(feature = "plants")]

@@ -4,6 +4,7 @@
 //! that is all. An answer counts only when the server was seen to be well since (the schedule asks it by a probe).
 
 use crate::plan::OutboxTxn;
+use crate::plant::{Plant, planted};
 use crate::rows::{InFlight, Window};
 use crate::settle::plan_void;
 use crate::state::{Base, Config, State};
@@ -23,6 +24,10 @@ pub fn plan_counted(state: &State, base: &dyn Base, config: &Config, row_key: &s
         descriptor.attempts += 1;
         descriptor.window = None;
         if descriptor.attempts >= config.attempts_max && !descriptor.mutations.iter().all(|mutation| mutation.void) {
+            if planted(Plant::FailedWithoutVoid) {
+                txn.descriptors.insert(row_key.to_owned(), None);
+                return txn.finish(state, base, now);
+            }
             let seqs: Set<Seq> = descriptor.mutations.iter().map(|mutation| mutation.seq).collect();
             return plan_void(state, base, row_key, &seqs, now);
         }

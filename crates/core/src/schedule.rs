@@ -313,7 +313,7 @@ impl Schedule {
                 }
             }
         }
-        false
+        planted(Plant::OutageCounts) && request == Request::Push && matches!(answer, Answer::Lost | Answer::Busy { .. })
     }
 
     fn well(&mut self) {

@@ -76,8 +76,11 @@ pub fn plan_settle(
     // The same seq with other bytes is another mutation: of a client that forked meanwhile.
     let same = |mutation: &&InFlight| sent.iter().any(|sent| sent.seq == mutation.seq && sent.text == mutation.text);
     let open: Set<Seq> = descriptor.mutations.iter().filter(same).map(|mutation| mutation.seq).collect();
+    let is_told = !planted(Plant::AlreadySettledIsOutcome);
     if results.iter().any(|result| {
-        open.contains(&result.seq) && matches!(result.status, ResultStatus::AlreadySettled | ResultStatus::KeyReused)
+        is_told
+            && open.contains(&result.seq)
+            && matches!(result.status, ResultStatus::AlreadySettled | ResultStatus::KeyReused)
     }) {
         return SettlePlan::Fork;
     }

@@ -60,6 +60,13 @@ pub fn server_view(state: &State, base: &dyn Base, key: &RecordKey) -> Option<Se
         }
         overlay(&mut seen, settled.mutation, covered.map(|position| position.get()));
     }
+    if planted(Plant::RollbackToSnapshot) {
+        let rows = state.parked_by_key.get(key).into_iter().flatten().filter_map(|row| state.parked.get(row));
+        let mut changes = rows.flat_map(|row| &row.changes).filter(|change| change.entry.key() == *key);
+        if let (Some(seen), Some(then)) = (&mut seen, changes.find_map(|change| change.base.clone())) {
+            seen.fields = then;
+        }
+    }
     seen
 }
 
@@ -135,6 +142,9 @@ fn apply_entries(seen: Option<Seen>, entries: &[&Entry]) -> Option<Seen> {
     }
     let rest = if seen.deleted { &[] } else { &entries[from..] };
     seen.fields = fold(if from > 0 || seen.deleted { Object::new() } else { seen.fields }, rest);
+    if planted(Plant::UnknownFieldDropped) {
+        seen.fields = seen.fields.patched(&Object::new(), &["x_of_later".to_owned()]);
+    }
     is_known.then_some(seen)
 }
 

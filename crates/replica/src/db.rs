@@ -333,7 +333,9 @@ impl Db {
     pub fn outbox_rows(&self, plan: &OutboxTxn, commit_ids: &[String], now: UnixMillis) -> (Txn, String) {
         let mut txn = Txn::new(plan.name, Durability::Strict);
         let client = encode(RowKind::Client, &plan.client);
-        if !(planted(Plant::SettleBlind) && plan.name == "settle") {
+        let is_blind = (planted(Plant::SettleBlind) && plan.name == "settle")
+            || (planted(Plant::StaleDescriptor) && plan.name == "descriptor");
+        if !is_blind {
             txn.expect(StoreName::Meta, Key::text(CLIENT), self.client_text.clone());
         }
         txn.put(StoreName::Meta, Key::text(CLIENT), client.clone());

@@ -1,7 +1,8 @@
 //! The promises, looked at from outside: a context's memory against the model.
 
 use crate::model::{Plain, StateAt, Truth, at, patch, plain, said};
-use crate::world::{COLLECTIONS, PARENT, SimReplica, World};
+use crate::people::STRANGE;
+use crate::world::{COLLECTIONS, LATER, PARENT, SimReplica, World};
 use landfall_core::review::CONFLICTS;
 use landfall_core::view;
 use landfall_protocol::{CollectionName, Op, Pair, Position, RecordId, RecordKey, Scope};
@@ -12,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// All checks of one context. `since`: the moment at which it began to read; what was true by then it must know.
 pub fn context(world: &World, profile: usize, replica: &SimReplica, since: u64) {
     entries(world, profile, replica, since);
+    own(world, profile, replica);
     base(world, profile, replica);
     views(world, profile, replica);
     groups(world, profile, replica);
@@ -42,6 +44,22 @@ fn entries(world: &World, profile: usize, replica: &SimReplica, since: u64) {
     }
     if let Some(id) = back {
         model.violate("L4", || format!("entry {id} of profile {profile} ended and is seen as undecided"));
+    }
+}
+
+/// I2: nothing of another user is here.
+fn own(world: &World, profile: usize, replica: &SimReplica) {
+    let mut model = world.model.borrow_mut();
+    let home = format!("user:{}", model.profiles[profile].user);
+    let db = replica.db.borrow();
+    let strange = db
+        .base
+        .manifest
+        .pairs
+        .iter()
+        .find(|row| row.pair.0.as_str().starts_with("user:") && row.pair.0.as_str() != home);
+    if let Some(row) = strange {
+        model.violate("I2", || format!("profile {profile} of {home} holds {:?}", row.pair));
     }
 }
 
@@ -168,7 +186,14 @@ fn views(world: &World, profile: usize, replica: &SimReplica) {
             live.entry(key.collection.clone()).or_default().insert((key.scope.clone(), key.id.clone()));
         }
         if expected != seen {
-            model.violate("C3", || format!("profile {profile} should see {key:?} as {expected:?} and sees {seen:?}"));
+            let known = |fields: &Option<Plain>| {
+                let mut fields = fields.clone();
+                fields.as_mut().map(|fields| fields.remove(STRANGE));
+                fields
+            };
+            let promise = if known(&expected) == known(&seen) { "I5" } else { "C3" };
+            model
+                .violate(promise, || format!("profile {profile} should see {key:?} as {expected:?} and sees {seen:?}"));
             return;
         }
         // Rows of conflicts hold numbers of the server's.
@@ -180,7 +205,7 @@ fn views(world: &World, profile: usize, replica: &SimReplica) {
             return;
         }
     }
-    for name in COLLECTIONS {
+    for name in COLLECTIONS.into_iter().chain([LATER]).filter(|name| is_known(replica, name)) {
         let collection = CollectionName::from(name);
         if unsure.contains(&collection) {
             continue;
@@ -199,6 +224,11 @@ fn views(world: &World, profile: usize, replica: &SimReplica) {
             });
         }
     }
+}
+
+/// Whether this version of the app knows a collection.
+fn is_known(replica: &SimReplica, name: &str) -> bool {
+    replica.config.collections.contains_key(&CollectionName::from(name))
 }
 
 /// What a future gives without waiting: all rows are in memory (`Replica::warm`).
@@ -249,7 +279,12 @@ pub fn not_converged(world: &World, profile: usize, replica: &SimReplica) -> Opt
     let is_manager = server.managers.contains(user);
     let scopes: Vec<&Scope> = server.grants.get(user).into_iter().flatten().collect();
     for scope in &scopes {
-        for name in COLLECTIONS.into_iter().chain([CONFLICTS]) {
+        for name in COLLECTIONS.into_iter().chain([CONFLICTS, LATER]) {
+            // Of a collection that this version of the app does not know it has what another context has pulled.
+            let is_pulled = db.base.manifest.pairs.iter().any(|row| row.pair.1.as_str() == name);
+            if name == LATER && !is_known(replica, name) && !is_pulled {
+                continue;
+            }
             let pair = Pair((*scope).clone(), CollectionName::from(name));
             if !server.readable(&pair.1, &pair.0, is_manager) {
                 continue;
@@ -290,7 +325,7 @@ pub fn said_so(world: &World, profile: usize, replica: &SimReplica) -> bool {
 }
 
 /// Records whose entries wait for a person: a unit that failed for good, and what hangs on it through groups.
-fn held(replica: &SimReplica, truth: &Truth) -> BTreeSet<RecordKey> {
+pub fn held(replica: &SimReplica, truth: &Truth) -> BTreeSet<RecordKey> {
     let db = replica.db.borrow();
     let failed = db.state.parked.values().filter(|row| row.failed).flat_map(|row| &row.changes);
     let mut held: BTreeSet<RecordKey> = failed.map(|change| change.entry.key()).collect();

@@ -1,8 +1,9 @@
 //! A context's disk: memory, watched by the model, behind a plan of faults, each call at its own pace.
 
-use crate::exec::Exec;
+use crate::exec::{Exec, Owner};
 use crate::model::{Before, Model};
 use crate::rng::Rng;
+use crate::world::World;
 use landfall_core::rows::{ConflictRow, ParkedRow};
 use landfall_storage::faulty::{Call, Fault, FaultPlan, FaultyRowStore};
 use landfall_storage::memory::MemoryRowStore;
@@ -11,6 +12,7 @@ use landfall_storage::{
     decode,
 };
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 /// How often a disk fails, out of 1,000 calls.
@@ -23,7 +25,12 @@ pub struct DiskFaults {
 }
 
 /// A plan that draws faults until `is_calm` is set.
-pub fn plan(faults: DiskFaults, rng: Rng, is_calm: Rc<Cell<bool>>) -> FaultPlan {
+pub fn plan(
+    faults: DiskFaults,
+    rng: Rng,
+    is_calm: Rc<Cell<bool>>,
+    kinds: Rc<RefCell<BTreeSet<&'static str>>>,
+) -> FaultPlan {
     let plan = FaultPlan::new();
     if faults == DiskFaults::default() {
         return plan;
@@ -34,19 +41,23 @@ pub fn plan(faults: DiskFaults, rng: Rng, is_calm: Rc<Cell<bool>>) -> FaultPlan 
         }
         let draw = rng.below(1_000) as u32;
         match call {
-            Call::Read(_) if draw < faults.read => Fault::ReadFails(StorageFault::ConnectionLost),
+            Call::Read(_) if draw < faults.read => {
+                kinds.borrow_mut().insert("read_failed");
+                Fault::ReadFails(StorageFault::ConnectionLost)
+            }
             Call::Read(_) => Fault::None,
             Call::Commit(_) => {
                 let faulty = [
-                    (faults.abort / 2, Fault::AbortBefore(StorageFault::ConnectionLost)),
-                    (faults.abort - faults.abort / 2, Fault::AbortBefore(StorageFault::Quota)),
-                    (faults.unknown_committed, Fault::UnknownButCommitted),
-                    (faults.unknown_not_committed, Fault::UnknownNotCommitted),
+                    (faults.abort / 2, "row_store_abort", Fault::AbortBefore(StorageFault::ConnectionLost)),
+                    (faults.abort - faults.abort / 2, "quota", Fault::AbortBefore(StorageFault::Quota)),
+                    (faults.unknown_committed, "connection_lost_after_commit", Fault::UnknownButCommitted),
+                    (faults.unknown_not_committed, "connection_lost_before_commit", Fault::UnknownNotCommitted),
                 ];
                 let mut below = 0;
-                for (rate, fault) in faulty {
+                for (rate, kind, fault) in faulty {
                     below += rate;
                     if draw < below {
+                        kinds.borrow_mut().insert(kind);
                         return fault;
                     }
                 }
@@ -100,6 +111,12 @@ pub struct SimRows {
     pub store: FaultyRowStore<Watched>,
     pub exec: Exec,
     pub rng: Rng,
+    /// Whose it is.
+    pub world: Rc<World>,
+    pub profile: usize,
+    pub owner: Owner,
+    /// Pages that its context has not begun to store.
+    pub unstored: Rc<Cell<u32>>,
     /// Calls take up to so many milliseconds; 0: only the order is a matter of chance.
     pub slow_ms: u64,
 }
@@ -110,6 +127,13 @@ impl SimRows {
             self.exec.sleep(self.rng.between(1, self.slow_ms)).await;
         } else if self.rng.chance(1, 2) {
             self.exec.step_aside().await;
+        }
+    }
+
+    /// The context may die here, with what it was about to write or to hear.
+    async fn survive(&self, kind: &'static str) {
+        if self.world.dies(self.profile, self.owner, kind) {
+            std::future::pending::<()>().await;
         }
     }
 
@@ -129,8 +153,18 @@ impl RowStore for SimRows {
     }
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
         self.pace().await;
+        self.survive("died_before_commit").await;
+        if txn.name == "checkpoint" {
+            self.unstored.set(0);
+        }
+        let owner = self.owner;
+        self.world.export(|record| record.committing = owner);
         let result = self.store.commit(txn).await;
         self.unless_stopped().await;
+        if let Err(CommitError::Aborted { fault: StorageFault::Quota, .. }) = &result {
+            self.world.kinds.borrow_mut().insert("quota");
+        }
+        self.survive("died_after_commit").await;
         // Between the commit and its caller's hearing of it anything may happen.
         self.pace().await;
         result

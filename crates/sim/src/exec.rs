@@ -49,6 +49,9 @@ struct Inner {
     timers: RefCell<BTreeMap<(u64, u64), Waker>>,
     woken: Arc<Mutex<Vec<u64>>>,
     ready: RefCell<BTreeSet<(u64, u64)>>,
+    /// Owners that stand still, and what of theirs was woken meanwhile.
+    frozen: RefCell<BTreeSet<Owner>>,
+    held: RefCell<Vec<u64>>,
     streams: Vec<Rng>,
 }
 
@@ -72,6 +75,8 @@ impl Exec {
                 timers: RefCell::default(),
                 woken: Arc::default(),
                 ready: RefCell::default(),
+                frozen: RefCell::default(),
+                held: RefCell::default(),
                 streams,
             }),
         }
@@ -97,12 +102,32 @@ impl Exec {
 
     /// Drops all tasks of an owner, wherever they are.
     pub fn kill(&self, owner: Owner) {
+        self.inner.frozen.borrow_mut().remove(&owner);
         let dead: Vec<Task> = {
             let mut tasks = self.inner.tasks.borrow_mut();
             let ids: Vec<u64> = tasks.iter().filter(|(_, task)| task.owner == owner).map(|(id, _)| *id).collect();
             ids.iter().filter_map(|id| tasks.remove(id)).collect()
         };
         drop(dead);
+    }
+
+    /// All tasks of an owner stand still, wherever they are, with whatever they hold.
+    pub fn freeze(&self, owner: Owner) {
+        self.inner.frozen.borrow_mut().insert(owner);
+    }
+
+    /// They go on where they stood.
+    pub fn thaw(&self, owner: Owner) {
+        if self.inner.frozen.borrow_mut().remove(&owner)
+            && let Ok(mut woken) = self.inner.woken.lock()
+        {
+            woken.append(&mut self.inner.held.borrow_mut());
+        }
+    }
+
+    pub fn thaw_all(&self) {
+        let all = self.inner.frozen.borrow().clone();
+        all.into_iter().for_each(|owner| self.thaw(owner));
     }
 
     /// Drops everything: the end of a world.
@@ -149,7 +174,10 @@ impl Exec {
         let tasks = self.inner.tasks.borrow();
         let mut ready = self.inner.ready.borrow_mut();
         for id in woken {
-            if let Some(task) = tasks.get(&id) {
+            let Some(task) = tasks.get(&id) else { continue };
+            if self.inner.frozen.borrow().contains(&task.owner) {
+                self.inner.held.borrow_mut().push(id);
+            } else {
                 ready.insert((self.inner.streams[task.stream].next() >> 1, id));
             }
         }

@@ -1,10 +1,8 @@
 //! A history: how a world is set up, and what happens in it, one step after the other. All of it follows from a seed.
 
 use crate::net::Cut;
-use crate::rng::Rng;
 use crate::server::CrashAt;
-use crate::swarm::setup;
-use crate::world::{OnDelete, Setup};
+use crate::world::Setup;
 
 /// What a write asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,8 +147,105 @@ pub enum What {
         has: bool,
         at_once: bool,
     },
+    /// A context stands still for so long, with whatever it holds.
+    Freeze {
+        profile: usize,
+        slot: u32,
+        ms: u64,
+    },
+    /// Everybody is away, and hours pass.
+    Night {
+        ms: u64,
+    },
+    /// The worker flushes, and is stopped in the middle of it.
+    StopWorker {
+        profile: usize,
+        ms: u64,
+    },
+    /// The browser needed room: the database is gone.
+    Evict {
+        profile: usize,
+    },
+    /// The device has room for so many more bytes, for so long.
+    Full {
+        profile: usize,
+        room: u64,
+        ms: u64,
+    },
+    /// A clock stands still for so long.
+    ClockStuck {
+        profile: usize,
+        ms: u64,
+    },
+    /// The app has another user's token all of a sudden.
+    SwitchUser {
+        profile: usize,
+        slot: u32,
+        other: usize,
+    },
+    /// The server starts again, with a clock that went back.
+    ServerClock {
+        back_ms: u64,
+        ms: u64,
+    },
+    /// The server forgets what was deleted.
+    Forget,
+    /// The page is loaded again as a newer version of the app, with one more collection and index.
+    UpgradeClient {
+        profile: usize,
+        slot: u32,
+    },
+    /// The server knows that collection, too.
+    UpgradeServer,
     /// Only time passes.
     Nothing,
+}
+
+impl What {
+    /// The device that it happens to.
+    pub fn profile_mut(&mut self) -> Option<&mut usize> {
+        match self {
+            Self::Write { profile, .. }
+            | Self::Mend { profile, .. }
+            | Self::Decide { profile, .. }
+            | Self::Read { profile, .. }
+            | Self::Sync { profile, .. }
+            | Self::Open { profile, .. }
+            | Self::Kill { profile, .. }
+            | Self::PowerCut { profile }
+            | Self::Offline { profile, .. }
+            | Self::Online { profile }
+            | Self::ClockJump { profile, .. }
+            | Self::Copy { profile }
+            | Self::Rollback { profile }
+            | Self::HalfOpen { profile, .. }
+            | Self::Clone { profile }
+            | Self::Flip { profile, .. }
+            | Self::Freeze { profile, .. }
+            | Self::StopWorker { profile, .. }
+            | Self::Evict { profile }
+            | Self::Full { profile, .. }
+            | Self::ClockStuck { profile, .. }
+            | Self::SwitchUser { profile, .. }
+            | Self::UpgradeClient { profile, .. } => Some(profile),
+            Self::ServerCrash { .. }
+            | Self::ServerDown { .. }
+            | Self::Burst { .. }
+            | Self::Backup
+            | Self::Restore
+            | Self::Prune { .. }
+            | Self::ExpireTokens { .. }
+            | Self::RefreshFails { .. }
+            | Self::Revoke { .. }
+            | Self::Grant { .. }
+            | Self::Role { .. }
+            | Self::Night { .. }
+            | Self::ServerClock { .. }
+            | Self::Forget
+            | Self::UpgradeServer
+            | Self::Nothing => None,
+        }
+    }
 }
 
 /// After so many milliseconds, this.
@@ -170,19 +265,17 @@ pub struct History {
     pub quiet: bool,
 }
 
-const FIELDS: [&str; 4] = ["a", "b", "c", "d"];
-
 impl History {
-    /// The history of a seed.
-    pub fn generate(seed: u64) -> Self {
-        let rng = Rng::stream(seed, 1);
-        let setup = setup(seed, &rng);
-        let weights = Weights::draw(&rng, &setup);
-        let count = if rng.chance(1, 10) { rng.between(50, 150) } else { rng.between(30, 45) };
-        let pace = *[0, 20, 300, 3_000].get(rng.index(4)).unwrap_or(&20);
-        let mut maker = Maker { rng: rng.clone(), setup: &setup, weights, value: 0 };
-        let steps = (0..count).map(|_| Step { wait_ms: maker.wait(pace), what: maker.what() }).collect();
-        Self { newcomers: rng.chance(1, 4), quiet: rng.chance(1, 4), setup, steps }
+    /// The same where no device is cloned, rolled back, evicted or damaged, and no backup comes back.
+    #[must_use]
+    pub fn without_lost_devices(mut self) -> Self {
+        self.steps.retain(|step| {
+            !matches!(
+                step.what,
+                What::Clone { .. } | What::Rollback { .. } | What::Evict { .. } | What::Flip { .. } | What::Restore
+            )
+        });
+        self
     }
 
     /// The same without what these users do: for I1.
@@ -193,28 +286,12 @@ impl History {
         other.steps = Vec::new();
         for step in &self.steps {
             let keeps = match &step.what {
-                What::Write { profile, .. }
-                | What::Mend { profile, .. }
-                | What::Decide { profile, .. }
-                | What::Read { profile, .. }
-                | What::Sync { profile, .. }
-                | What::Open { profile, .. }
-                | What::Kill { profile, .. }
-                | What::PowerCut { profile }
-                | What::Offline { profile, .. }
-                | What::Online { profile }
-                | What::ClockJump { profile, .. }
-                | What::Copy { profile }
-                | What::Rollback { profile }
-                | What::HalfOpen { profile, .. }
-                | What::Clone { profile }
-                | What::Flip { profile, .. } => own(profile),
                 What::ExpireTokens { user }
                 | What::RefreshFails { user, .. }
                 | What::Revoke { user }
                 | What::Grant { user }
                 | What::Role { user, .. } => users.contains(user),
-                _ => true,
+                what => what.clone().profile_mut().is_none_or(|profile| own(profile)),
             };
             if keeps {
                 other.steps.push(Step { wait_ms: step.wait_ms + skipped, what: step.what.clone() });
@@ -225,238 +302,5 @@ impl History {
         }
         other.steps.push(Step { wait_ms: skipped, what: What::Nothing });
         other
-    }
-}
-
-/// How often each kind of step comes; drawn for each history anew, so that histories differ in kind (swarm testing).
-struct Weights {
-    all: Vec<(u64, Pick)>,
-    records: u64,
-    bad: u64,
-    atomic: u64,
-    deletes: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Pick {
-    Write,
-    Mend,
-    Read,
-    Sync,
-    Open,
-    Kill,
-    PowerCut,
-    Offline,
-    Online,
-    ClockJump,
-    Copy,
-    Rollback,
-    HalfOpen,
-    Clone,
-    Flip,
-    ServerCrash,
-    ServerDown,
-    Burst,
-    Backup,
-    Restore,
-    Prune,
-    ExpireTokens,
-    RefreshFails,
-    Revoke,
-    Grant,
-    Role,
-    Resolve,
-    Decide,
-}
-
-impl Weights {
-    fn draw(rng: &Rng, setup: &Setup) -> Self {
-        let some = |of: u64, weight: u64| if rng.chance(1, of) { weight } else { 0 };
-        let copies = some(12, 2);
-        let restores = match some(8, 2) {
-            0 if Rng::stream(setup.seed, 5).chance(1, 10) => 2,
-            drawn => drawn,
-        };
-        let revokes = if setup.sharing > 0 { some(8, 2) } else { 0 };
-        let offline = some(2, 4);
-        let bad = if rng.chance(1, 2) { rng.between(3, 20) } else { 0 };
-        let all = vec![
-            (40, Pick::Write),
-            (if bad > 0 || setup.body_bytes_max.is_some() || revokes > 0 { 6 } else { 1 }, Pick::Mend),
-            (10, Pick::Read),
-            (8, Pick::Sync),
-            (6, Pick::Open),
-            (some(2, 6), Pick::Kill),
-            (some(3, 3), Pick::PowerCut),
-            (offline, Pick::Offline),
-            (offline * 2, Pick::Online),
-            (some(4, 2), Pick::ClockJump),
-            (copies, Pick::Copy),
-            (copies, Pick::Rollback),
-            (some(16, 2), Pick::Clone),
-            (some(10, 2), Pick::Flip),
-            (some(3, 4), Pick::ServerCrash),
-            (some(4, 2), Pick::ServerDown),
-            (some(4, 3), Pick::Burst),
-            (restores * 2, Pick::Backup),
-            (restores, Pick::Restore),
-            (some(8, 2), Pick::Prune),
-            (some(4, 2), Pick::ExpireTokens),
-            (some(6, 2), Pick::RefreshFails),
-            (revokes, Pick::Revoke),
-            (revokes, Pick::Grant),
-            (setup.live.half_open, Pick::HalfOpen),
-            (if setup.roles { 3 } else { 0 }, Pick::Role),
-            (setup.resolves, Pick::Resolve),
-            (if setup.reviewers { 20 } else { 0 }, Pick::Decide),
-        ];
-        Self {
-            all,
-            records: rng.between(1, 6),
-            bad,
-            atomic: *[0, 10, 30].get(rng.index(3)).unwrap_or(&0),
-            deletes: *[3, 10, 30].get(rng.index(3)).unwrap_or(&3),
-        }
-    }
-}
-
-struct Maker<'a> {
-    rng: Rng,
-    setup: &'a Setup,
-    weights: Weights,
-    value: u64,
-}
-
-impl Maker<'_> {
-    fn wait(&self, pace: u64) -> u64 {
-        match self.rng.below(10) {
-            0..=3 => 0,
-            4..=7 => self.rng.below(pace + 1),
-            8 => self.rng.below(2_000),
-            _ => self.rng.below(pace * 10 + 1),
-        }
-    }
-
-    fn what(&mut self) -> What {
-        let rng = self.rng.clone();
-        let total: u64 = self.weights.all.iter().map(|(weight, _)| weight).sum();
-        let mut draw = rng.below(total);
-        let mut pick = Pick::Write;
-        for (weight, candidate) in &self.weights.all {
-            if draw < *weight {
-                pick = *candidate;
-                break;
-            }
-            draw -= weight;
-        }
-        let profile = rng.index(self.setup.profiles.len());
-        let slot = rng.below(self.setup.slots.into()) as u32;
-        let user = rng.index(self.setup.users);
-        match pick {
-            Pick::Write => self.write(profile, slot),
-            Pick::Mend => {
-                let how =
-                    *[Mend::Retry, Mend::Edit, Mend::Edit, Mend::Discard].get(rng.index(4)).unwrap_or(&Mend::Edit);
-                What::Mend { profile, slot, pick: rng.next(), how }
-            }
-            Pick::Resolve => {
-                let how = *[Mend::Local, Mend::Server, Mend::Merged].get(rng.index(3)).unwrap_or(&Mend::Server);
-                What::Mend { profile, slot, pick: rng.next(), how }
-            }
-            Pick::Decide => What::Decide { profile, slot, pick: rng.next(), said: rng.index(DECISIONS.len()) },
-            Pick::Read => What::Read { profile, slot },
-            Pick::Sync => What::Sync { profile, slot },
-            Pick::Open => What::Open { profile, slot },
-            Pick::Kill => What::Kill { profile, slot },
-            Pick::PowerCut => What::PowerCut { profile },
-            Pick::Offline => {
-                let cut = *[Cut::All, Cut::All, Cut::Push, Cut::Pull].get(rng.index(4)).unwrap_or(&Cut::All);
-                What::Offline { profile, cut, hint: cut == Cut::All && rng.chance(1, 2) }
-            }
-            Pick::Online => What::Online { profile },
-            Pick::ClockJump => {
-                let hours = rng.between(1, 12) as i64 * 3_600_000;
-                let ms = rng.between(1, 100_000) as i64;
-                let ms = if rng.chance(1, 3) { hours } else { ms };
-                What::ClockJump { profile, ms: if rng.chance(1, 2) { ms } else { -ms } }
-            }
-            Pick::Copy => What::Copy { profile },
-            Pick::Rollback => What::Rollback { profile },
-            Pick::HalfOpen => What::HalfOpen { profile, ms: rng.between(1_000, 50_000) },
-            Pick::Clone => What::Clone { profile },
-            Pick::Flip => What::Flip { profile, pick: rng.next() },
-            Pick::ServerCrash => {
-                let at = [CrashAt::BeforeCommit, CrashAt::Between, CrashAt::AfterCommit];
-                What::ServerCrash {
-                    at: *at.get(rng.index(3)).unwrap_or(&CrashAt::AfterCommit),
-                    ms: rng.between(10, 5_000),
-                }
-            }
-            Pick::ServerDown => What::ServerDown { ms: rng.between(100, 60_000) },
-            Pick::Burst => {
-                let status = *[429, 503, 500, 500].get(rng.index(4)).unwrap_or(&500);
-                let retry_after_ms = (status != 500 && rng.chance(2, 3)).then(|| rng.between(100, 20_000));
-                What::Burst { status, ms: rng.between(100, 40_000), retry_after_ms }
-            }
-            Pick::Backup => What::Backup,
-            Pick::Restore => What::Restore,
-            Pick::Prune => What::Prune { keep: rng.below(5) },
-            Pick::ExpireTokens => What::ExpireTokens { user },
-            Pick::RefreshFails => What::RefreshFails { user, fails: rng.chance(1, 2) },
-            Pick::Revoke => What::Revoke { user },
-            Pick::Grant => What::Grant { user },
-            Pick::Role => What::Role { user, has: rng.chance(1, 2), at_once: rng.chance(1, 2) },
-        }
-    }
-
-    fn write(&mut self, profile: usize, slot: u32) -> What {
-        let rng = self.rng.clone();
-        let user = self.setup.profiles.get(profile).copied().unwrap_or(0);
-        // Who does not hold the shared scope writes there now and then, in vain.
-        let shares = user < self.setup.sharing || rng.chance(1, 30);
-        let atomic = rng.chance(self.weights.atomic, 100);
-        let count = if atomic {
-            rng.between(2, 4)
-        } else if rng.chance(1, 8) {
-            rng.between(2, 5)
-        } else {
-            1
-        };
-        let family = self.setup.on_delete != OnDelete::Nothing;
-        let is_close = family || self.setup.reviewers;
-        let home = if shares && (is_close || rng.chance(2, 3)) { [1, 2] } else { [0, 0] };
-        let writes = (0..count)
-            .map(|_| {
-                let collection = home[rng.index(2)];
-                let kind = match rng.below(100) {
-                    draw if draw < self.weights.deletes => Kind::Delete,
-                    draw if family && collection == 1 && draw < 30 => Kind::Delete,
-                    draw if draw < 40 => Kind::Update,
-                    draw if draw < 50 => Kind::Create,
-                    _ => Kind::Put,
-                };
-                // Few parents have many children, and few records many conflicts.
-                let records = if is_close && collection == 1 { 2 } else { self.weights.records };
-                let mut fields = Vec::new();
-                for name in FIELDS {
-                    let wanted = if kind == Kind::Put { rng.chance(2, 3) } else { rng.chance(2, 5) };
-                    if wanted && kind != Kind::Delete {
-                        self.value += 1;
-                        fields.push((name, if rng.chance(1, 12) { 0 } else { self.value }));
-                    }
-                }
-                if fields.is_empty() && kind != Kind::Delete {
-                    self.value += 1;
-                    fields.push(("a", self.value));
-                }
-                // Who says so in a record has no role for it.
-                if self.setup.roles && kind != Kind::Delete && rng.chance(1, 4) {
-                    fields.push(("role", 0));
-                }
-                let bad = kind != Kind::Delete && rng.chance(self.weights.bad, 100);
-                Write { kind, collection, record: rng.below(records), fields, bad }
-            })
-            .collect();
-        What::Write { profile, slot, writes, atomic }
     }
 }

@@ -6,33 +6,37 @@ use crate::net;
 use crate::world::World;
 use landfall_protocol::UnixMillis;
 use landfall_replica::{Host, HttpRequest, HttpResponse, LockWait, NetworkError, Notice, Task, Token};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// Locks of one profile by name: who holds them.
 #[derive(Default)]
 pub struct Locks {
-    held: RefCell<BTreeMap<String, u64>>,
-    next: std::cell::Cell<u64>,
+    held: RefCell<BTreeMap<String, (u64, Owner)>>,
+    next: Cell<u64>,
     /// The browser has no locks worth the name: everybody gets every one.
     pub is_broken: bool,
     /// A frozen context holds all of them and does not let go: nobody else gets one.
-    pub is_stuck: std::cell::Cell<bool>,
+    pub is_stuck: Cell<bool>,
 }
 
 impl Locks {
     pub fn new(is_broken: bool) -> Self {
         Self { is_broken, ..Self::default() }
     }
-    fn take(self: &Rc<Self>, name: &str) -> Option<LockGuard> {
+    /// Some lock is in the hands of this context.
+    pub fn is_held_by(&self, owner: Owner) -> bool {
+        self.held.borrow().values().any(|(_, holder)| *holder == owner)
+    }
+    fn take(self: &Rc<Self>, name: &str, owner: Owner, steals: bool) -> Option<LockGuard> {
         let mut held = self.held.borrow_mut();
-        if self.is_stuck.get() || (held.contains_key(name) && !self.is_broken) {
+        if self.is_stuck.get() || (held.contains_key(name) && !self.is_broken && !steals) {
             return None;
         }
         let id = self.next.get() + 1;
         self.next.set(id);
-        held.insert(name.to_owned(), id);
+        held.insert(name.to_owned(), (id, owner));
         Some(LockGuard { locks: Rc::clone(self), name: name.to_owned(), id })
     }
 }
@@ -47,7 +51,7 @@ pub struct LockGuard {
 impl Drop for LockGuard {
     fn drop(&mut self) {
         let mut held = self.locks.held.borrow_mut();
-        if held.get(&self.name) == Some(&self.id) {
+        if held.get(&self.name).is_some_and(|(id, _)| *id == self.id) {
             held.remove(&self.name);
         }
     }
@@ -59,6 +63,37 @@ pub struct SimHost {
     pub owner: Owner,
     pub rows: SimRows,
     pub notify: Rc<Notify>,
+    /// Pages that this context has got and not begun to store, and the cursor of the last one.
+    pub unstored: Rc<Cell<u32>>,
+    pub last_cursor: RefCell<String>,
+    /// Since when each lock was refused, by this context's clock.
+    pub refused_since: RefCell<BTreeMap<String, u64>>,
+}
+
+/// Refused for this long, ms, a lock is taken from its holder, as src/lock.rs does.
+const STEAL_AFTER_MS: u64 = 60_000;
+
+/// A pull that stores every page by itself has one that it stores and one that it got (I6). In one context two pulls may be
+/// under way, its own and that of a flush, and what a third of them got may have been thrown away as stale.
+const UNSTORED_MAX: u32 = 6;
+
+/// The cursor in a request or an answer, as its text.
+fn cursor_of(body: &str) -> &str {
+    let rest = body.find("\"cursor\":").map_or("", |at| &body[at + 9..]);
+    &rest[..rest.find("}}\"").unwrap_or(0)]
+}
+
+impl SimHost {
+    fn page_came(&self, asked: &str, got: &str) {
+        let goes_on = !asked.is_empty() && *self.last_cursor.borrow() == asked;
+        self.unstored.set(if goes_on { self.unstored.get() + 1 } else { 1 });
+        got.clone_into(&mut self.last_cursor.borrow_mut());
+        let count = self.unstored.get();
+        if self.world.stores_every_page() && count > UNSTORED_MAX {
+            let text = || format!("a pull of profile {} has {count} pages in memory", self.profile);
+            self.world.model.borrow_mut().violate("I6", text);
+        }
+    }
 }
 
 impl Host for SimHost {
@@ -75,7 +110,15 @@ impl Host for SimHost {
         self.world.profile(self.profile).rng.next()
     }
     async fn fetch(&self, request: HttpRequest) -> Result<HttpResponse, NetworkError> {
-        net::fetch(&self.world, self.profile, request).await
+        let asked =
+            (request.path == "/pull").then(|| cursor_of(request.body.as_deref().unwrap_or_default()).to_owned());
+        let answer = net::fetch(&self.world, self.profile, self.owner, request).await;
+        if let (Some(asked), Ok(response)) = (asked, &answer)
+            && response.status == 200
+        {
+            self.page_came(&asked, cursor_of(&response.body));
+        }
+        answer
     }
     async fn lock(&self, name: &str, wait: LockWait) -> Option<LockGuard> {
         let locks = Rc::clone(&self.world.profile(self.profile).locks);
@@ -84,9 +127,14 @@ impl Host for SimHost {
             LockWait::Millis(ms) => self.world.exec.now_ms() + ms,
         };
         loop {
-            if let Some(guard) = locks.take(name) {
+            let now = self.world.clock_ms(self.profile);
+            let since = self.refused_since.borrow().get(name).copied();
+            let steals = self.world.setup.deep && since.is_some_and(|since| now.saturating_sub(since) > STEAL_AFTER_MS);
+            if let Some(guard) = locks.take(name, self.owner, steals) {
+                self.refused_since.borrow_mut().remove(name);
                 return Some(guard);
             }
+            self.refused_since.borrow_mut().entry(name.to_owned()).or_insert(now);
             if self.world.exec.now_ms() >= until {
                 return None;
             }

@@ -5,13 +5,18 @@ use crate::model::Violation;
 use crate::run::run;
 use landfall_core::plant::Plant;
 
+/// Every so many histories one is played for I1, too.
+pub const EVERY: u64 = 40;
+
 /// Plays a history without a shared scope twice, the second time without the first user's doings, and compares.
 pub fn check(seed: u64, bug: Option<Plant>) -> Option<Violation> {
     let mut history = History::generate(seed);
     history.setup.sharing = 0;
     history.newcomers = false;
-    // A crash falls on whoever pushes next, and a clone takes the next stream of chance: neither is anybody's data.
-    history.steps.retain(|step| !matches!(step.what, What::ServerCrash { .. } | What::Clone { .. }));
+    // A crash falls on whoever pushes next, and a clone or a successor takes the next stream of chance: neither is anybody's data.
+    history
+        .steps
+        .retain(|step| !matches!(step.what, What::ServerCrash { .. } | What::Clone { .. } | What::Evict { .. }));
     let others: Vec<usize> = (1..history.setup.users).collect();
     let whole = run(&history, bug, false);
     if whole.violation.is_some() {

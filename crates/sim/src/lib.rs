@@ -5,17 +5,21 @@
 
 pub mod arena;
 pub mod checks;
+pub mod classes;
 pub mod disk;
 pub mod equality;
 pub mod exec;
+pub mod export;
 pub mod history;
 pub mod host;
 pub mod isolation;
 pub mod live;
+pub mod maker;
 pub mod model;
 pub mod net;
 pub mod people;
 pub mod plants;
+mod plots;
 pub mod policy;
 pub mod rng;
 pub mod rows;

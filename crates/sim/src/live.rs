@@ -2,6 +2,7 @@
 //!
 //! The page's side is that of src/live.rs: every poke asks for a pull, and so does every new connection.
 
+use crate::net::Cut;
 use crate::world::{SimReplica, World};
 use landfall_core::plant::{Plant, planted};
 use landfall_core::schedule::Trigger;
@@ -31,7 +32,11 @@ pub fn poke(world: &Rc<World>, scope: &Scope, position: u64) {
     for index in 0..world.profile_count() {
         let profile = world.profile(index);
         let holds = world.server.borrow().grants.get(&profile.user).is_some_and(|scopes| scopes.contains(scope));
-        if !holds || profile.cut.get().is_all() {
+        let holds = holds || planted(Plant::PokeToAll);
+        if !holds || profile.cut.get().takes_pokes() {
+            if holds && profile.cut.get() == Cut::Live {
+                world.met("cut_live", index);
+            }
             continue;
         }
         if world.exec.now_ms() < profile.deaf_until.get() {

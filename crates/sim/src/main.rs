@@ -1,18 +1,22 @@
 //! `landfall-sim --histories N --seed S [--plant NAME] [--plants] [--trace] [--wasm-equality]
-//! [--threads N] [--keep-going]`
+//! [--threads N] [--keep-going] [--early] [--export FILE]`
+//!
+//! `--export` writes the histories as data for outside checkers (docs/histories.md) instead of counting them.
 //!
 //! The last line is JSON. A broken promise prints its seed and a minimal trace, and the exit code is 1.
 
 use landfall_core::plant::Plant;
+use landfall_sim::export::Record;
 use landfall_sim::model::Violation;
-use landfall_sim::{History, equality, isolation, plants, run, shrink};
+use landfall_sim::policy::PolicyKind;
+use landfall_sim::{Ended, History, classes, equality, isolation, plants, run, run_in, shrink};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-/// Every so many histories one is played for I1, too.
-const ISOLATION_EVERY: u64 = 40;
+/// From so many histories on a class of faults that is rare fails the run.
+const CLASSES_JUDGED_FROM: u64 = 2_000;
 
 #[global_allocator]
 static MEMORY: landfall_sim::arena::Arena = landfall_sim::arena::Arena;
@@ -26,17 +30,28 @@ struct Asked {
     wasm_equality: bool,
     keep_going: bool,
     threads: usize,
+    export: Option<String>,
+    /// Of the first generation.
+    early: bool,
+}
+
+impl Asked {
+    fn history(&self, seed: u64) -> History {
+        if self.early { History::early(seed) } else { History::generate(seed) }
+    }
 }
 
 fn asked() -> Result<Asked, String> {
     let mut asked = Asked {
-        histories: 1_000,
+        histories: 0,
         seed: 1,
         plant: None,
         plants: false,
         trace: false,
         wasm_equality: false,
         keep_going: false,
+        early: false,
+        export: None,
         threads: std::thread::available_parallelism().map_or(1, |count| count.get()),
     };
     let mut args = std::env::args().skip(1);
@@ -54,6 +69,8 @@ fn asked() -> Result<Asked, String> {
             "--trace" => asked.trace = true,
             "--wasm-equality" => asked.wasm_equality = true,
             "--threads" => asked.threads = number(value()?)?.clamp(1, 256) as usize,
+            "--export" => asked.export = Some(value()?),
+            "--early" => asked.early = true,
             "--keep-going" => asked.keep_going = true,
             _ => return Err(format!("unknown option {arg}")),
         }
@@ -75,27 +92,43 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    if asked.plants { find_plants(&asked) } else { histories(&asked) }
+    let asked = Asked {
+        histories: match asked.histories {
+            0 if asked.export.is_some() => 1,
+            0 if asked.plants => plants::HISTORIES_MAX,
+            0 => 1_000,
+            asked => asked,
+        },
+        ..asked
+    };
+    match &asked.export {
+        Some(file) => export(&asked, file),
+        None if asked.plants => find_plants(&asked),
+        None => histories(&asked),
+    }
 }
 
 /// What became of one seed.
 struct Played {
     seed: u64,
     faults: u64,
+    steps: u64,
+    healed_ms: Option<(u64, bool)>,
     kinds: Vec<&'static str>,
     violation: Option<Violation>,
     is_isolation: bool,
 }
 
 fn play(seed: u64, asked: &Asked) -> Played {
-    let ended = run(&History::generate(seed), asked.plant, asked.trace && asked.histories == 1);
+    let ended = run(&asked.history(seed), asked.plant, asked.trace && asked.histories == 1);
     ended.trace.iter().for_each(|line| println!("{line}"));
     let mut violation = ended.violation;
-    let is_isolation = violation.is_none() && seed.is_multiple_of(ISOLATION_EVERY);
+    let is_isolation = violation.is_none() && seed.is_multiple_of(isolation::EVERY);
     if is_isolation {
         violation = isolation::check(seed, asked.plant);
     }
-    Played { seed, faults: ended.faults, kinds: ended.kinds.into_iter().collect(), violation, is_isolation }
+    let Ended { faults, steps, healed_ms, .. } = ended;
+    Played { seed, faults, steps, healed_ms, kinds: ended.kinds.into_iter().collect(), violation, is_isolation }
 }
 
 /// Plays all seeds, as many at once as there are cores: histories know nothing of each other.
@@ -141,7 +174,7 @@ fn histories(asked: &Asked) -> ExitCode {
             continue;
         }
         if !is_isolation && !asked.trace {
-            print_minimal(&History::generate(*seed), asked.plant, violation);
+            print_minimal(&asked.history(*seed), asked.plant, violation);
         }
         break;
     }
@@ -150,13 +183,67 @@ fn histories(asked: &Asked) -> ExitCode {
     played.iter().flat_map(|played| &played.kinds).for_each(|kind| *kinds.entry(kind).or_default() += 1);
     let shares = kinds.iter().map(|(kind, times)| format!("\"{kind}\":{:.1}", *times as f64 * 100.0 / count));
     println!("{{\"percent_of_histories_with\":{{{}}}}}", shares.collect::<Vec<_>>().join(","));
+    // What is rare in a few histories says nothing.
+    let is_judged = !asked.early && asked.plant.is_none() && played.len() as u64 >= CLASSES_JUDGED_FROM;
+    let rare = if is_judged { classes::rare(&kinds, played.len() as u64) } else { Vec::new() };
+    for (class, share) in &rare {
+        println!("{class} is in {share:.1} of a hundred histories, and should be in {}", classes::LEAST_PERCENT);
+    }
+    println!("{{\"ms_to_heal\":{{\"told\":{},\"by_timers\":{}}}}}", healed(&played, false), healed(&played, true));
     println!(
-        "{{\"histories\":{},\"violations\":{violations},\"faults_per_history\":{:.1},\"histories_per_second\":{:.0}}}",
+        "{{\"histories\":{},\"violations\":{violations},\"classes\":{},\"rare\":{},\"steps_per_history\":{:.1},\
+         \"faults_per_history\":{:.1},\"histories_per_second\":{:.0}}}",
         played.len(),
+        classes::CLASSES.len(),
+        rare.len(),
+        played.iter().map(|played| played.steps).sum::<u64>() as f64 / count,
         faults as f64 / count,
         count / seconds
     );
-    if violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if violations == 0 && rare.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// How long after the faults everybody had arrived: median, the slowest of a hundred, the slowest.
+fn healed(played: &[Played], is_quiet: bool) -> String {
+    let mut all: Vec<u64> = played
+        .iter()
+        .filter_map(|played| played.healed_ms)
+        .filter(|(_, quiet)| *quiet == is_quiet)
+        .map(|it| it.0)
+        .collect();
+    all.sort_unstable();
+    let at =
+        |percent: usize| all.get((all.len() * percent / 100).min(all.len().saturating_sub(1))).copied().unwrap_or(0);
+    format!("{{\"median\":{},\"p99\":{},\"most\":{}}}", at(50), at(99), at(100))
+}
+
+/// Plays one history after the other and writes them into one file, without what makes one device two or takes its disk: of
+/// those a checker can say little.
+fn export(asked: &Asked, file: &str) -> ExitCode {
+    let mut text = String::new();
+    let mut count = 0;
+    for seed in asked.seed..asked.seed + asked.histories {
+        let history = asked.history(seed).without_lost_devices();
+        // Who decides a conflict writes values of others again, which a checker takes for a replay.
+        if history.setup.reviewers || history.setup.policies.contains(&PolicyKind::Review) {
+            continue;
+        }
+        count += 1;
+        let ended = run_in(&history, asked.plant, false, &|world| {
+            world.model.borrow_mut().record = Some(Record::default());
+        });
+        if let Some(violation) = ended.violation.filter(|_| asked.plant.is_none()) {
+            eprintln!("seed {seed}: {} {}", violation.promise, violation.text);
+            return ExitCode::FAILURE;
+        }
+        text.push_str(&ended.exported.unwrap_or_default());
+    }
+    if let Err(error) = std::fs::write(file, &text) {
+        eprintln!("{file}: {error}");
+        return ExitCode::FAILURE;
+    }
+    println!("{{\"histories\":{count},\"lines\":{}}}", text.lines().count());
+    ExitCode::SUCCESS
 }
 
 fn print_minimal(history: &History, bug: Option<Plant>, violation: &Violation) {

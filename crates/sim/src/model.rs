@@ -19,6 +19,7 @@ pub use profile::ProfileModel;
 pub use truth::{StateAt, Truth, at};
 pub use verdict::Verdict;
 
+use crate::export::Record;
 use crate::policy::PolicyKind;
 use crate::world::OnDelete;
 use landfall_protocol::{Fields, Object, Op};
@@ -69,6 +70,8 @@ pub struct Model {
     tick: u64,
     /// Kinds of outcomes and ends that are counted by themselves.
     pub kinds: BTreeSet<&'static str>,
+    /// Kept only for who exports it.
+    pub record: Option<Record>,
 }
 
 impl Model {
@@ -81,6 +84,11 @@ impl Model {
     /// Somebody who signed in, or whose token was refreshed, got this.
     pub fn issued(&mut self, token: &str, is_manager: bool) {
         self.tokens.insert(token.to_owned(), is_manager);
+    }
+
+    /// A push was answered by something that its batch may be blamed for.
+    pub fn faulty_answer(&mut self, profile: usize) {
+        self.profiles[profile].faulty_answers += 1;
     }
 
     /// A moment; later ones are greater.

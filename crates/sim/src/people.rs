@@ -1,39 +1,55 @@
 //! What people do with an app: write, read, mend what is parked, end conflicts, decide for others.
 
 use crate::checks;
+use crate::export::{self, Writing};
 use crate::history::{Kind, Mend, Write};
 use crate::model::MERGED;
-use crate::server::unique::{KEY, id_of};
-use crate::world::{COLLECTIONS, OnDelete, PARENT, SHARED, Setup, SimReplica, World};
+use crate::server::unique::{KEY, id_of, time_text};
+use crate::world::{OnDelete, PARENT, SHARED, Setup, SimReplica, World, collection_name};
 use landfall_core::fixup::Choice;
 use landfall_core::review::CONFLICTS;
 use landfall_protocol::{CollectionName, EntryId, Fields, Json, Object, RecordId, RecordKey, Scope};
 use landfall_replica::{Query, WriteKind, WriteOp};
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::rc::Rc;
+
+/// A field that this version of the app does not know (I5).
+pub const STRANGE: &str = "x_of_later";
 
 fn value_text(value: u64) -> String {
     if value == 0 { "\"same\"".to_owned() } else { value.to_string() }
 }
 
-fn op_of(write: &Write, setup: &Setup) -> WriteOp {
+fn op_of(write: &Write, setup: &Setup, profile: usize) -> WriteOp {
     let mut fields: Vec<String> =
         write.fields.iter().map(|(name, value)| format!("\"{name}\":{}", value_text(*value))).collect();
     if write.bad {
         fields.push("\"bad\":true".to_owned());
     }
+    // A field of another version of the app.
+    if setup.strange
+        && write.kind != Kind::Delete
+        && let Some((_, value)) = write.fields.iter().find(|(_, value)| *value > 0 && value % 3 == 0)
+    {
+        fields.push(format!("\"{STRANGE}\":{{\"of\":[{value}]}}"));
+    }
     // Where deletes have rules, children are of few parents.
     let parents = if setup.on_delete == OnDelete::Nothing { 6 } else { 2 };
     if setup.families
-        && COLLECTIONS[write.collection] == "stock"
+        && collection_name(write.collection) == "stock"
         && let Some((_, value)) = write.fields.first()
     {
         fields.push(format!("\"{PARENT}\":\"r{}\"", value % parents));
     }
     let scope = Scope::from(SHARED);
     let mut id = RecordId(format!("r{}", write.record));
-    if setup.unique && COLLECTIONS[write.collection] == "tasks" {
-        let key = format!("\"{KEY}\":\"n{}\"", write.record);
+    if setup.unique && collection_name(write.collection) == "tasks" {
+        let name = match setup.timed {
+            true => time_text(write.record, (profile % 6) as u64),
+            false => format!("n{}", write.record),
+        };
+        let key = format!("\"{KEY}\":\"{name}\"");
         let named = serde_json::from_str(&format!("{{{key}}}")).unwrap_or_default();
         // Now and then an app makes an id of its own, in vain.
         let own = write.kind == Kind::Create && write.fields.first().is_some_and(|(_, value)| value % 8 == 0);
@@ -52,15 +68,34 @@ fn op_of(write: &Write, setup: &Setup) -> WriteOp {
     };
     WriteOp {
         op,
-        collection: CollectionName::from(COLLECTIONS[write.collection]),
+        collection: CollectionName::from(collection_name(write.collection)),
         scope: None,
         id: Some(id),
         fields: Json::parse(&format!("{{{}}}", fields.join(","))).ok(),
     }
 }
 
+/// A write as its app said it, for who exports the history.
+fn said_op(op: &WriteOp, user: &str) -> Value {
+    let kind = match op.op {
+        WriteKind::Put => "put",
+        WriteKind::Create => "create",
+        WriteKind::Update => "update",
+        WriteKind::Delete => "delete",
+    };
+    let scope = if op.collection.as_str() == "notes" { format!("user:{user}") } else { SHARED.to_owned() };
+    let id = op.id.as_ref().map_or("", RecordId::as_str);
+    let mut said = json!({ "op": kind, "scope": scope, "collection": op.collection.as_str(), "id": id });
+    if op.op != WriteKind::Delete {
+        said["value"] = op.fields.as_ref().and_then(|it| serde_json::from_str(it.text()).ok()).unwrap_or_default();
+    }
+    said
+}
+
 pub async fn write(world: &Rc<World>, profile: usize, replica: &SimReplica, writes: &[Write], atomic: bool) {
-    let ops = writes.iter().map(|write| op_of(write, &world.setup)).collect();
+    let ops: Vec<WriteOp> = writes.iter().map(|write| op_of(write, &world.setup, profile)).collect();
+    let writing = Writing::begin(world, profile, replica.host.owner);
+    let said = writing.is_some().then(|| ops.iter().map(|op| said_op(op, &world.profile(profile).user)).collect());
     match replica.write(ops, atomic).await {
         Ok(written) => {
             let mut model = world.model.borrow_mut();
@@ -69,12 +104,18 @@ pub async fn write(world: &Rc<World>, profile: usize, replica: &SimReplica, writ
             }
             let ids: Vec<u64> = written.iter().filter_map(|written| written.entry).map(EntryId::get).collect();
             drop(model);
+            if let Some(writing) = writing {
+                writing.stored(&ids);
+            }
             world.note(profile, || format!("written as {ids:?}"));
         }
         // Its context closed while the fate was open: neither resolved nor known to be absent.
         Err(error) if error.code == "closed" => {}
         Err(error) => {
             world.note(profile, || format!("refused: {} {}", error.code, error.message));
+            if let (Some(writing), Some(said)) = (writing, said) {
+                writing.refused(said);
+            }
             let values = writes.iter().flat_map(|write| &write.fields).filter(|(_, value)| *value > 0);
             world.model.borrow_mut().refused(profile, values.map(|(_, value)| value_text(*value)));
         }
@@ -156,8 +197,10 @@ pub async fn mend(world: &Rc<World>, profile: usize, replica: &SimReplica, pick:
 pub async fn read(world: &Rc<World>, profile: usize, replica: &SimReplica) {
     look_at_some(world, profile, replica).await;
     let since = world.model.borrow_mut().tick();
+    let start = world.model.borrow_mut().record.as_mut().map_or(0, export::Record::tick);
     if replica.refresh().await.is_ok() && replica.warm().await.is_ok() {
         checks::context(world, profile, replica, since);
+        export::read(world, profile, replica, start);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Proof that the checks can fail: every planted bug is found.
 
 use crate::history::History;
+use crate::isolation;
 use crate::run::run;
 use landfall_core::plant::Plant;
 
@@ -19,7 +20,11 @@ pub struct Found {
 pub fn find(plant: Plant, seed: u64, histories: u64) -> Found {
     let found = (0..histories).find_map(|count| {
         let seed = seed + count;
-        let violation = run(&History::generate(seed), Some(plant), false).violation?;
+        let mut violation = run(&History::generate(seed), Some(plant), false).violation;
+        if violation.is_none() && seed.is_multiple_of(isolation::EVERY) {
+            violation = isolation::check(seed, Some(plant));
+        }
+        let violation = violation?;
         Some((count + 1, seed, violation.promise))
     });
     Found { plant, found }

@@ -1,20 +1,22 @@
 //! Plays a history in a world: first with its faults, then healed, until every replica has arrived.
 
 use crate::checks;
+use crate::export;
 use crate::history::{DECISIONS, History, Mend, Step, What};
 use crate::live;
 use crate::model::{ProfileModel, Violation};
 use crate::net::Cut;
 use crate::people::{decide, mend, read, write};
 use crate::rows;
-use crate::world::{SHARED, SPARE_PROFILES, START_MS, SimReplica, World, user_name};
+use crate::world::{LATER, SHARED, START_MS, SimReplica, World, user_name};
 use landfall_core::plant::{self, Plant};
 use landfall_core::schedule::Trigger;
-use landfall_protocol::Scope;
+use landfall_protocol::{CollectionName, Scope};
 use landfall_storage::faulty::flip_byte;
 use landfall_storage::memory::Disk;
 use landfall_storage::run::Run;
 use landfall_storage::{Key, Manifest, RowId, RowKind, StoreName, decode};
+use serde_json::json;
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -35,6 +37,12 @@ pub struct Ended {
     /// Kinds of faults that it had.
     pub kinds: BTreeSet<&'static str>,
     pub trace: Vec<String>,
+    /// The history as data, if somebody asked for it.
+    pub exported: Option<String>,
+    /// Steps that were played.
+    pub steps: u64,
+    /// How long after the faults were over everybody had arrived, ms; and whether only timers told them to look.
+    pub healed_ms: Option<(u64, bool)>,
     /// What each profile sent and heard before the world was healed.
     pub transcripts: Vec<u64>,
 }
@@ -49,7 +57,8 @@ pub fn run_in(history: &History, bug: Option<Plant>, traces: bool, prepare: &dyn
     plant::plant(bug);
     let world = World::new(&history.setup, traces);
     prepare(&world);
-    let player = Player { world: Rc::clone(&world) };
+    let player = Player { world: Rc::clone(&world), healed_ms: Cell::default() };
+    let mut steps = 0;
     for (index, _) in history.setup.profiles.iter().enumerate() {
         world.open(index, 0);
     }
@@ -60,6 +69,7 @@ pub fn run_in(history: &History, bug: Option<Plant>, traces: bool, prepare: &dyn
             break;
         }
         player.play(step);
+        steps += 1;
     }
     // How long the healing takes depends on the slowest of all.
     let transcripts = (0..world.profile_count()).map(|index| world.profile(index).transcript.get()).collect();
@@ -69,6 +79,7 @@ pub fn run_in(history: &History, bug: Option<Plant>, traces: bool, prepare: &dyn
     world.mix(
         &(world.model.borrow().profiles.iter().map(|known| known.durable.len() as u64).sum::<u64>()).to_le_bytes(),
     );
+    let exported = export::finish(&world);
     let violation = world.model.borrow_mut().violation.take();
     let ended = Ended {
         violation,
@@ -76,6 +87,9 @@ pub fn run_in(history: &History, bug: Option<Plant>, traces: bool, prepare: &dyn
         faults: world.fault_count(),
         kinds: world.kinds.take().union(&world.model.borrow().kinds).copied().collect(),
         trace: world.trace.borrow_mut().take().unwrap_or_default(),
+        steps,
+        exported,
+        healed_ms: player.healed_ms.get().map(|ms| (ms, history.quiet)),
         transcripts,
     };
     world.end();
@@ -83,8 +97,9 @@ pub fn run_in(history: &History, bug: Option<Plant>, traces: bool, prepare: &dyn
     ended
 }
 
-struct Player {
-    world: Rc<World>,
+pub(crate) struct Player {
+    pub(crate) world: Rc<World>,
+    healed_ms: Cell<Option<u64>>,
 }
 
 impl Player {
@@ -92,7 +107,7 @@ impl Player {
         self.world.model.borrow().violation.is_some()
     }
 
-    fn go(&self, ms: u64) {
+    pub(crate) fn go(&self, ms: u64) {
         if !self.world.exec.run_until(self.world.exec.now_ms() + ms) {
             let at = self.world.exec.now_ms() - START_MS;
             self.world.model.borrow_mut().violate("R1", || format!("something never rests at {at} ms"));
@@ -101,8 +116,12 @@ impl Player {
 
     fn play(&self, step: &Step) {
         let world = &self.world;
-        let count = world.setup.profiles.len();
-        match &step.what {
+        let mut what = step.what.clone();
+        if let Some(profile) = what.profile_mut() {
+            // Of an evicted database the next one has the place.
+            *profile = world.current(*profile);
+        }
+        match &what {
             What::Write { profile, slot, writes, atomic } => {
                 world.note(*profile, || {
                     format!("context {slot} writes {} {writes:?}", if *atomic { "as one" } else { "" })
@@ -141,7 +160,8 @@ impl Player {
             What::Kill { profile, slot } => world.kill(*profile, *slot),
             What::PowerCut { profile } => world.power_cut(*profile),
             What::Offline { profile, cut, hint } => {
-                world.fault(*profile, || format!("offline: {cut:?}"));
+                world.met("offline", *profile);
+                world.note(*profile, || format!("cut off: {cut:?}"));
                 world.profile(*profile).cut.set(*cut);
                 if *hint {
                     world.profile(*profile).hint_offline.set(true);
@@ -150,9 +170,7 @@ impl Player {
             }
             What::Online { profile } => self.online(*profile),
             What::ClockJump { profile, ms } => {
-                world.fault(*profile, || format!("clock jumps by {ms} ms"));
-                let clock = world.profile(*profile);
-                clock.clock_ahead_ms.set((clock.clock_ahead_ms.get() + ms).clamp(-43_200_000, 43_200_000));
+                self.clock_jumps(*profile, *ms);
             }
             What::Copy { profile } => {
                 let known = world.model.borrow().profiles[*profile].clone();
@@ -162,12 +180,14 @@ impl Player {
             What::HalfOpen { profile, ms } => live::half_open(world, *profile, *ms),
             What::Rollback { profile } => self.roll_back(*profile),
             What::Clone { profile } => {
-                if world.profile_count() < count + SPARE_PROFILES {
-                    world.fault(*profile, || "profile is cloned".to_owned());
+                if !world.is_full_of_profiles() {
+                    world.met("profile_cloned", *profile);
                     world.model.borrow_mut().profiles[*profile].is_tainted = true;
                     let known = world.model.borrow().profiles[*profile].clone();
                     let (user, disk) = (known.user.clone(), world.profile(*profile).disk.snapshot());
                     let index = world.add_profile(&user, disk, known);
+                    self.lost(*profile);
+                    self.lost(index);
                     world.open(index, 0);
                 }
             }
@@ -176,7 +196,7 @@ impl Player {
                 world.server.borrow_mut().crash = Some((*at, world.exec.now_ms() + ms));
             }
             What::ServerDown { ms } => {
-                world.fault(0, || format!("server down for {ms} ms"));
+                world.met("server_down", 0);
                 world.server.borrow_mut().down_until = world.exec.now_ms() + ms;
             }
             What::Burst { status, ms, retry_after_ms } => {
@@ -188,15 +208,53 @@ impl Player {
             What::Restore => {
                 if world.server.borrow_mut().restore() {
                     world.met("restore", 0);
+                    let epoch = world.server.borrow().epoch().0;
+                    world.export(|record| record.fault("restored", json!({ "epoch": epoch })));
                 }
             }
-            What::Prune { keep } => world.server.borrow_mut().prune(*keep),
+            What::Freeze { profile, slot, ms } => self.freeze(*profile, *slot, *ms),
+            What::Night { ms } => self.night(*ms),
+            What::StopWorker { profile, ms } => self.stop_worker(*profile, *ms),
+            What::Evict { profile } => self.evict(*profile),
+            What::Full { profile, room, ms } => self.fill(*profile, *room, *ms),
+            What::ClockStuck { profile, ms } => self.clock_stops(*profile, *ms),
+            What::SwitchUser { profile, slot, other } => self.switch_user(*profile, *slot, *other),
+            What::ServerClock { back_ms, ms } => {
+                world.met("server_clock_back", 0);
+                let mut server = world.server.borrow_mut();
+                server.behind_ms += back_ms;
+                server.down_until = server.down_until.max(world.exec.now_ms() + ms);
+            }
+            What::Forget => {
+                world.export(|record| record.fault("pruned", json!({})));
+                let is_away = (0..world.profile_count()).any(|index| world.profile(index).cut.get().is_all());
+                if world.server.borrow_mut().forget() && is_away {
+                    world.met("tombstones_cleaned_while_away", 0);
+                }
+            }
+            What::UpgradeClient { profile, slot } => {
+                world.met("client_upgrade", *profile);
+                world.profile(*profile).version.set(1);
+                world.kill(*profile, *slot);
+                world.open(*profile, *slot);
+            }
+            What::UpgradeServer => {
+                world.met("server_upgrade", 0);
+                world.server.borrow_mut().collections.insert(CollectionName::from(LATER));
+            }
+            What::Prune { keep } => {
+                world.kinds.borrow_mut().insert("pruned");
+                world.export(|record| record.fault("pruned", json!({})));
+                world.server.borrow_mut().prune(*keep);
+            }
             What::ExpireTokens { user } => {
-                world.fault(0, || format!("tokens of user {user} expire"));
+                world.met("tokens_end", 0);
+                world.note(0, || format!("those of user {user}"));
                 *world.server.borrow_mut().generation.entry(user_name(*user)).or_default() += 1;
             }
             What::RefreshFails { user, fails } => {
-                world.fault(0, || format!("refresh of user {user} fails: {fails}"));
+                world.met("refresh_fails", 0);
+                world.note(0, || format!("of user {user}: {fails}"));
                 let mut server = world.server.borrow_mut();
                 if *fails {
                     server.refresh_fails.insert(user_name(*user));
@@ -206,11 +264,13 @@ impl Player {
             }
             What::Revoke { user } => {
                 world.met("revoke", 0);
+                self.access(*user);
                 if let Some(scopes) = world.server.borrow_mut().grants.get_mut(&user_name(*user)) {
                     scopes.remove(&Scope::from(SHARED));
                 }
             }
             What::Role { user, has, at_once } => {
+                self.access(*user);
                 world.met(if *has { "role_given" } else { "role_taken" }, 0);
                 let mut server = world.server.borrow_mut();
                 if *has {
@@ -227,13 +287,25 @@ impl Player {
                     && let Some(scopes) = world.server.borrow_mut().grants.get_mut(&user_name(*user))
                 {
                     scopes.insert(Scope::from(SHARED));
+                    world.kinds.borrow_mut().insert("grant");
+                    self.access(*user);
                 }
             }
         }
     }
 
+    /// What a device had and had not sent is not promised any more.
+    pub(crate) fn lost(&self, profile: usize) {
+        self.world.export(|record| record.fault("lost_storage", json!({ "device": format!("p{profile}") })));
+    }
+
+    fn access(&self, user: usize) {
+        let user = user_name(user);
+        self.world.export(|record| record.fault("access", json!({ "user": user, "scopes": [SHARED] })));
+    }
+
     /// Does something in a context, which opens for it if need be and takes it along when it dies.
-    fn with<F>(&self, profile: usize, slot: u32, work: F)
+    pub(crate) fn with<F>(&self, profile: usize, slot: u32, work: F)
     where
         F: AsyncFnOnce(Rc<World>, usize, SimReplica) + 'static,
     {
@@ -263,13 +335,16 @@ impl Player {
         let kept = world.profile(profile);
         let Some((disk, before)) = kept.copy.borrow().clone() else { return };
         world.kill_all(profile);
-        world.fault(profile, || "profile is rolled back".to_owned());
+        world.met("profile_rolled_back", profile);
+        self.lost(profile);
         kept.disk.restore(disk);
         let torn = world.model.borrow().profiles[profile].is_torn;
         world.model.borrow_mut().profiles[profile] = before;
-        let known = &mut world.model.borrow_mut().profiles[profile];
-        known.is_tainted = true;
-        known.is_torn |= torn;
+        {
+            let known = &mut world.model.borrow_mut().profiles[profile];
+            known.is_tainted = true;
+            known.is_torn |= torn;
+        }
         world.open(profile, 0);
     }
 
@@ -288,7 +363,9 @@ impl Player {
         let Some(mut row) = disk.row(store, &key).map(str::to_owned) else { return };
         flip_byte(&mut row);
         at.flipped.borrow_mut().insert((store, key.clone()));
-        world.fault(profile, || format!("a byte of {}/{key} flips", store.as_str()));
+        world.met("corrupt_at_rest", profile);
+        self.lost(profile);
+        world.note(profile, || format!("a byte of {}/{key} flips", store.as_str()));
         world.model.borrow_mut().profiles[profile].is_torn = true;
         at.disk.tamper(store, key.clone(), Some(row));
         let said = Rc::new(Cell::new(false));
@@ -317,6 +394,12 @@ impl Player {
         let world = &self.world;
         world.note(0, || "healed".to_owned());
         world.is_calm.set(true);
+        world.exec.thaw_all();
+        for profile in 0..world.profile_count() {
+            let profile = world.profile(profile);
+            profile.clock_stuck.set(None);
+            profile.plan.limit_room(&profile.disk, None);
+        }
         {
             let mut server = world.server.borrow_mut();
             server.burst = None;
@@ -324,6 +407,9 @@ impl Player {
             server.down_until = 0;
             server.refresh_fails.clear();
             server.body_bytes_max = usize::MAX;
+            if world.setup.upgrades {
+                server.collections.insert(CollectionName::from(LATER));
+            }
             // A token says what its holder was when it was made; now everybody gets another one.
             let users = if world.setup.roles { world.setup.users } else { 0 };
             for user in 0..users {
@@ -332,13 +418,16 @@ impl Player {
         }
         if history.newcomers {
             for user in 0..world.setup.users {
-                if world.profile_count() < world.setup.profiles.len() + SPARE_PROFILES {
+                if !world.is_full_of_profiles() {
                     world.add_profile(&user_name(user), Disk::default(), ProfileModel::default());
                 }
             }
         }
         for profile in 0..world.profile_count() {
             world.profile(profile).locks.is_stuck.set(false);
+            if world.is_retired(profile) {
+                continue;
+            }
             if world.profile(profile).contexts.borrow().is_empty() {
                 world.open(profile, 0);
             }
@@ -352,7 +441,7 @@ impl Player {
             // People on several devices look at the same conflicts.
             for (pick, said) in DECISIONS.into_iter().enumerate() {
                 self.go(2_000);
-                for profile in 0..world.profile_count() {
+                for profile in (0..world.profile_count()).filter(|profile| !world.is_retired(*profile)) {
                     self.with(profile, 0, async move |world, profile, replica| {
                         decide(&world, profile, &replica, pick as u64, said).await;
                     });
@@ -362,7 +451,7 @@ impl Player {
         if world.setup.resolves > 0 {
             self.go(5_000);
             for (at, how) in [Mend::Local, Mend::Server, Mend::Merged].into_iter().enumerate() {
-                for profile in 0..world.profile_count() {
+                for profile in (0..world.profile_count()).filter(|profile| !world.is_retired(*profile)) {
                     self.with(profile, 0, async move |world, profile, replica| {
                         mend(&world, profile, &replica, at as u64, how).await;
                     });
@@ -370,6 +459,7 @@ impl Player {
                 self.go(200);
             }
         }
+        let began = world.exec.now_ms();
         let until = world.exec.now_ms() + if history.quiet { QUIET_MS } else { CONVERGE_MS };
         self.go(100);
         let mut left = self.not_converged();
@@ -379,6 +469,7 @@ impl Player {
             self.look_around();
             left = self.not_converged();
         }
+        self.healed_ms.set(left.is_none().then(|| world.exec.now_ms() - began));
         if let Some((profile, slot, text)) = left {
             let (next, status) = match world.replica(profile, slot) {
                 Some(replica) => {
@@ -398,11 +489,13 @@ impl Player {
         if self.is_over() {
             return;
         }
-        for profile in 0..world.profile_count() {
+        export::rests(world);
+        let here = || (0..world.profile_count()).filter(|profile| !world.is_retired(*profile));
+        for profile in here() {
             world.open(profile, 9);
         }
         self.go(1_000);
-        for profile in 0..world.profile_count() {
+        for profile in here() {
             for (slot, _) in world.replicas(profile) {
                 self.with(profile, slot, async |world, profile, replica| read(&world, profile, &replica).await);
             }
@@ -413,6 +506,10 @@ impl Player {
         }
         self.go(1_000);
         world.model.borrow_mut().check_requeued();
+        let lost = world.server.borrow().lost(&world.model.borrow().truth);
+        if let Some(text) = lost {
+            world.model.borrow_mut().violate("S6", || format!("what the server decided is not what it has: {text}"));
+        }
     }
 
     /// A person signs in where nothing else helps.
@@ -444,7 +541,7 @@ impl Player {
 
     fn not_converged(&self) -> Option<(usize, u32, String)> {
         let world = &self.world;
-        for profile in 0..world.profile_count() {
+        for profile in (0..world.profile_count()).filter(|profile| !world.is_retired(*profile)) {
             let replicas = world.replicas(profile);
             if replicas.is_empty() {
                 return Some((profile, 0, "no context is open".to_owned()));
@@ -457,7 +554,7 @@ impl Player {
                 }
             }
         }
-        (0..world.profile_count()).find_map(|profile| {
+        (0..world.profile_count()).filter(|profile| !world.is_retired(*profile)).find_map(|profile| {
             let text = checks::stored_differs(world, profile)?;
             let said = world.replicas(profile).iter().any(|(_, replica)| checks::said_so(world, profile, replica));
             (!said).then_some((profile, 0, text))

@@ -11,8 +11,9 @@ pub mod unique;
 use crate::model::Model;
 use crate::policy::{MANAGER, MANAGER_USER};
 use crate::rng::Rng;
-use crate::world::{Guard, OnDelete};
+use crate::world::{Guard, OnDelete, SHARED};
 use landfall_core::authority::Stored;
+use landfall_core::plant::{Plant, planted};
 use landfall_core::policy::Policy;
 use landfall_core::review::CONFLICTS;
 use landfall_protocol::{
@@ -43,6 +44,8 @@ const EPOCH_STEP: u64 = 1 << 32;
 #[derive(Clone, Debug)]
 struct LogRow {
     position: u64,
+    /// The server's clock then.
+    at: u64,
     key: RecordKey,
     stored: Stored,
 }
@@ -107,6 +110,12 @@ pub struct Server {
     /// The next push ends so, and the server is down until then.
     pub crash: Option<(CrashAt, u64)>,
     pub down_until: u64,
+    /// A restored backup raises scopes that it does not know, too. In histories of the first generation it did not.
+    pub raises_all: bool,
+    /// The planted bug: what was answered before it was written.
+    unflushed: Option<Data>,
+    /// What its clock lacks to the true time, ms.
+    pub behind_ms: u64,
     /// (until, status, Retry-After)
     pub burst: Option<(u64, u16, Option<u64>)>,
     /// Largest body that is taken, bytes.
@@ -137,6 +146,9 @@ impl Server {
             token_ms: None,
             crash: None,
             down_until: 0,
+            behind_ms: 0,
+            unflushed: None,
+            raises_all: false,
             burst: None,
             body_bytes_max: usize::MAX,
         }
@@ -154,6 +166,13 @@ impl Server {
     pub fn restore(&mut self) -> bool {
         let Some((data, truth)) = self.backup.clone() else { return false };
         self.data = data;
+        if self.raises_all {
+            // Scopes that the backup does not know begin above what the former epoch gave out, as the others do.
+            let all: Vec<Scope> = self.grants.values().flatten().cloned().chain([Scope::from(SHARED)]).collect();
+            for scope in all {
+                self.data.scopes.entry(scope).or_default();
+            }
+        }
         self.epochs += 1;
         self.data.epoch = self.epochs;
         for scope in self.data.scopes.values_mut() {
@@ -172,6 +191,55 @@ impl Server {
             scope.pruned_through = through;
             scope.log.retain(|row| row.position > through);
         }
+    }
+
+    /// Cleans up: nothing tells of deleted records any more, and whoever has not heard of them begins from nothing. False:
+    /// there were none.
+    pub fn forget(&mut self) -> bool {
+        let mut forgotten = Vec::new();
+        for (scope, data) in &mut self.data.scopes {
+            let floor = &mut data.version_floor;
+            for (name, records) in &mut data.records {
+                records.retain(|id, (_, stored)| {
+                    if stored.deleted && planted(Plant::CleanUpKeepsFloor) {
+                        // The planted bug: a version may be given a second time.
+                    } else if stored.deleted {
+                        *floor = (*floor).max(stored.version.get());
+                    }
+                    if stored.deleted {
+                        let (scope, collection, id) = (scope.clone(), name.clone(), id.clone());
+                        forgotten.push(RecordKey { scope, collection, id });
+                    }
+                    !stored.deleted
+                });
+            }
+            let through = data.position;
+            if planted(Plant::TombstoneDroppedEarly) {
+                data.log.retain(|row| !row.stored.deleted);
+            } else {
+                data.pruned_through = data.pruned_through.max(through);
+                data.log.retain(|row| row.position > through);
+            }
+        }
+        let is_any = !forgotten.is_empty();
+        self.model.borrow_mut().forgotten(forgotten);
+        is_any
+    }
+
+    /// Where its records are not what its verdicts made of them (S6).
+    pub fn lost(&self, truth: &crate::model::Truth) -> Option<String> {
+        truth
+            .states
+            .iter()
+            .flat_map(|(pair, records)| records.iter().map(move |(id, states)| (pair, id, states)))
+            .find_map(|(pair, id, states)| {
+                let last = states.last()?;
+                let found = self.data.scopes.get(&pair.0).and_then(|data| data.records.get(&pair.1)?.get(id));
+                let live = found.map(|(_, stored)| stored).filter(|stored| !stored.deleted);
+                let found = live.map(|stored| (stored.version.get(), crate::model::plain(&stored.fields)));
+                let expected = last.fields.clone().map(|fields| (last.version, fields));
+                (found != expected).then(|| format!("{pair:?} {id} should be {expected:?} and is {found:?}"))
+            })
     }
 
     pub fn head(&self, scope: &Scope) -> u64 {
@@ -201,6 +269,7 @@ impl Server {
             }
             self.burst = None;
         }
+        let now = now.saturating_sub(self.behind_ms);
         if request.path == "/auth/refresh" {
             return Some((self.refresh(now, request), Moved::new()));
         }
@@ -232,6 +301,11 @@ impl Server {
 
     /// A token as a sign-in gives it.
     pub fn token(&self, now: u64, user: &str) -> Token {
+        self.token_at(now.saturating_sub(self.behind_ms), user)
+    }
+
+    /// The same by the server's own clock.
+    fn token_at(&self, now: u64, user: &str) -> Token {
         let expires_at = self.token_ms.map(|ms| UnixMillis(now + ms));
         let generation = self.generation.get(user).copied().unwrap_or(0);
         let until = expires_at.map_or(u64::MAX, |at| at.get());
@@ -248,7 +322,7 @@ impl Server {
         }
         let asked: Option<Asked> = request.body.as_deref().and_then(|body| serde_json::from_str(body).ok());
         match asked {
-            Some(Asked { user }) if !self.refresh_fails.contains(&user) => ok(&self.token(now, &user)),
+            Some(Asked { user }) if !self.refresh_fails.contains(&user) => ok(&self.token_at(now, &user)),
             _ => error(401, ErrorCode::UNAUTHORIZED),
         }
     }

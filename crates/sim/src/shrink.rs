@@ -62,7 +62,7 @@ impl Shrinker {
 pub fn shrink(history: &History, bug: Option<Plant>, promise: &'static str) -> (History, Ended) {
     let mut shrinker = Shrinker { bug, promise, left: RUNS_MAX, best: history.clone() };
     shrinker.steps();
-    let calms: [fn(&mut Setup); 14] = [
+    let calms: [fn(&mut Setup); 19] = [
         |setup| setup.link = LinkFaults::default(),
         |setup| setup.disk = DiskFaults::default(),
         |setup| setup.link.request_lost = 0,
@@ -77,6 +77,11 @@ pub fn shrink(history: &History, bug: Option<Plant>, promise: &'static str) -> (
         |setup| setup.token_ms = None,
         |setup| setup.disk_ms = 0,
         |setup| setup.page_limit = 100,
+        |setup| setup.dies = 0,
+        |setup| setup.link.replayed = 0,
+        |setup| setup.link.corrupt = 0,
+        |setup| setup.strange = false,
+        |setup| setup.timed = false,
     ];
     for calm in calms {
         shrinker.setup(calm);

@@ -80,6 +80,28 @@ pub fn setup(seed: u64, rng: &Rng) -> Setup {
         policies,
         reviewers,
         unique: !families && Rng::stream(seed, 10).chance(1, 4),
+        deep: false,
+        dies: 0,
+        upgrades: false,
+        timed: false,
+        strange: false,
+    }
+}
+
+/// What histories of the second generation have beside, from a stream of its own.
+pub fn deepen(setup: &mut Setup) {
+    let rng = Rng::stream(setup.seed, 20);
+    let rate =
+        |percent: u64, from: u64, to: u64| if rng.chance(percent, 100) { rng.between(from, to) as u32 } else { 0 };
+    setup.deep = true;
+    setup.dies = rate(35, 10, 60);
+    setup.link.replayed = rate(9, 50, 200);
+    setup.link.corrupt = rate(14, 15, 60);
+    setup.upgrades = setup.sharing > 0 && rng.chance(12, 100);
+    setup.timed = setup.unique && rng.chance(1, 2);
+    setup.strange = rng.chance(1, 5);
+    if rng.chance(1, 12) {
+        setup.profiles.push(0);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::disk::{DiskFaults, SimRows, Watched, plan};
 use crate::exec::{Exec, Owner};
+use crate::export;
 use crate::host::{Locks, SimHost};
 use crate::live::{self, LiveFaults};
 use crate::model::{Model, ProfileModel};
@@ -9,7 +10,7 @@ use crate::net::{Cut, LinkFaults};
 use crate::people;
 use crate::policy::PolicyKind;
 use crate::rng::Rng;
-use crate::server::Server;
+use crate::server::{CrashAt, Server};
 use landfall_core::lane_index::Tail;
 use landfall_core::review::CONFLICTS;
 use landfall_core::schedule::Trigger;
@@ -19,6 +20,7 @@ use landfall_replica::{HttpRequest, HttpResponse, Notice, Replica, Settings};
 use landfall_storage::faulty::{FaultPlan, FaultyRowStore};
 use landfall_storage::memory::{Disk, MemoryRowStore};
 use landfall_storage::{Declared, Key, Manifest, Records, RowKind, Schema, StoreName, decode};
+use serde_json::json;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -30,6 +32,14 @@ pub const SHARED: &str = "facility:1";
 /// The field of a child that names its parent.
 pub const PARENT: &str = "up";
 pub const COLLECTIONS: [&str; 3] = ["notes", "tasks", "stock"];
+/// A collection that a later version of app and server knows, and its place behind the others.
+pub const LATER: &str = "later";
+pub const LATER_AT: usize = COLLECTIONS.len();
+
+/// The name of a collection by its place.
+pub fn collection_name(at: usize) -> &'static str {
+    COLLECTIONS.get(at).copied().unwrap_or(LATER)
+}
 
 pub type SimReplica = Rc<Replica<SimHost>>;
 
@@ -95,6 +105,16 @@ pub struct Setup {
     pub resolves: u64,
     /// Of each collection.
     pub policies: [PolicyKind; 3],
+    /// Of the second generation: locks of frozen contexts are stolen, clocks are wrong by years.
+    pub deep: bool,
+    /// How often a context dies at a commit or with a push on its way, out of 1,000.
+    pub dies: u32,
+    /// App and server get a new version.
+    pub upgrades: bool,
+    /// The key of a task is a time, which each device writes in its own zone.
+    pub timed: bool,
+    /// Some records have a field that only another version of the app knows.
+    pub strange: bool,
 }
 
 /// One browser profile of one user.
@@ -117,6 +137,17 @@ pub struct Profile {
     pub hint_offline: Cell<bool>,
     /// Rows with a changed byte: changing it again would mend them.
     pub flipped: RefCell<BTreeSet<(StoreName, Key)>>,
+    /// What its clock shows while it stands still.
+    pub clock_stuck: Cell<Option<u64>>,
+    /// Contexts that open from now on are of this version of the app.
+    pub version: Cell<u32>,
+    /// Pushes under way.
+    pub pushes: Cell<u32>,
+    /// Requests sent, and the latest of them that has arrived.
+    sent_count: Cell<u64>,
+    arrived_last: Cell<u64>,
+    /// Its database was evicted: what comes of this device is another profile now.
+    pub successor: Cell<Option<usize>>,
 }
 
 /// A tab, worker or service worker.
@@ -137,7 +168,7 @@ pub struct World {
     pub is_calm: Rc<Cell<bool>>,
     pub faults: Cell<u64>,
     /// Kinds of faults and of doings that this history had.
-    pub kinds: RefCell<BTreeSet<&'static str>>,
+    pub kinds: Rc<RefCell<BTreeSet<&'static str>>>,
     next_owner: Cell<Owner>,
     pub hash: Cell<u64>,
     /// Kept only when a person will read it.
@@ -146,10 +177,12 @@ pub struct World {
 
 /// Streams of chance for profiles that are cloned during a history.
 pub const SPARE_PROFILES: usize = 3;
+/// The same for those that take the place of evicted ones.
+pub const SPARE_SUCCESSORS: usize = 2;
 
 impl World {
     pub fn new(setup: &Setup, traces: bool) -> Rc<Self> {
-        let count = setup.profiles.len() + SPARE_PROFILES;
+        let count = setup.profiles.len() + SPARE_PROFILES + SPARE_SUCCESSORS;
         let streams = (0..=count).map(|index| Rng::stream(setup.seed, 1_000 + index as u64)).collect();
         let model = Rc::new(RefCell::new(Model::default()));
         let mut server = Server::new(Rc::clone(&model));
@@ -169,6 +202,7 @@ impl World {
         } else {
             server.reviews = Some(Rng::stream(setup.seed, 3));
         }
+        server.raises_all = setup.deep;
         server.is_unique = setup.unique;
         model.borrow_mut().is_unique = setup.unique;
         server.page_limit = setup.page_limit;
@@ -189,7 +223,7 @@ impl World {
             profiles: RefCell::default(),
             is_calm: Rc::default(),
             faults: Cell::new(0),
-            kinds: RefCell::default(),
+            kinds: Rc::default(),
             next_owner: Cell::new(1),
             hash: Cell::new(setup.seed),
             trace: RefCell::new(traces.then(Vec::new)),
@@ -209,7 +243,7 @@ impl World {
         profiles.push(Rc::new(Profile {
             user: user.to_owned(),
             disk: MemoryRowStore::with_disk(disk),
-            plan: plan(setup.disk, disk_rng, Rc::clone(&self.is_calm)),
+            plan: plan(setup.disk, disk_rng, Rc::clone(&self.is_calm), Rc::clone(&self.kinds)),
             locks: Rc::new(Locks::new(setup.locks_broken)),
             rng,
             link: setup.link,
@@ -221,6 +255,12 @@ impl World {
             transcript: Cell::new(0),
             hint_offline: Cell::new(false),
             flipped: RefCell::default(),
+            clock_stuck: Cell::default(),
+            version: Cell::new(0),
+            pushes: Cell::new(0),
+            sent_count: Cell::new(0),
+            arrived_last: Cell::new(0),
+            successor: Cell::default(),
         }));
         let mut model_of = model;
         model_of.user = user.to_owned();
@@ -235,9 +275,31 @@ impl World {
         self.profiles.borrow().len()
     }
 
+    /// A pull stores each page by itself, or a few together.
+    pub fn stores_every_page(&self) -> bool {
+        self.setup.seed.is_multiple_of(2)
+    }
+
     pub fn clock_ms(&self, profile: usize) -> u64 {
-        let ahead = self.profiles.borrow()[profile].clock_ahead_ms.get();
-        (self.exec.now_ms() as i64 + ahead).max(1) as u64
+        let profiles = self.profiles.borrow();
+        let clock = &profiles[profile];
+        clock.clock_stuck.get().unwrap_or((self.exec.now_ms() as i64 + clock.clock_ahead_ms.get()).max(1) as u64)
+    }
+
+    /// The profile that has the place of this one now.
+    pub fn current(&self, profile: usize) -> usize {
+        let mut at = profile;
+        while let Some(next) = self.profile(at).successor.get() {
+            at = next;
+        }
+        at
+    }
+    /// Evicted: nobody opens it any more.
+    pub fn is_retired(&self, profile: usize) -> bool {
+        self.profile(profile).successor.get().is_some()
+    }
+    pub fn is_full_of_profiles(&self) -> bool {
+        self.profile_count() >= self.setup.profiles.len() + SPARE_PROFILES
     }
 
     /// Takes something into the hash of this history, and into its trace.
@@ -254,6 +316,13 @@ impl World {
         self.note(profile, || format!("fault: {}", text()));
     }
 
+    /// Notes something for who exports this history.
+    pub fn export(&self, note: impl FnOnce(&mut export::Record)) {
+        if let Some(record) = &mut self.model.borrow_mut().record {
+            note(record);
+        }
+    }
+
     /// A fault of a kind that is counted by itself.
     pub fn met(&self, kind: &'static str, profile: usize) {
         self.kinds.borrow_mut().insert(kind);
@@ -268,8 +337,13 @@ impl World {
 
     // ---- contexts ----
 
-    pub fn config(&self, user: &str) -> Config {
+    pub fn config(&self, user: &str, version: u32) -> Config {
         let mut config = Config::new(user);
+        if version > 0 {
+            config.schema_version = version + 1;
+            let later = CollectionConfig { scope: SHARED.to_owned(), ..Default::default() };
+            config.collections.insert(CollectionName::from(LATER), later);
+        }
         for name in COLLECTIONS {
             let scope = if name == "notes" { "user:{user}" } else { SHARED };
             let mut collection = CollectionConfig {
@@ -324,9 +398,22 @@ impl World {
             store: FaultyRowStore::new(watched, profile.plan.clone()),
             exec: self.exec.clone(),
             rng: profile.rng.clone(),
+            world: Rc::clone(self),
+            profile: index,
+            owner,
+            unstored: Rc::default(),
             slow_ms: self.setup.disk_ms,
         };
-        SimHost { world: Rc::clone(self), profile: index, owner, rows, notify: Rc::default() }
+        SimHost {
+            world: Rc::clone(self),
+            profile: index,
+            owner,
+            unstored: Rc::clone(&rows.unstored),
+            rows,
+            notify: Rc::default(),
+            last_cursor: RefCell::default(),
+            refused_since: RefCell::default(),
+        }
     }
 
     /// Opens a context; it is there when its database is.
@@ -338,30 +425,32 @@ impl World {
         let owner = self.next_owner.get();
         self.next_owner.set(owner + 1);
         profile.contexts.borrow_mut().insert(slot, Context { owner, replica: None });
+        let start = self.model.borrow_mut().record.as_mut().map_or(0, crate::export::Record::tick);
         self.note(index, || format!("context {slot} opens"));
         let world = Rc::clone(self);
-        self.exec.spawn(owner, index, async move { world.live(index, slot, owner).await });
+        self.exec.spawn(owner, index, async move { world.live(index, slot, owner, start).await });
     }
 
-    async fn live(self: &Rc<Self>, index: usize, slot: u32, owner: Owner) {
+    async fn live(self: &Rc<Self>, index: usize, slot: u32, owner: Owner, start: u64) {
         let profile = self.profile(index);
+        let version = profile.version.get();
         let settings = Settings {
             database: format!("landfall:sim:{}", profile.user),
             refresh_url: Some("/auth/refresh".to_owned()),
             cookie_auth: false,
             relaxed: self.setup.relaxed,
             patient: slot == 2,
-            schema: schema(),
+            schema: schema(version),
             // Next to nothing: rows come and go in memory.
             memory_bytes: 4_096,
             // A page or a few, so that a pull stores some while it asks for others.
-            pull_bytes: if self.setup.seed.is_multiple_of(2) { 1 } else { 1_000 },
+            pull_bytes: if self.stores_every_page() { 1 } else { 1_000 },
             filler_bytes: self.setup.filler_bytes,
             tail: self.setup.tail,
         };
         let replica = loop {
             let host = self.host(index, owner);
-            match Replica::open(host, self.config(&profile.user), settings.clone()).await {
+            match Replica::open(host, self.config(&profile.user, version), settings.clone()).await {
                 Ok(replica) => break replica,
                 // A person reloads the page.
                 Err(_) => self.exec.sleep(500).await,
@@ -372,6 +461,10 @@ impl World {
         }
         if let Some(context) = profile.contexts.borrow_mut().get_mut(&slot).filter(|context| context.owner == owner) {
             context.replica = Some(Rc::clone(&replica));
+        }
+        let place = export::place(self, index, owner);
+        if let Some(record) = &mut self.model.borrow_mut().record {
+            record.opened(owner, place, start);
         }
         // What a page asks for when it opens is answered before the first sync begins.
         people::look_at_some(self, index, &replica).await;
@@ -398,9 +491,49 @@ impl World {
     pub fn kill(&self, index: usize, slot: u32) {
         let context = self.profile(index).contexts.borrow_mut().remove(&slot);
         if let Some(context) = context {
-            self.fault(index, || format!("context {slot} is killed"));
+            self.met("killed", index);
+            let session = format!("p{index}/{slot}#{}", context.owner);
+            export::dies(self, context.owner);
+            self.export(|record| record.fault("killed", json!({ "device": format!("p{index}"), "session": session })));
+            self.note(index, || format!("context {slot} is gone"));
             self.exec.kill(context.owner);
         }
+    }
+
+    /// A context dies by chance, where it hurts most. True: it just did.
+    pub fn dies(&self, index: usize, owner: Owner, kind: &'static str) -> bool {
+        let profile = self.profile(index);
+        if self.is_calm.get() || !profile.rng.chance(self.setup.dies.into(), 1_000) {
+            return false;
+        }
+        let slot = profile.contexts.borrow().iter().find(|(_, it)| it.owner == owner).map(|(slot, _)| *slot);
+        let Some(slot) = slot else { return false };
+        self.kinds.borrow_mut().insert(kind);
+        self.kill(index, slot);
+        true
+    }
+
+    /// A push of this profile is under way from now on.
+    pub fn push_begins(&self, index: usize) {
+        let profile = self.profile(index);
+        profile.pushes.set(profile.pushes.get() + 1);
+        if profile.pushes.get() > 1 {
+            self.kinds.borrow_mut().insert("two_flushers");
+        }
+    }
+
+    /// Requests of a profile in the order of sending.
+    pub fn sent_number(&self, index: usize) -> u64 {
+        let profile = self.profile(index);
+        profile.sent_count.set(profile.sent_count.get() + 1);
+        profile.sent_count.get()
+    }
+    pub fn arrived(&self, index: usize, number: u64) {
+        let profile = self.profile(index);
+        if number < profile.arrived_last.get() {
+            self.met("reordered", index);
+        }
+        profile.arrived_last.set(profile.arrived_last.get().max(number));
     }
 
     pub fn kill_all(&self, index: usize) {
@@ -422,7 +555,7 @@ impl World {
             .collect();
         for (slot, owner) in others {
             if !self.is_calm.get() && profile.rng.chance(self.setup.notices_lost.into(), 1_000) {
-                self.fault(index, || format!("notice to context {slot} lost"));
+                self.met("notice_lost", index);
                 continue;
             }
             let late = if profile.rng.chance(1, 10) { profile.rng.between(10, 2_000) } else { profile.rng.below(5) };
@@ -447,14 +580,40 @@ impl World {
     pub fn serve(self: &Rc<Self>, index: usize, request: &HttpRequest) -> Option<HttpResponse> {
         let now = self.exec.now_ms();
         let before = self.server.borrow().burst;
+        let crash = self.server.borrow().crash.map(|(at, _)| at).filter(|_| request.path == "/push");
         let handled = self.server.borrow_mut().handle(now, index, request);
         let sent = request.body.as_deref().unwrap_or_default();
         let Some((response, moved)) = handled else {
-            self.fault(index, || format!("{} met a server that is down", request.path));
+            let crashed = self.server.borrow().crash.is_none();
+            match crash.filter(|_| crashed) {
+                Some(CrashAt::BeforeCommit) => self.met("crash_before_commit", index),
+                Some(CrashAt::Between | CrashAt::AfterCommit) => self.met("crash_after_commit", index),
+                None => self.met("server_down", index),
+            }
+            self.note(index, || format!("{} met a server that is down", request.path));
             return None;
         };
         if before.is_some_and(|(until, ..)| now < until) {
-            self.fault(index, || format!("{} answered {}", request.path, response.status));
+            let kind = match response.status {
+                429 => "storm_429",
+                503 => "storm_503",
+                _ => "storm_500",
+            };
+            self.met(kind, index);
+        }
+        if request.path == "/auth/refresh" && self.setup.token_ms.is_some() {
+            self.kinds.borrow_mut().insert("token_expired");
+        }
+        if response.status == 401 {
+            let is_expired = response.body.contains("token_expired");
+            self.met(if is_expired { "token_expired" } else { "token_refused" }, index);
+        }
+        if response.status == 403 {
+            self.met("user_switched", index);
+        }
+        if response.status == 409 {
+            let is_fork = response.body.contains("client_fork");
+            self.kinds.borrow_mut().insert(if is_fork { "fork" } else { "reset" });
         }
         self.note(index, || format!("{} {sent}\n{:>13} {} {}", request.path, "=>", response.status, response.body));
         self.mix(sent.as_bytes());
@@ -474,7 +633,10 @@ impl World {
     /// Power is gone: contexts die, what no strict transaction flushed is lost.
     pub fn power_cut(&self, index: usize) {
         self.kill_all(index);
-        self.fault(index, || "power cut".to_owned());
+        self.met("power_cut", index);
+        // Who asked for relaxed commits gave the newest writes away.
+        let fault = if self.setup.relaxed { "lost_storage" } else { "power_cut" };
+        self.export(|record| record.fault(fault, json!({ "device": format!("p{index}") })));
         let profile = self.profile(index);
         profile.disk.power_cut();
         let disk = profile.disk.snapshot();
@@ -502,13 +664,21 @@ pub fn user_name(index: usize) -> String {
 }
 
 /// Indexes and clustering, so that pulls and compaction have them to keep.
-fn schema() -> Schema {
+fn schema(version: u32) -> Schema {
     let fields = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<String>>();
     let mut schema = Schema::new();
     for name in COLLECTIONS {
         let indexes = vec![fields(&["a"]), fields(&["b", "a"])];
         let cluster = if name == "stock" { fields(&["b"]) } else { Vec::new() };
         schema.insert(CollectionName::from(name), Declared { indexes, cluster });
+    }
+    if version > 0 {
+        // One more index on what is there, and one on what is new.
+        if let Some(tasks) = schema.get_mut(&CollectionName::from("tasks")) {
+            tasks.indexes.push(fields(&["c"]));
+        }
+        let indexes = vec![fields(&["a"])];
+        schema.insert(CollectionName::from(LATER), Declared { indexes, cluster: Vec::new() });
     }
     schema
 }

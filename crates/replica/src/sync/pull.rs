@@ -108,7 +108,7 @@ impl<H: Host> Replica<H> {
                     if is_last {
                         break false;
                     }
-                    if bytes > full {
+                    if bytes > full && !planted(Plant::PullsToHeadInMemory) {
                         // Neither what waits to be sent nor a context that closes waits for the head.
                         break !self.is_closed() && self.next() != Next::Push;
                     }

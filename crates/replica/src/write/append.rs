@@ -54,6 +54,9 @@ impl<H: Host> Replica<H> {
                 Ok(Committed { log_keys }) => break log_keys,
                 Err(CommitError::Aborted { fault: StorageFault::ConnectionLost, .. }) if attempts < 3 => attempts += 1,
                 Err(CommitError::Unknown { message }) => {
+                    if planted(Plant::UnknownIsRejected) {
+                        return Err(SyncError::storage(StorageFault::ConnectionLost, &message));
+                    }
                     if !planted(Plant::HealAppendsTwice) {
                         match self.find_commits(&rows, after).await {
                             Ok(Some(keys)) => break keys,

@@ -1,6 +1,7 @@
 //! Parents and children at the server: no child without its parent, and what a delete takes along.
 
 use super::{Model, Plain, StateAt, Verdict};
+use crate::server::unique::hour_of;
 use crate::world::{OnDelete, PARENT};
 use landfall_protocol::{CollectionName, Mutation, Op, Pair, RecordKey, Scope};
 use std::collections::BTreeSet;
@@ -16,10 +17,11 @@ impl Model {
     /// Of tasks that are known by a key there is one for each (DESIGN section 6).
     pub(super) fn check_key(&mut self, key: &RecordKey, fields: Option<&Plain>) {
         let Some(fields) = fields.filter(|_| self.is_unique && key.collection.as_str() == "tasks") else { return };
-        let own = fields.get("k");
+        let own = fields.get("k").map(|key| same_key(key));
         let records = self.truth.states.get(&key.pair()).into_iter().flatten();
         let live = |states: &[StateAt]| {
-            states.last().and_then(|state| state.fields.as_ref()).and_then(|it| it.get("k")) == own
+            states.last().and_then(|state| state.fields.as_ref()).and_then(|it| it.get("k")).map(|key| same_key(key))
+                == own
         };
         let other = records.filter(|(id, _)| **id != key.id).find(|(_, states)| live(states));
         let other = other.map(|(id, _)| id.clone());
@@ -89,11 +91,9 @@ impl Model {
     pub(super) fn cascaded(&mut self, verdict: &Verdict<'_>, mutation: &Mutation, position: u64) {
         for child in verdict.cascaded {
             self.kinds.insert("cascade");
-            let states =
-                self.truth.states.entry(child.key.pair()).or_default().entry(child.key.id.clone()).or_default();
-            let before = states.last().cloned();
+            let before = self.truth.states_of(&child.key).last().cloned();
             let current = before.as_ref().map_or(0, |state| state.version);
-            states.push(StateAt {
+            let state = StateAt {
                 position,
                 version: child.version,
                 fields: None,
@@ -105,12 +105,18 @@ impl Model {
                 stamp: child.stamp.clone(),
                 is_create: false,
                 entry: 0,
-            });
+            };
+            self.state(&child.key, state);
             if child.version <= current {
                 self.violate("R5", || format!("{:?} went from version {current} to {}", child.key, child.version));
             }
         }
     }
+}
+
+/// What two keys have in common that are the same: text, or the point in time.
+fn same_key(key: &str) -> String {
+    hour_of(key).map_or_else(|| key.to_owned(), |hour| format!("hour {hour}"))
 }
 
 fn parent_of(fields: &Plain) -> Option<String> {

@@ -17,7 +17,7 @@ impl Model {
         fields: Option<&Plain>,
     ) {
         let key = mutation.key();
-        let states = self.truth.states_of(&key);
+        let states = self.truth.known_of(&key);
         let is_lost = |state: &StateAt| state.version > stands && state.client != verdict.client && !state.is_indirect;
         let Some(last) = states.last().filter(|last| last.version > stands && key.collection.as_str() != CONFLICTS)
         else {
@@ -48,10 +48,9 @@ impl Model {
                 before = after;
             }
             let there = last.fields.as_ref().unwrap_or(&none);
-            let gone = |name: &String| match fields {
-                None => there.contains_key(name),
-                Some(fields) => fields.get(name) != there.get(name),
-            };
+            // A field that was cleared is cleared, too, in a record that is gone.
+            let value = |fields: &Plain, name: &String| fields.get(name).filter(|value| *value != "null").cloned();
+            let gone = |name: &String| value(fields.unwrap_or(&none), name) != value(there, name);
             losers.extend(
                 makers.iter().filter(|(name, maker)| gone(name) && is_lost(maker)).map(|(_, maker)| maker.profile),
             );

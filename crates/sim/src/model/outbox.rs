@@ -67,6 +67,18 @@ impl Model {
                 }
             }
         }
+        if name == "resync" && !self.profiles[profile].is_torn {
+            // Nothing was damaged: what it was pulled must add up.
+            self.violate("R2", || format!("a pair of profile {profile} does not add up to what the server has"));
+        }
+        if matches!(name, "attempt" | "void" | "too_large") {
+            let known = &mut self.profiles[profile];
+            known.counted += 1;
+            if known.counted > known.faulty_answers {
+                let (counted, answers) = (known.counted, known.faulty_answers);
+                self.violate("S7", || format!("{name} is blamed on {counted} answers, and there were {answers}"));
+            }
+        }
         if !before.dropped.is_empty() {
             self.dropped(name, ops, &before.dropped);
         }
@@ -111,6 +123,16 @@ impl Model {
         for (index, entry) in row.entries.iter().enumerate() {
             known.durable.insert(landfall_protocol::EntryId::at(log_key, index).get(), entry.clone());
         }
+        let first = landfall_protocol::EntryId::at(log_key, 0).get();
+        if let Some(record) = &mut self.record {
+            record.appended(profile, first, &row.entries, name == "reset");
+            if name == "retry" || name == "resolve" {
+                let entries: Vec<(usize, u64, Entry)> =
+                    row.entries.iter().zip(first..).map(|(entry, id)| (profile, id, entry.clone())).collect();
+                record.written_again(&entries);
+            }
+        }
+        let known = &mut self.profiles[profile];
         let mut values = row.entries.iter().flat_map(|entry| said(&entry.set).into_values());
         let shown = values.find(|value| known.rejected.contains(value));
         if !is_new {

@@ -21,7 +21,7 @@ impl Model {
             return;
         }
         let kind = self.policies.get(mutation.collection.as_str()).copied().unwrap_or_default();
-        let states = self.truth.states_of(&mutation.key());
+        let states = self.truth.known_of(&mutation.key());
         let current = states.last().map_or(0, |state| state.version);
         let given = mutation.after.and_then(|after| self.truth.given.get(&(verdict.client.to_owned(), after.get())));
         let is_current = match (mutation.after, given) {
@@ -91,7 +91,7 @@ impl Model {
             is_create: false,
             entry: 0,
         };
-        self.truth.states.entry(key.pair()).or_default().entry(key.id.clone()).or_default().push(state);
+        self.state(key, state);
     }
 
     /// Somebody with a role decided a conflict; what it made of the record, if anything.
@@ -122,6 +122,6 @@ impl Model {
             is_create,
             entry: 0,
         };
-        self.truth.states.entry(key.pair()).or_default().entry(key.id.clone()).or_default().push(state);
+        self.state(key, state);
     }
 }

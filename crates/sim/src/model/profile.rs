@@ -28,6 +28,13 @@ pub struct ProfileModel {
     pub rejected: BTreeSet<String>,
     /// Cloned or rolled back: what is its own cannot be told any more.
     pub is_tainted: bool,
+    /// Its clock went ahead by more than a day.
+    pub has_leapt: bool,
+    /// Answers to its pushes that a batch may be blamed for, and how many of them it was blamed for (S7).
+    pub(super) faulty_answers: u64,
+    pub(super) counted: u64,
+    /// The browser has taken its database.
+    pub is_evicted: bool,
     /// A byte of its disk was changed.
     pub is_torn: bool,
     /// Rows that say what was lost, by key; also those that its person has ended.

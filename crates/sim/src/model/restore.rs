@@ -19,7 +19,7 @@ impl Model {
         let mut forgotten = None;
         for (index, known) in self.profiles.iter().enumerate() {
             // The ledger speaks of one client id; a profile that changed its own cannot ask for the former one's.
-            if known.is_tainted || known.is_torn || known.clients.len() != 1 {
+            if known.is_tainted || known.is_torn || known.has_leapt || known.is_evicted || known.clients.len() != 1 {
                 continue;
             }
             for id in &self.lost {

@@ -45,6 +45,17 @@ impl Model {
                     return;
                 }
             }
+            if let Some(record) = &mut self.record {
+                let word = match (&settled.outcome, settled.local) {
+                    (Some(outcome), _) => Ok(outcome),
+                    (None, Some(LocalEnd::Cancelled)) => Err("cancelled"),
+                    (None, Some(LocalEnd::Discarded)) => Err("discarded"),
+                    (None, _) => Err("parked"),
+                };
+                let epoch = row.epoch.as_ref().map(|epoch| epoch.0.clone());
+                record.outcome(profile, key, &entries, &settled.key, (&client, epoch), word);
+            }
+            let known = &mut self.profiles[profile];
             let all_parked = entries.iter().all(|id| parked.contains(id));
             match (&settled.outcome, settled.local) {
                 (Some(outcome), _) => {

@@ -44,6 +44,8 @@ pub struct Truth {
     pub(super) effected: BTreeSet<(usize, u64)>,
     /// Who lost something to an effect that had not seen it: user, record, position, and the profile that did it.
     pub(super) losses: BTreeSet<(String, RecordKey, u64, usize)>,
+    /// Of each record, the states of lives that the server has forgotten.
+    pub(super) forgotten: BTreeMap<RecordKey, usize>,
     /// Conflicts that somebody with a role has decided.
     pub(super) reviewed: BTreeSet<String>,
 }
@@ -54,11 +56,36 @@ impl Truth {
     }
 }
 
+impl Truth {
+    /// The states that the server still knows something of.
+    pub(super) fn known_of(&self, key: &RecordKey) -> &[StateAt] {
+        let from = self.forgotten.get(key).copied().unwrap_or(0);
+        self.states_of(key).get(from..).unwrap_or(&[])
+    }
+}
+
 pub fn at(states: &[StateAt], position: u64) -> Option<&StateAt> {
     states.iter().rev().find(|state| state.position <= position)
 }
 
 impl Model {
+    /// The server has written something.
+    pub(super) fn state(&mut self, key: &RecordKey, state: StateAt) {
+        let epoch = format!("e{}", self.restores + 1);
+        if let Some(record) = &mut self.record {
+            record.effect(epoch, key, &state);
+        }
+        self.truth.states.entry(key.pair()).or_default().entry(key.id.clone()).or_default().push(state);
+    }
+
+    /// The server knows nothing of these any more.
+    pub fn forgotten(&mut self, keys: Vec<RecordKey>) {
+        for key in keys {
+            let count = self.truth.states_of(&key).len();
+            self.truth.forgotten.insert(key, count);
+        }
+    }
+
     /// The head of each scope, by what took effect.
     pub fn shown(&self, scope: &Scope) -> u64 {
         let states = self.truth.states.iter().filter(|(pair, _)| pair.0 == *scope);

@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 pub struct Verdict<'a> {
     pub profile: usize,
     pub client: &'a str,
+    /// Whom the server took its sender for.
+    pub user: &'a str,
     pub token: &'a str,
     pub sent: &'a str,
     pub mutation: Option<&'a Mutation>,
@@ -68,6 +70,13 @@ impl Model {
             | ResultStatus::Recreated
             | ResultStatus::Conflict
             | ResultStatus::Rejected => {
+                let is_void = |text: &str| text.contains("\"void\":true");
+                if given.is_some_and(|given| given.sent != sent && !is_void(sent) && !is_void(&given.sent)) {
+                    self.violate("S3", || {
+                        format!("seq {seq} of {client} was answered as {answer} with other bytes: {sent}")
+                    });
+                }
+                let given = self.truth.given.get(&(client.to_owned(), seq));
                 let same = given.is_some_and(|given| given.answer == answer);
                 if !same {
                     let first = given.map(|given| given.answer.clone()).unwrap_or_default();
@@ -94,6 +103,10 @@ impl Model {
         };
         self.truth.given.insert(id, given);
         let Some(mutation) = verdict.mutation else { return };
+        if verdict.effect.is_some() && verdict.user != self.profiles[verdict.profile].user {
+            let user = self.profiles[verdict.profile].user.clone();
+            self.violate("I2", || format!("seq {seq} of {user} took effect as {}'s", verdict.user));
+        }
         if mutation.collection.as_str() == CONFLICTS {
             self.check_decision(verdict, mutation);
         } else {
@@ -169,6 +182,8 @@ impl Model {
             }
         }
         let own = mutation.stamp.clamped(verdict.now, HLC_AHEAD_MS_MAX);
+        // What was forgotten orders nothing any more.
+        let before = before.filter(|_| !self.truth.known_of(&key).is_empty());
         let stamp = match &before {
             Some(before) if before.stamp >= own.0 => after(&before.stamp, verdict.client),
             Some(_) | None => own.0,
@@ -192,7 +207,7 @@ impl Model {
             is_create: mutation.op == Op::Create,
             entry: newest,
         };
-        self.truth.states.entry(key.pair()).or_default().entry(key.id).or_default().push(state);
+        self.state(&key, state);
     }
 
     /// A mutation lost: only another writer can be the reason (L5).

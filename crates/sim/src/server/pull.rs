@@ -15,7 +15,7 @@ impl Server {
     pub(super) fn pull(&self, now: u64, caller: &Caller, body: &str) -> HttpResponse {
         let Ok(request) = serde_json::from_str::<PullRequest>(body) else { return error(400, ErrorCode::MALFORMED) };
         let user = caller.user.as_str();
-        if request.user != user {
+        if request.user != user && !planted(Plant::UserNotCompared) {
             return error(403, ErrorCode::WRONG_USER);
         }
         let client = (user.to_owned(), request.client_id.clone());
@@ -159,7 +159,11 @@ impl Page {
     fn walk(&mut self, data: &ScopeData, state: &mut ScopeCursor) {
         let from = data.log.partition_point(|row| row.position <= state.position);
         let mut last = None;
+        let seen_at = data.log[..from].last().map_or(0, |row| row.at);
         for row in &data.log[from..] {
+            if planted(Plant::CursorByTime) && row.at <= seen_at {
+                continue;
+            }
             if self.left == 0 && last.is_some_and(|last| last != row.position) {
                 state.position = last.unwrap_or(state.position);
                 return;
@@ -179,6 +183,7 @@ impl Page {
             let wanted = match state.pairs.get(&row.key.collection) {
                 None => false,
                 Some(Stage::Live) => true,
+                Some(Stage::Scan { .. } | Stage::Replay { .. }) if planted(Plant::ScanWithoutReplay) => false,
                 Some(Stage::Scan { snapshot, after }) => row.position > *snapshot && row.key.id.as_str() <= after,
                 Some(Stage::Replay { snapshot, .. }) => row.position > *snapshot,
             };

@@ -25,6 +25,9 @@ impl Server {
     ) -> Option<(HttpResponse, Moved)> {
         let crash = self.crash.take();
         if let Some((CrashAt::BeforeCommit, until)) = crash {
+            if let Some(unflushed) = self.unflushed.take() {
+                self.data = unflushed;
+            }
             self.down_until = until;
             return None;
         }
@@ -32,7 +35,7 @@ impl Server {
             return Some((error(400, ErrorCode::MALFORMED), Moved::new()));
         };
         let user = caller.user.as_str();
-        if request.user != user {
+        if request.user != user && !planted(Plant::UserNotCompared) {
             return Some((error(403, ErrorCode::WRONG_USER), Moved::new()));
         }
         let client = (user.to_owned(), request.client_id.clone());
@@ -54,6 +57,9 @@ impl Server {
         let ledger = self.data.clients.entry(client.clone()).or_default();
         ledger.acked_through = ledger.acked_through.max(request.acked_through.get());
         let before = self.heads();
+        if planted(Plant::AnswerBeforeCommit) {
+            self.unflushed = Some(self.data.clone());
+        }
         let mut push = Push {
             server: self,
             now,
@@ -156,7 +162,7 @@ impl Push<'_> {
             return to_json(&Outcome::new(Seq(seq), ResultStatus::AlreadySettled));
         }
         let (text, answer) = ledger.outcomes.get(&seq)?;
-        if text.is_empty() || is_void || text == sent {
+        if text.is_empty() || is_void || text == sent || planted(Plant::ServerIgnoresHash) {
             return Some(answer.clone());
         }
         to_json(&Outcome::new(Seq(seq), ResultStatus::KeyReused))
@@ -432,7 +438,7 @@ impl Push<'_> {
         if !stored.deleted {
             sum.add(&key.id, stored.version);
         }
-        scope.log.push(LogRow { position, key: key.clone(), stored: stored.clone() });
+        scope.log.push(LogRow { position, at: self.now, key: key.clone(), stored: stored.clone() });
     }
 
     fn settle(&mut self, member: &PushMutation, sent: &str, outcome: Outcome, effect: Effect) {
@@ -458,6 +464,7 @@ impl Push<'_> {
         self.server.model.borrow_mut().decided(&Seen {
             profile: self.profile,
             client: self.client.1.as_str(),
+            user: &self.client.0,
             token: &self.caller.token,
             sent,
             mutation,

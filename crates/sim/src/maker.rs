@@ -352,7 +352,7 @@ impl Maker<'_> {
                 });
             }
         }
-        if rng.chance(14, 100) {
+        if rng.chance(20, 100) {
             plots.push(self.away(&rng));
         }
         for plot in plots {

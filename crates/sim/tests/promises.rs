@@ -151,6 +151,17 @@ fn found_seeds_stay_mended() {
     play_both(found.into_iter());
 }
 
+/// The same of the second generation.
+#[test]
+fn r2_c1_histories_of_the_second_generation_that_found_a_bug_hold() {
+    let found = [
+        7_763,  // R2: a page's checksum was compared with what another context had pulled since, and the pair pulled anew
+        20_363, // C2: the model took a cleared field that went with its record for a loss
+        3_001_103, // C3: the simulator's restored server gave out versions of the former epoch in scopes that it did not know
+    ];
+    play(found.into_iter(), History::generate);
+}
+
 /// Each promise of docs/promises.md is broken by a plant, and docs/proof.md names all of them beside it.
 #[test]
 fn docs_proof_names_for_each_promise_the_plants_that_break_it() {

@@ -290,7 +290,9 @@ impl<H: Host> Replica<H> {
             for (collection, sum) in collections {
                 let pair = Pair(scope.clone(), collection.clone());
                 let Some(row) = db.base.manifest.pair(&pair) else { continue };
-                if row.cold || row.covered.is_none() {
+                // Another context may have pulled further since this page was stored: its sum is of then.
+                let then = page.covered.get(scope).and_then(|collections| collections.get(collection));
+                if row.cold || row.covered.as_ref() != then {
                     continue;
                 }
                 if row.sum != *sum {

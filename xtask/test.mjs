@@ -17,7 +17,7 @@ const browserTestTimeoutSeconds = 180;
 /** For each target; .ci/run asks for more. */
 const fuzzSeconds = process.env.LANDFALL_FUZZ_SECONDS ?? '3';
 
-/** .ci/run asks for more. */
+/** Of the simulator; docs/proof.md says how many were played. */
 const simulatorHistories = process.env.LANDFALL_SIM_HISTORIES ?? '10000';
 
 const setUp = {

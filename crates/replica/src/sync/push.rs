@@ -380,9 +380,14 @@ impl<H: Host> Replica<H> {
 
     pub(super) async fn count_failure(&self) {
         let Some(row_key) = self.db.borrow().state.descriptors.keys().next().cloned() else { return };
+        let rev = self.db.borrow().state.client.rev;
         let now = self.host.now();
         let plan = |replica: &Self| {
             let db = replica.db.borrow();
+            if db.state.client.rev != rev {
+                // Maybe by this very count: nobody heard of its commit, and it was there.
+                return None;
+            }
             Some((plan_counted(&db.state, &db.base, &replica.config, &row_key, now), Vec::new()))
         };
         // Not counted is no harm: the next answer counts.

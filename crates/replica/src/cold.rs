@@ -236,6 +236,7 @@ impl<H: Host> Replica<H> {
     async fn lane_step(&self) -> Result<bool, SyncError> {
         // Relaxed: without it the log is read.
         let mut txn = Txn::new("lanes", Durability::Relaxed);
+        let mut aside = None;
         let text = {
             let db = self.db.borrow();
             // What a later version wrote is its own.
@@ -247,8 +248,9 @@ impl<H: Host> Replica<H> {
             let Some(LaneStep { index, put, gone }) = step else { return Ok(false) };
             txn.expect(StoreName::Meta, Key::text(LANES), db.lanes_text.clone());
             if let (None, Some(broken)) = (&db.lanes, &db.lanes_text) {
-                let aside = set_aside_key(LANES, self.host.random());
-                txn.put(StoreName::Meta, Key::Text(aside), broken.clone());
+                let key = set_aside_key(LANES, self.host.random());
+                txn.put(StoreName::Meta, Key::text(key.clone()), broken.clone());
+                aside = Some(key);
             }
             for key in gone.into_iter().flat_map(pages) {
                 // What can't be read is kept.
@@ -267,7 +269,10 @@ impl<H: Host> Replica<H> {
             text
         };
         let text = match self.host.rows().commit(txn).await {
-            Ok(_) => text,
+            Ok(_) => {
+                self.storage.borrow_mut().set_aside.add_all(aside);
+                text
+            }
             // Another context was faster, or nobody knows: what is there now counts.
             Err(CommitError::Stale { .. } | CommitError::Unknown { .. }) => {
                 self.host.rows().get(StoreName::Meta, &Key::text(LANES)).await?

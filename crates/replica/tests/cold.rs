@@ -265,6 +265,7 @@ fn i3_a_page_or_the_row_of_the_index_that_is_damaged_or_lost_is_said_and_the_log
             let broken = text.replace("0", "1");
             let stores = [StoreName::Meta, StoreName::Idx];
             assert!(stores.iter().any(|store| kept.rows(*store).any(|(_, row)| *row == *broken)), "{what}");
+            assert!(again.status().storage.quarantined > 0, "{what}: and it is still said");
         }
         let third = lab.open().unwrap();
         assert!(get(&third, "n3").unwrap().contains("pending"));

@@ -156,6 +156,7 @@ fn found_seeds_stay_mended() {
 fn r2_s7_c1_histories_of_the_second_generation_that_found_a_bug_hold() {
     let found = [
         7_763,  // R2: a page's checksum was compared with what another context had pulled since, and the pair pulled anew
+        12_463, // I3: a damaged row of the lane index was no longer said once the index had been made anew
         20_291, // S7: an answer was counted twice when nobody heard that its count had been stored
         20_363, // C2: the model took a cleared field that went with its record for a loss
         3_001_103, // C3: the simulator's restored server gave out versions of the former epoch in scopes that it did not know

@@ -32,16 +32,17 @@ test('triggers: a login, and the network that is back, send what waits', async (
   await expectOnceAndInOrder(server, 'ada');
 });
 
-test('triggers: the start of the page sends what an earlier one left, and pulls what others wrote', async ({ server, newDevice }) => {
-  const [device, other] = await Promise.all([newDevice(server.origin), newDevice(server.origin)]);
+test('triggers: the start of the page sends what an earlier one left, and pulls what others wrote', async ({ server, network, newDevice }) => {
+  const [device, other] = await Promise.all([newDevice(network.origin), newDevice(server.origin)]);
   const page = await alone(device);
-  await device.offline();
+  // The line, not the browser's switch: the worker that has just become active may still be at its first flush.
+  network.cut();
   await put(page, 'notes', { id: 'mine', title: 'x' });
   await page.goto('about:blank');
   const writer = await alone(other);
   await put(writer, 'notes', { id: 'theirs', title: 'x' });
   await eventually(() => ids(server)).toEqual(['theirs']);
-  await device.offline(false);
+  network.mend();
   const again = await alone(device, { login: false });
   await eventually(() => ids(server), soon).toEqual(['mine', 'theirs']);
   await eventually(async () => Object.keys(await view(again, 'notes')).sort(), soon).toEqual(['mine', 'theirs']);

@@ -215,7 +215,7 @@ pub async fn look_at_some(world: &Rc<World>, profile: usize, replica: &SimReplic
     };
     let keys: BTreeSet<RecordKey> =
         world.model.borrow().profiles[profile].undecided().map(|(_, entry)| entry.key()).collect();
-    let from = world.exec.now_ms() as usize % keys.len().max(1);
+    let from = (world.exec.now_ms() % keys.len().max(1) as u64) as usize;
     let mut looks = Vec::new();
     for key in keys.into_iter().skip(from).take(4) {
         let before = at(replica);

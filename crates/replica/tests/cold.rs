@@ -296,17 +296,17 @@ fn l1_a_step_of_the_index_that_fails_in_any_way_costs_nothing() {
     }
 }
 
-/// A slice of the log is some milliseconds of work, whatever its rows hold.
+/// Full rows are read a few at a time, and rows of one entry many at a time.
 #[test]
 fn i6_the_log_is_read_in_slices() {
     let lab = Lab::new();
     let first = lab.open().unwrap();
-    for at in 0..5_000 {
-        put(&first, &format!("n{at}"), "{}").unwrap();
-    }
     for at in 0..60 {
         let row = (0..150).map(|of| op(&format!("m{}", at * 150 + of), "{}")).collect();
         write(&first, row, false).unwrap();
+    }
+    for at in 0..5_000 {
+        put(&first, &format!("n{at}"), "{}").unwrap();
     }
     tidy(&first);
     let again = lab.open().unwrap();
@@ -319,6 +319,6 @@ fn i6_the_log_is_read_in_slices() {
     at_once(again.outbox()).unwrap();
     assert_eq!(again.db.borrow().state.entries.len(), 14_000);
     let most = sizes.borrow().windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
-    assert!(most <= 1_024 * 150, "{most}");
+    assert!(most <= 16 * 150, "{most}");
     assert!(sizes.borrow().len() > 6, "{:?}", sizes.borrow());
 }

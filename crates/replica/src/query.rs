@@ -15,7 +15,7 @@ use landfall_protocol::{AddAll, CollectionName, Listed, Object, Pair, RecordId, 
 use landfall_storage::PairRow;
 use landfall_storage::query::explain::explain;
 use landfall_storage::query::{Cursor, Filter};
-use landfall_storage::search::{Hit, Over, Search, asked, plan_for};
+use landfall_storage::search::{Hit, Over, Search, asked, plan_for, with_id};
 use std::rc::Rc;
 
 pub use landfall_storage::query::{Condition, Order, Query};
@@ -116,19 +116,6 @@ impl Kept {
             self.answers.insert(0, (text.to_owned(), Rc::clone(json)));
         }
     }
-}
-
-/// A record's JSON with its id in front: `{"id":"…",…}`.
-fn with_id(id: &str, fields: &str) -> Rc<str> {
-    let mut json = String::with_capacity(fields.len() + id.len() + 10);
-    json.push_str("{\"id\":");
-    write_string(&mut json, id);
-    let rest = fields.trim_ascii_start().strip_prefix('{').unwrap_or("}").trim_ascii_start();
-    if !rest.starts_with('}') {
-        json.push(',');
-    }
-    json.push_str(rest);
-    json.into()
 }
 
 /// True for records with something of this client's over their base.
@@ -255,7 +242,11 @@ impl<H: Host> Replica<H> {
             return Ok(known);
         }
         // Between the search's last look at the rows and this return nothing is awaited.
-        let json: Rc<str> = self.query(&Query::parse(text)?).await?.to_json().into();
+        let rows = self.query(&Query::parse(text)?).await?;
+        let json = rows.to_json();
+        // Of a large answer there are two copies at a time, and no third one.
+        drop(rows);
+        let json: Rc<str> = json.into();
         self.kept.borrow_mut().keep(&self.db.borrow(), text, &json);
         Ok(json)
     }
@@ -339,7 +330,7 @@ fn complete(db: &Db, query: &Query, search: &Search, over: Over<'_>, rows: &mut 
     let changed = changed(db, query);
     let mut filter = Filter::new(&query.conditions);
     let mut count = search.count;
-    let mut found: Vec<(Hit, Option<Row>)> = Vec::new();
+    let mut found: Vec<Hit> = Vec::new();
     for key in &changed {
         let Some((version, text)) = seen_text(db, key) else { continue };
         if !filter.matches(key.id.as_str(), &text) {
@@ -349,9 +340,9 @@ fn complete(db: &Db, query: &Query, search: &Search, over: Over<'_>, rows: &mut 
         if query.count {
             continue;
         }
-        let row = row_of(db, query, key, version, &text);
-        if search.is_past(&row.place) {
-            found.push((Hit { place: row.place.clone(), at: None }, Some(row)));
+        let place = Cursor::of(&query.order, key.scope.as_str(), key.id.as_str(), &text);
+        if search.is_past(&place) {
+            found.push(Hit { place, at: None, taken: Some((version, with_id(key.id.as_str(), &text))) });
         }
     }
     if query.count {
@@ -360,18 +351,18 @@ fn complete(db: &Db, query: &Query, search: &Search, over: Over<'_>, rows: &mut 
     for hit in &search.found {
         let pair = Pair(Scope::from(hit.place.scope.as_str()), query.collection.clone());
         if changed.is_empty() || !over(&pair, &hit.place.id) {
-            found.push((hit.clone(), None));
+            found.push(hit.clone());
         }
     }
     if !changed.is_empty() {
-        sort(&mut found, &|a, b| a.0.place.compare(&b.0.place, &query.order));
+        sort(&mut found, &|a, b| a.place.compare(&b.place, &query.order));
     }
     let end = query.limit.map_or(usize::MAX, |limit| query.offset.saturating_add(limit));
     let is_full = found.len() >= end;
     found.truncate(end);
     // All that is missing is asked for before the first text is made.
-    for (hit, _) in found.iter().skip(query.offset) {
-        if let Some(at) = hit.at {
+    for hit in found.iter().skip(query.offset) {
+        if let Some(at) = hit.at.filter(|_| hit.taken.is_none()) {
             let _ = db.base.block(at.segment);
         }
     }
@@ -379,22 +370,26 @@ fn complete(db: &Db, query: &Query, search: &Search, over: Over<'_>, rows: &mut 
     if db.base.is_missing() {
         return 0;
     }
-    for (hit, row) in found.into_iter().skip(query.offset) {
-        rows.rows.add_all(row.or_else(|| {
-            let at = hit.at?;
+    let is_plain = db.state.parked_by_key.is_empty();
+    let row = |hit: Hit| {
+        let Hit { place, at, taken } = hit;
+        let late = || {
+            let at = at?;
             let block = db.base.block(at.segment).ok()??;
             let slot = at.slot as usize;
-            let text = with_id(&hit.place.id, block.fields(slot)?);
-            let state = match db.state.parked_by_key.is_empty() {
-                true => RecordState::Synced,
-                false => {
-                    let (scope, id) = (Scope::from(hit.place.scope.as_str()), RecordId::from(hit.place.id.as_str()));
-                    let collection = query.collection.clone();
-                    view::record_state(&db.state, &db.base, &RecordKey { scope, collection, id })
-                }
-            };
-            Some(Row { place: hit.place, text, state, version: block.version(slot) })
-        }));
+            Some((block.version(slot), with_id(&place.id, block.fields(slot)?)))
+        };
+        let (version, text) = taken.or_else(late)?;
+        let mut state = RecordState::Synced;
+        if at.is_none() || !is_plain {
+            let (scope, id) = (Scope::from(place.scope.as_str()), RecordId::from(place.id.as_str()));
+            let collection = query.collection.clone();
+            state = view::record_state(&db.state, &db.base, &RecordKey { scope, collection, id });
+        }
+        Some(Row { place, text, state, version })
+    };
+    for hit in found.into_iter().skip(query.offset) {
+        rows.rows.add_all(row(hit));
     }
     rows.next = match rows.rows.last() {
         Some(last) if is_full => Some(last.place.to_text(query)),

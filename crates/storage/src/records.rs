@@ -72,9 +72,11 @@ struct Cached {
 /// Memory that is given to rows unless the app says otherwise, bytes.
 pub const BUDGET_BYTES: usize = 32 * 1024 * 1024;
 
-/// Bytes that are asked for in one go; what is needed beyond is asked for when these are there.
-const FETCH_BYTES: usize = 6 * 1024 * 1024;
-const ROWS_MAX: usize = FETCH_BYTES / (18 * 1024);
+/// Rows that are asked for in one go: an eighth of the budget, for these and those before them are in use and come on top
+/// of it. What is needed beyond is asked for when these are there.
+fn rows_max(budget: usize) -> usize {
+    (budget / 8).clamp(256 * 1024, 4 * 1024 * 1024) / (18 * 1024)
+}
 
 /// The base as one context knows it.
 #[derive(Clone, Debug)]
@@ -116,7 +118,7 @@ impl Records {
             }
             None => {
                 let mut missing = self.missing.borrow_mut();
-                if missing.len() < ROWS_MAX && !missing.contains(&id) {
+                if missing.len() < rows_max(self.budget) && !missing.contains(&id) {
                     missing.push(id);
                 }
                 None
@@ -239,7 +241,7 @@ impl Records {
         }
     }
 
-    /// Lets go of what was not used for longest, down to seven eighths of the budget. Runs stay: they are small, and
+    /// Lets go of what was not used for longest, down to fifteen sixteenths of the budget. Runs stay: they are small, and
     /// every read needs them. What the computation that missed rows has used stays too, or it would never end.
     fn evict(&self, cache: &mut Map<RowId, Cached>) {
         let mut by_age: Vec<(u64, RowId)> = Vec::new();
@@ -252,7 +254,7 @@ impl Records {
         }
         sort(&mut by_age, &Ord::cmp);
         for (_, id) in by_age {
-            if self.bytes.get() <= self.budget / 8 * 7 {
+            if self.bytes.get() <= self.budget / 16 * 15 {
                 break;
             }
             self.drop_row(cache, id);

@@ -10,13 +10,18 @@ use crate::query::plan::IndexAccess;
 use crate::query::{Access, Cursor, Filter, IndexInfo, Plan, Query, plan};
 use crate::records::{Missing, Records};
 use crate::run::{Run, RunRef};
+use landfall_protocol::codec::write_string;
 use landfall_protocol::map::sort;
-use landfall_protocol::{AddAll, Listed, Pair};
+use landfall_protocol::{AddAll, Listed, Pair, Version};
 use std::cmp::Ordering;
 use std::rc::Rc;
 
 /// Entries of an index that are looked up together.
 const CHUNK: usize = 256;
+
+/// Of an answer of at most so many records the segments can be in memory together. Of more, or when nobody knows of how
+/// many, each text is taken when its segment is looked at, which may go then.
+const LATE_MAX: usize = 1_000;
 
 /// A record that fits: its place in the order, and where it is.
 #[derive(Clone, Debug)]
@@ -24,6 +29,21 @@ pub struct Hit {
     pub place: Cursor,
     /// `None`: it is not in the base; the caller knows its text.
     pub at: Option<Location>,
+    /// Its version and JSON with its id, if they were taken already.
+    pub taken: Option<(Version, Rc<str>)>,
+}
+
+/// A record's JSON with its id in front: `{"id":"…",…}`.
+pub fn with_id(id: &str, fields: &str) -> Rc<str> {
+    let mut json = String::with_capacity(fields.len() + id.len() + 10);
+    json.push_str("{\"id\":");
+    write_string(&mut json, id);
+    let rest = fields.trim_ascii_start().strip_prefix('{').unwrap_or("}").trim_ascii_start();
+    if !rest.starts_with('}') {
+        json.push(',');
+    }
+    json.push_str(rest);
+    json.into()
 }
 
 /// True for records that the caller adds itself.
@@ -121,7 +141,7 @@ impl Search {
             // Runs that it reads may be gone.
             self.begin(records, schema);
         }
-        let wanted = self.query.limit.map_or(usize::MAX, |limit| limit.saturating_add(self.query.offset));
+        let wanted = self.wanted();
         let mut parts = std::mem::take(&mut self.parts);
         let mut missing = false;
         for part in &mut parts {
@@ -133,6 +153,10 @@ impl Search {
         }
         self.cut(wanted);
         Ok(())
+    }
+
+    fn wanted(&self) -> usize {
+        self.query.limit.map_or(usize::MAX, |limit| limit.saturating_add(self.query.offset))
     }
 
     /// Sorts what was found and lets go of what no answer needs.
@@ -224,7 +248,7 @@ impl Search {
             let id = block.id(slot);
             if !fence.dead.has(slot) && part.filter.matches(&id, text) && !over(&part.row.pair, &id) {
                 let at = Location { run: run_id, segment: fence.row, slot: slot as u32 };
-                self.hit(part, &id, text, at);
+                self.hit(part, &id, text, at, block.version(slot));
             }
         }
         Ok(())
@@ -237,13 +261,13 @@ impl Search {
         if let Some(text) = block.fields(slot) {
             let id = block.id(slot);
             if part.filter.matches(&id, text) {
-                self.hit(part, &id, text, at);
+                self.hit(part, &id, text, at, block.version(slot));
             }
         }
         Ok(())
     }
 
-    fn hit(&mut self, part: &mut Part, id: &str, text: &str, at: Location) {
+    fn hit(&mut self, part: &mut Part, id: &str, text: &str, at: Location, version: Version) {
         if self.query.count {
             self.count += 1;
             return;
@@ -251,7 +275,8 @@ impl Search {
         let place = Cursor::of(&self.query.order, part.row.pair.0.as_str(), id, text);
         if self.is_past(&place) {
             part.found += 1;
-            self.found.push(Hit { place, at: Some(at) });
+            let taken = (self.wanted() > LATE_MAX).then(|| (version, with_id(id, text)));
+            self.found.push(Hit { place, at: Some(at), taken });
         }
     }
 

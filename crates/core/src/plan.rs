@@ -164,8 +164,9 @@ impl OutboxTxn {
                     .entries
                     .iter()
                     .any(|id| state.log_rows.contains_key(&id.log_key()) && !self.delete_log.contains(&id.log_key()));
+                // Where nothing was pulled yet it is all that is known of its record, however old.
                 let overlay = mutation.outcome.as_ref().and_then(|outcome| outcome.position).is_some_and(|position| {
-                    base.covered(&mutation.key.pair()).is_some_and(|covered| covered < position)
+                    base.covered(&mutation.key.pair()).map_or(excess == 0, |covered| covered < position)
                 });
                 log || overlay || state.lanes.contains_key(&mutation.key)
             });

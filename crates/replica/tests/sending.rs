@@ -6,7 +6,8 @@ mod lab;
 
 use lab::{Lab, Opened, at_once, op, put, write};
 use landfall_protocol::codec::from_json;
-use landfall_protocol::{EntryId, Mutation, Object, Outcome, PushRequest, ResultStatus, Seq};
+use landfall_protocol::limits::ACKED_MS;
+use landfall_protocol::{EntryId, Mutation, Object, Outcome, PushRequest, ResultStatus, Seq, Version};
 use landfall_replica::{Change, HttpResponse, Token};
 use landfall_storage::faulty::{Call, Fault};
 use landfall_storage::{RowOp, StorageFault, StoreName};
@@ -245,4 +246,29 @@ fn a_push_says_how_much_waits_here_and_how_much_waits_for_a_person() {
     }
     // What was refused no longer waits to be sent; the second push tells of it.
     assert_eq!(*told.borrow(), [(1, 0), (1, 1)]);
+}
+
+#[test]
+fn l5_what_was_sent_before_the_first_pull_is_known_however_long_ago_that_was() {
+    let lab = Lab::new();
+    let heard = listen(&lab);
+    let replica = open(&lab);
+    let send = |id: &str, fields: &str| {
+        put(&replica, id, fields).unwrap();
+        for _ in 0..20 {
+            at_once(replica.step());
+            lab.now.set(lab.now.get() + 250);
+        }
+        assert_eq!(replica.status().pending, 0);
+    };
+    send("a", r#"{"n":1}"#);
+    // No pull is answered. Acknowledged mutations are kept a day for a restored server; these are all that is known here.
+    for id in ["b", "c"] {
+        lab.now.set(lab.now.get() + 2 * ACKED_MS);
+        send(id, r#"{"n":1}"#);
+    }
+    send("a", r#"{"n":2}"#);
+    let pushes = heard.pushes.borrow();
+    let last = mutations(pushes.last().unwrap());
+    assert_eq!((last[0].id.as_str(), last[0].base), ("a", Some(Version(1))), "its own record is not somebody else's");
 }

@@ -31,7 +31,7 @@ type Storing<'a> = Option<Pin<Box<dyn Future<Output = Answer> + 'a>>>;
 const DAMAGED: &str = "This device's copy differs from the server's; it will be pulled anew.";
 
 /// Pages become one transaction with the one that brings them over this size: larger runs, fewer of them.
-const STORE_BYTES: usize = 4 * 1024 * 1024;
+const STORE_BYTES: usize = 2 * 1024 * 1024;
 /// One step of a pull asks for no further page after this time.
 const STEP_MS: u64 = 5_000;
 impl<H: Host> Replica<H> {
@@ -364,7 +364,7 @@ impl<H: Host> Replica<H> {
             Ok(response) => {
                 let error = error_of(&response);
                 if response.status == 409 && error.code == ErrorCode::RESET_REQUIRED {
-                    self.reset(&client_id, error).await
+                    self.reset(&client_id, own.as_ref(), error).await
                 } else if response.status == 409 && error.code == ErrorCode::CLIENT_FORK {
                     let answer = self.fork(&client_id).await;
                     if matches!(answer, Answer::Done { .. }) { self.cold(error.epoch).await } else { answer }

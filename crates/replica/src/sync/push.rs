@@ -30,6 +30,8 @@ const STEP_MS: u64 = 5_000;
 /// A stored batch on its way.
 struct Flight<'a> {
     client_id: ClientId,
+    /// The server's as it was known when this was sent.
+    epoch: Option<Epoch>,
     row_key: String,
     sent: Vec<InFlight>,
     started: UnixMillis,
@@ -136,14 +138,16 @@ impl<H: Host> Replica<H> {
 
     /// Sends a stored batch. `None`: it is not there any more.
     fn take_off(&self, row_key: &str) -> Option<Flight<'_>> {
-        let (sent, client_id) = {
-            let state = &self.db.borrow().state;
-            (state.descriptors.get(row_key)?.sending().to_vec(), state.client.client_id.clone())
+        let (sent, client_id, epoch) = {
+            let db = self.db.borrow();
+            let sent = db.state.descriptors.get(row_key)?.sending().to_vec();
+            (sent, db.state.client.client_id.clone(), known_epoch(&db).cloned())
         };
         let body = self.push_body(&sent);
         self.push_change(Change::Progress { phase: "push", done: 0, total: sent.len() as u64 });
         Some(Flight {
             client_id,
+            epoch,
             row_key: row_key.to_owned(),
             sent,
             started: self.host.now(),
@@ -159,7 +163,7 @@ impl<H: Host> Replica<H> {
             return self.fork(&flight.client_id).await;
         }
         if response.status == 409 && error.code == ErrorCode::RESET_REQUIRED {
-            return self.reset(&flight.client_id, error).await;
+            return self.reset(&flight.client_id, flight.epoch.as_ref(), error).await;
         }
         if response.status == 413 {
             let now = self.host.now();
@@ -326,16 +330,16 @@ impl<H: Host> Replica<H> {
     }
 
     /// The server is of another epoch: first the outbox takes its ledger's word, then the base starts cold. In this order
-    /// a crash in between only repeats the first step.
-    pub(super) async fn reset(&self, old: &ClientId, error: ErrorBody) -> Answer {
+    /// a crash in between only repeats the first step. `sent`: the epoch that the refused push named.
+    pub(super) async fn reset(&self, old: &ClientId, sent: Option<&Epoch>, error: ErrorBody) -> Answer {
         let Some(epoch) = error.epoch else { return self.malformed("push") };
         let ledger = error.ledger.unwrap_or(Ledger { known: false, ..Ledger::default() });
         let client_id = self.new_client_id();
         let now = self.host.now();
         let plan = |replica: &Self| {
             let db = replica.db.borrow();
-            if db.state.client.client_id != *old || db.base.manifest.epoch.as_ref() == Some(&epoch) {
-                // Another context has heard the same and done it.
+            if db.state.client.client_id != *old || known_epoch(&db) != sent {
+                // Another context has heard the same and done it, or of an epoch after this one: then this answer came late.
                 return None;
             }
             Some(plan_reset(&db.state, &db.base, &ledger, &epoch, client_id.clone(), now))
@@ -343,7 +347,7 @@ impl<H: Host> Replica<H> {
         if let Err(answer) = self.commit(plan).await {
             return answer;
         }
-        if self.db.borrow().base.manifest.epoch.as_ref() == Some(&epoch) {
+        if known_epoch(&self.db.borrow()) != sent {
             return Answer::Done { more: true };
         }
         self.cold(Some(epoch)).await
@@ -353,8 +357,8 @@ impl<H: Host> Replica<H> {
         let before = self.db.borrow().base.manifest.epoch.clone();
         for _ in 0..STALE_MAX {
             let current = self.db.borrow().base.manifest.epoch.clone();
-            if current != before && current == epoch {
-                // Another context has begun the cold start, and may have pulled by now.
+            if current != before {
+                // Another context has begun the cold start, of this epoch or one after it, and may have pulled by now.
                 return Answer::Done { more: true };
             }
             let now = self.host.now();

@@ -106,18 +106,25 @@ enum Meets {
     Unknown,
 }
 
+/// The refusal of an edit whose predecessor (`after`, if it has an outcome) was refused: it stands on what is not there,
+/// and the client sends it again on what is, behind its predecessor.
+///
+/// A group is asked this of every member that stands on one before the group, and before anything else: of a group that
+/// loses, the followers are judged as they stand, and would pass a predecessor of the group that goes again (S4).
+pub fn blocked(mutation: &Mutation, after: Option<&Outcome>) -> Option<Outcome> {
+    let by = mutation.after?;
+    if after.is_some_and(|outcome| outcome.status != ResultStatus::Rejected) {
+        return None;
+    }
+    let text = "An earlier change of the same record was not applied.";
+    let mut outcome = Outcome::rejected(mutation.seq, RejectCode::BLOCKED, text);
+    outcome.by = Some(by);
+    Some(outcome)
+}
+
 /// Judges one mutation.
 pub fn decide(situation: &Situation<'_>, mutation: &Mutation) -> Verdict {
-    if let Some(after) = mutation.after
-        && situation.after.is_none_or(|outcome| outcome.status == ResultStatus::Rejected)
-    {
-        // The edit stands on a predecessor that is not there; the client sends it again on what is.
-        let mut outcome = Outcome::rejected(
-            mutation.seq,
-            RejectCode::BLOCKED,
-            "An earlier change of the same record was not applied.",
-        );
-        outcome.by = Some(after);
+    if let Some(outcome) = blocked(mutation, situation.after) {
         return refused(situation, outcome);
     }
     if let Some(outcome) = choice_refused(situation, mutation) {

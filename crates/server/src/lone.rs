@@ -42,7 +42,7 @@ pub fn send(
         user: identity.sub.clone(),
         client_id: client,
         first_push: known.is_none(),
-        epoch: None,
+        epoch: Some(db.epoch()?),
         device: device.to_owned(),
         schema_version: 0,
         acked_through: last_seq,

@@ -36,7 +36,12 @@ pub fn apply(db: &dyn Transaction, push: &Push, collections: &Collections) -> Re
     let known = db.client(sub, &request.client_id)?;
     // Before the question of a fork: after a restored backup a client that the backup does not know must still learn
     // that nothing of it is there.
-    if request.epoch.as_ref().is_some_and(|theirs| *theirs != epoch) {
+    let is_of_another = match &request.epoch {
+        Some(theirs) => *theirs != epoch,
+        // Maybe a late double of a first push from before a backup was put back, which has forgotten its outcomes.
+        None => db.was_restored()?,
+    };
+    if is_of_another {
         let ledger = ledger(db, sub, &request.client_id, known.as_ref())?;
         return Err(ServerError::ResetRequired { epoch, ledger: Some(Box::new(ledger)) });
     }
@@ -189,23 +194,23 @@ impl Judge<'_> {
     /// Judges a group whole: all members take effect or none does.
     fn group(&mut self, members: &[Element]) -> Judged<()> {
         let scope = members.iter().find_map(mutation_of).map(|mutation| mutation.scope.clone());
+        let mut cause = None;
         if let Some(scope) = scope.filter(|scope| self.push.identity.holds(scope)) {
             // The counter is locked outside the savepoint.
             self.enter(&scope)?;
+            cause = self.blocked_in(members)?;
         }
         let run_before = self.run.clone();
         self.db.savepoint()?;
         let mut answers: Vec<Decided> = Vec::with_capacity(members.len());
-        for member in members {
+        while cause.is_none()
+            && let Some(member) = members.get(answers.len())
+        {
             let decided = self.judge(member)?;
-            let took_effect = decided.outcome.took_effect();
+            cause = (!decided.outcome.took_effect()).then(|| decided.outcome.clone());
             self.decided.insert(member.seq, decided.clone());
             answers.push(decided);
-            if !took_effect {
-                break;
-            }
         }
-        let cause = answers.last().map(|last| &last.outcome).filter(|outcome| !outcome.took_effect()).cloned();
         match &cause {
             None => self.db.release()?,
             Some(cause) => {
@@ -216,7 +221,8 @@ impl Judge<'_> {
                 }
                 answers.clear();
                 for member in members {
-                    let base = mutation_of(member).map(|mutation| self.base_of(mutation)).unwrap_or_default();
+                    let base =
+                        mutation_of(member).map(|mutation| self.base_of(mutation)).transpose()?.unwrap_or_default();
                     let decided = Decided { base, ..self.undone(member, cause)?.into() };
                     self.decided.insert(member.seq, decided.clone());
                     answers.push(decided);
@@ -263,7 +269,7 @@ impl Judge<'_> {
         let outcome = &decided.outcome;
         let answer = to_json(outcome)?;
         let hash = if element.content == Content::Void { Vec::new() } else { element.hash.to_vec() };
-        let stored = StoredOutcome { hash, text: answer.text().to_owned() };
+        let stored = StoredOutcome { hash, text: answer.text().to_owned(), base: decided.base };
         let (sub, client, now) = (self.sub(), self.client(), self.push.now);
         self.db.put_outcome(sub, client, element.seq, &stored, now)?;
         if let Some(mutation) = mutation_of(element) {

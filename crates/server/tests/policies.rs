@@ -422,23 +422,28 @@ async fn s5_a_group_that_is_undone_speaks_of_the_record_and_the_position_without
 }
 
 #[tokio::test]
-async fn l5_what_follows_a_group_that_was_undone_stands_where_that_group_stood() {
-    // Found by the simulator (seed 201211).
-    let server = serve(json!({"notes": {"policy": "merge"}})).await;
-    let (mut ada, mut grace) = (Hand::new(&server, "ada", &[]), Hand::new(&server, "grace", &[]));
-    grace.push("notes", "r", "create", json!({"b": 1}), 0).await;
-    grace.push("notes", "t", "create", json!({"b": 1}), 0).await;
-    grace.push("notes", "t", "update", json!({"b": 2}), 1).await;
-    let own =
-        |seq: u64, id: &str, op: &str, set: &Value, more: &Value| mutation(seq, "s:1", "notes", id, op, set, more);
-    // A merge that answers with `b`; a group on it that loses as a whole; an edit of `b` after both.
-    let batch = [
-        own(1, "r", "create", &site(json!({"b": 9, "c": 9})), &json!({"base": 0})),
-        own(2, "r", "update", &json!({"c": 3}), &json!({"after": 1, "group": "g"})),
-        own(3, "t", "update", &json!({"b": 9}), &json!({"base": 1, "group": "g"})),
-        own(4, "r", "update", &json!({"b": 5}), &json!({"after": 2})),
-    ];
-    ada.device.first_push = true;
-    let words: Vec<String> = ada.device.results(&batch).await.iter().map(word).collect();
-    assert_eq!(words, ["merged", "superseded", "superseded", "merged"]);
+async fn l5_c1_what_follows_a_group_that_was_undone_stands_where_that_group_stood_wherever_the_batch_is_cut() {
+    // Found by the simulator (seed 201211, and 11319 for the cut).
+    for cut in [4, 3, 1] {
+        let server = serve(json!({"notes": {"policy": "merge"}})).await;
+        let (mut ada, mut grace) = (Hand::new(&server, "ada", &[]), Hand::new(&server, "grace", &[]));
+        grace.push("notes", "r", "create", json!({"b": 1}), 0).await;
+        grace.push("notes", "t", "create", json!({"b": 1}), 0).await;
+        grace.push("notes", "t", "update", json!({"b": 2}), 1).await;
+        let own =
+            |seq: u64, id: &str, op: &str, set: &Value, more: &Value| mutation(seq, "s:1", "notes", id, op, set, more);
+        // A merge that answers with `b`; a group on it that loses as a whole; an edit of `b` after both.
+        let batch = [
+            own(1, "r", "create", &site(json!({"b": 9, "c": 9})), &json!({"base": 0})),
+            own(2, "r", "update", &json!({"c": 3}), &json!({"after": 1, "group": "g"})),
+            own(3, "t", "update", &json!({"b": 9}), &json!({"base": 1, "group": "g"})),
+            own(4, "r", "update", &json!({"b": 5}), &json!({"after": 2})),
+        ];
+        let mut words: Vec<String> = Vec::new();
+        for part in batch.split_at(cut).0.chunks(cut).chain(batch[cut..].chunks(4)) {
+            ada.device.first_push = words.is_empty();
+            words.extend(ada.device.results(part).await.iter().map(word));
+        }
+        assert_eq!(words, ["merged", "superseded", "superseded", "merged"], "cut after {cut}");
+    }
 }

@@ -166,6 +166,27 @@ async fn s5_a_group_takes_effect_whole_at_one_position_or_not_at_all() {
 }
 
 #[tokio::test]
+async fn s4_a_group_behind_a_refused_change_is_blocked_whole_also_where_it_would_lose() {
+    // Found by the simulator (seeds 15436 and 42157): as the group lost, what stood on it passed the refused change.
+    let server = TestServer::start().await;
+    let (device, other) = (server.device("ada", "c1"), server.device("ada", "c2"));
+    other.results(&[other.create(1, "t", &json!({"n": 1})), other.update(2, "t", &json!({"n": 2}), 1)]).await;
+    let batch = [
+        mutation(1, "user:ada", "notes", "n", "create", &json!({"title": 7}), &json!({"base": 0})),
+        mutation(2, "user:ada", "movies", "t", "update", &json!({"n": 9}), &json!({"base": 1, "group": "g"})),
+        mutation(3, "user:ada", "notes", "n", "update", &json!({"body": "b"}), &json!({"after": 1, "group": "g"})),
+        mutation(4, "user:ada", "notes", "n", "create", &json!({"title": "t"}), &json!({"after": 3})),
+    ];
+    let results = device.results(&batch).await;
+    let codes: Vec<&str> = results.iter().map(|result| result["code"].as_str().unwrap()).collect();
+    assert_eq!(codes, ["validation", "group_refused", "blocked", "blocked"]);
+    assert_eq!((&results[1]["by"], &results[2]["by"], &results[3]["by"]), (&json!(3), &json!(1), &json!(3)));
+    assert_eq!(device.results(&batch).await, results, "the same answers come again");
+    let ids: Vec<Value> = device.stored().await.iter().map(|row| row["id"].clone()).collect();
+    assert_eq!(ids, ["t"]);
+}
+
+#[tokio::test]
 async fn a_push_over_two_scopes_moves_both_counters_and_a_group_must_not_cross_them() {
     let server = TestServer::start().await;
     let device = server.device("ada", "c1");

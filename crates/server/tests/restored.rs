@@ -144,3 +144,37 @@ async fn r6_after_a_restored_backup_devices_send_again_what_it_lacks_and_end_as_
     phone.pull().await;
     assert_eq!(phone.values(), before);
 }
+
+#[tokio::test]
+async fn s1_s4_a_late_double_of_a_first_push_does_nothing_at_a_restored_server() {
+    let data = tempfile::tempdir().unwrap();
+    let mut process = Process::start(data.path());
+    let mut phone = Client::new(&process, "phone");
+    let backup = data.path().join("backup.db");
+    back_up(data.path(), &backup);
+    let double = phone.device.push_body(&[first_of(put("create", "a", 0, 1))]);
+    phone.push(vec![put("create", "a", 0, 1), put("create", "b", 0, 1)]).await;
+    assert_eq!(phone.pull().await.status, 200);
+    let before = phone.values();
+    process.kill();
+    put_back(data.path(), &backup);
+    let process = Process::start_with(data.path(), &["--restored"]);
+    phone.device.address = process.address;
+    let refused = phone.device.post("/v1/sync/push", &double).await;
+    assert_eq!((refused.status, refused.code().as_str()), (409, "reset_required"));
+    // Else its `a` would be there before the one that the phone sends again, which would meet it as a stranger's.
+    assert_eq!(phone.recover(&process).await, [1, 2]);
+    assert_eq!(phone.pull().await.status, 200);
+    assert_eq!(phone.values(), before);
+    // A device that is new asks once more, with the epoch that it was told.
+    let mut new = Client::new(&process, "new");
+    let told = new.device.push(&[first_of(put("create", "c", 0, 1))]).await.json()["error"].clone();
+    assert_eq!((&told["code"], &told["ledger"]["known"]), (&json!("reset_required"), &json!(false)));
+    new.device.epoch = told["epoch"].as_str().map(str::to_owned);
+    new.push(vec![put("create", "c", 0, 1)]).await;
+}
+
+fn first_of(mut mutation: Value) -> String {
+    mutation["seq"] = json!(1);
+    mutation.to_string()
+}

@@ -18,7 +18,7 @@ use landfall_core::policy::Policy;
 use landfall_core::review::CONFLICTS;
 use landfall_protocol::{
     ClientId, CollectionName, Epoch, ErrorBody, ErrorCode, ErrorEnvelope, Json, Ledger, LedgerEntry, Map, Overruled,
-    Pair, RecordId, RecordKey, RecordSum, Scope, Seq, StatusResponse, UnixMillis,
+    Pair, RecordId, RecordKey, RecordSum, Scope, Seq, StatusResponse, UnixMillis, Version,
 };
 use landfall_replica::{HttpRequest, HttpResponse, Token};
 use serde::{Deserialize, Serialize};
@@ -67,6 +67,8 @@ struct ClientLedger {
     acked_through: u64,
     /// Sent text (empty for a void) and answer.
     outcomes: BTreeMap<u64, (String, Json)>,
+    /// Where each of them stood, for who comes after it.
+    bases: BTreeMap<Seq, Version>,
 }
 
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use crate::mutation::{Content, Element};
 use crate::review::is_decision;
 use crate::run::Run;
 use crate::store::{RecordRow, StoreError};
-use landfall_core::authority::{Situation, Stored, Verdict, decide};
+use landfall_core::authority::{Situation, Stored, Verdict, blocked, decide};
 use landfall_core::policy::Policy;
 use landfall_protocol::limits::HLC_AHEAD_MS_MAX;
 use landfall_protocol::{
@@ -38,7 +38,7 @@ impl Judge<'_> {
         let before = found.map(|row| self.seen(row));
         let stored = before.as_ref();
         let verdict = self.with_situation(mutation, stored, |situation| decide(situation, mutation))?;
-        let base = self.base_of(mutation);
+        let base = self.base_of(mutation)?;
         if let Some(role) = &verdict.reviewer {
             self.open_review(mutation, &verdict.outcome, role)?;
         }
@@ -139,7 +139,7 @@ impl Judge<'_> {
             writer: &self.writer,
             roles: &self.push.identity.roles,
             after: after.as_ref(),
-            after_base: self.base_of(mutation),
+            after_base: self.base_of(mutation)?,
             position: run.map(Run::next).unwrap_or_default(),
             stamp: &stamp,
         }))
@@ -174,14 +174,37 @@ impl Judge<'_> {
         Ok(self.db.put_overruled(sub, (self.sub(), self.client()), &lost)?)
     }
 
-    /// The version that a mutation without effect stood on, for who comes after it in this push.
-    pub(super) fn base_of(&self, mutation: &Mutation) -> Version {
-        let before = mutation.after.and_then(|after| self.decided.get(&after));
-        let before = before.map(|before| match before.outcome.took_effect() {
-            true => before.outcome.version.unwrap_or_default(),
-            false => before.base,
-        });
-        mutation.base.or(before).unwrap_or_default()
+    /// The version that a mutation stands on. Behind one without effect it is what that stood on, whichever push brought it:
+    /// where a batch was cut must change nothing (C1).
+    pub(super) fn base_of(&self, mutation: &Mutation) -> Judged<Version> {
+        let after = match (mutation.base, mutation.after) {
+            (Some(base), _) => return Ok(base),
+            (None, None) => return Ok(Version::ZERO),
+            (None, Some(after)) => after,
+        };
+        let (outcome, base) = match self.decided.get(&after) {
+            Some(before) => (before.outcome.clone(), before.base),
+            None => match self.db.outcome(self.sub(), self.client(), after)? {
+                Some(found) => (read_outcome(&found.text)?, found.base),
+                None => return Ok(Version::ZERO),
+            },
+        };
+        Ok(if outcome.took_effect() { outcome.version.unwrap_or_default() } else { base })
+    }
+
+    /// The refusal of a group of which a member stands on something before the group that was refused.
+    pub(super) fn blocked_in(&self, members: &[Element]) -> Judged<Option<Outcome>> {
+        for member in members {
+            let Content::Mutation(mutation) = &member.content else { continue };
+            let Some(after) = mutation.after.filter(|after| members.iter().all(|other| other.seq != *after)) else {
+                continue;
+            };
+            let given = self.outcome_of(after, self.stored(mutation)?.as_ref())?;
+            if let Some(outcome) = blocked(mutation, given.as_ref()) {
+                return Ok(Some(self.placed(mutation, outcome)));
+            }
+        }
+        Ok(None)
     }
 
     /// The outcome of an earlier mutation of this client, as far as it is still known.
@@ -190,8 +213,7 @@ impl Judge<'_> {
             return Ok(Some(decided.outcome.clone()));
         }
         if let Some(found) = self.db.outcome(self.sub(), self.client(), seq)? {
-            let outcome = serde_json::from_str(&found.text);
-            return Ok(Some(outcome.map_err(|_| StoreError::Corrupt("an outcome is no JSON"))?));
+            return Ok(Some(read_outcome(&found.text)?));
         }
         // Acknowledged and forgotten; that it was the last to write the record is still to be seen there.
         let last = stored.filter(|stored| stored.client == *self.client() && stored.seq == seq);
@@ -201,4 +223,8 @@ impl Judge<'_> {
             outcome
         }))
     }
+}
+
+fn read_outcome(text: &str) -> Judged<Outcome> {
+    Ok(serde_json::from_str(text).map_err(|_| StoreError::Corrupt("an outcome is no JSON"))?)
 }

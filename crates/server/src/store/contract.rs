@@ -106,7 +106,7 @@ async fn a_failed_job_leaves_nothing_and_its_neighbours_alone<S: Store>(store: &
             store
                 .write(move |db| {
                     let seq = Seq(n + 1);
-                    let outcome = StoredOutcome { hash: vec![1], text: "{}".to_owned() };
+                    let outcome = StoredOutcome { hash: vec![1], text: "{}".to_owned(), base: Version(n) };
                     db.put_outcome(SUB, &client(), seq, &outcome, UnixMillis(1))?;
                     if n % 3 == 0 { Err(StoreError::Corrupt("asked for")) } else { Ok(()) }
                 })
@@ -151,7 +151,7 @@ async fn savepoints_nest<S: Store>(store: &S) {
 async fn s1_a_seq_has_one_outcome_and_s2_it_keeps_its_bytes<S: Store>(store: &S) {
     let put_outcome = |text: &'static str| {
         store.write::<_, StoreError, _>(move |db| {
-            let outcome = StoredOutcome { hash: vec![7; 32], text: text.to_owned() };
+            let outcome = StoredOutcome { hash: vec![7; 32], text: text.to_owned(), base: Version(5) };
             db.put_outcome(SUB, &client(), Seq(3), &outcome, UnixMillis(1))
         })
     };
@@ -255,10 +255,12 @@ async fn r6_pruning_raises_the_floors_it_needs<S: Store>(store: &S) {
 
 async fn r6_a_new_epoch_starts_above_everything<S: Store>(store: &S) {
     put_one(store, "a", false, 1).await;
+    assert!(!store.read::<_, StoreError, _>(|db| db.was_restored()).await.unwrap());
     let epoch = Epoch::from("restored");
     let renewed = epoch.clone();
     store.write::<_, StoreError, _>(move |db| db.renew_epoch(&renewed)).await.unwrap();
     assert_eq!(store.read::<_, StoreError, _>(|db| db.epoch()).await.unwrap(), epoch);
+    assert!(store.read::<_, StoreError, _>(|db| db.was_restored()).await.unwrap());
     assert_eq!(put_one(store, "a", false, 1).await, Position((1 << 32) + 2));
     let record = store.read::<_, StoreError, _>(|db| db.record(&key("a"))).await.unwrap().unwrap();
     assert_eq!(record.stored.version, Version((1 << 32) + 1));

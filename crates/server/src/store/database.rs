@@ -67,6 +67,11 @@ impl<'c> Db<'c> {
         let rows = statement.query_map(parameters, read)?.collect::<Result<Vec<T>, _>>()?;
         Ok(rows)
     }
+    /// What the epochs so far have added to every counter.
+    pub(super) fn number_base(&self) -> StoreResult<u64> {
+        let base = self.row("SELECT value FROM meta WHERE key = 'number_base'", [], |row| row.get::<_, String>(0))?;
+        Ok(base.and_then(|text| text.parse().ok()).unwrap_or(0))
+    }
     fn walk(
         &self,
         sql: &str,
@@ -131,6 +136,10 @@ impl Snapshot for Db<'_> {
         found.map(Epoch).ok_or(StoreError::Corrupt("no epoch"))
     }
 
+    fn was_restored(&self) -> StoreResult<bool> {
+        Ok(self.number_base()? > 0)
+    }
+
     fn client(&self, sub: &str, client: &ClientId) -> StoreResult<Option<ClientRow>> {
         self.row(
             "SELECT acked_through, last_seq, device, device_key, pending_count, last_seen, schema_version
@@ -151,9 +160,9 @@ impl Snapshot for Db<'_> {
 
     fn outcome(&self, sub: &str, client: &ClientId, seq: Seq) -> StoreResult<Option<StoredOutcome>> {
         self.row(
-            "SELECT hash, outcome FROM outcomes WHERE sub = ?1 AND client_id = ?2 AND seq = ?3",
+            "SELECT hash, outcome, base FROM outcomes WHERE sub = ?1 AND client_id = ?2 AND seq = ?3",
             params![sub, client.as_str(), integer(seq.get())],
-            |row| Ok(StoredOutcome { hash: row.get(0)?, text: row.get(1)? }),
+            |row| Ok(StoredOutcome { hash: row.get(0)?, text: row.get(1)?, base: Version(number(row, 2)?) }),
         )
     }
 

@@ -28,8 +28,7 @@ impl Transaction for Db<'_> {
             return Ok(found);
         }
         let sql = "INSERT INTO scopes (scope, position, version_floor, pruned_through) VALUES (?1, ?2, ?2, 0)";
-        let base = self.row("SELECT value FROM meta WHERE key = 'number_base'", [], |row| row.get::<_, String>(0))?;
-        let base: u64 = base.and_then(|text| text.parse().ok()).unwrap_or(0);
+        let base = self.number_base()?;
         self.execute(sql, params![scope.as_str(), integer(base)])?;
         Ok(ScopeRow { position: Position(base), version_floor: Version(base), pruned_through: Position::ZERO })
     }
@@ -80,9 +79,10 @@ impl Transaction for Db<'_> {
         at: UnixMillis,
     ) -> StoreResult<()> {
         // No `OR REPLACE`: a second outcome of one seq is our bug and must fail (S1).
-        let sql = "INSERT INTO outcomes (sub, client_id, seq, hash, outcome, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        let (seq, at) = (integer(seq.get()), integer(at.get()));
-        self.execute(sql, params![sub, client.as_str(), seq, outcome.hash, outcome.text, at])?;
+        let sql =
+            "INSERT INTO outcomes (sub, client_id, seq, hash, outcome, at, base) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        let (seq, at, base) = (integer(seq.get()), integer(at.get()), integer(outcome.base.get()));
+        self.execute(sql, params![sub, client.as_str(), seq, outcome.hash, outcome.text, at, base])?;
         Ok(())
     }
 

@@ -89,6 +89,8 @@ pub struct ClientRow {
 pub struct StoredOutcome {
     pub hash: Vec<u8>,
     pub text: String,
+    /// The version that its mutation stood on, for who comes after it.
+    pub base: Version,
 }
 
 /// A scope's counter and floors.
@@ -195,6 +197,8 @@ pub struct AuditDump {
 /// Reads of one state of the database.
 pub trait Snapshot: OperationReads + CompatReads {
     fn epoch(&self) -> StoreResult<Epoch>;
+    /// True when this epoch is not the first: a backup was put back once.
+    fn was_restored(&self) -> StoreResult<bool>;
     fn client(&self, sub: &str, client: &ClientId) -> StoreResult<Option<ClientRow>>;
     fn clients_of(&self, sub: &str) -> StoreResult<Vec<(ClientId, ClientRow)>>;
     fn outcome(&self, sub: &str, client: &ClientId, seq: Seq) -> StoreResult<Option<StoredOutcome>>;

@@ -158,8 +158,7 @@ pub(super) fn prune_idle(db: &Db<'_>, retention: &Retention, now: UnixMillis, ro
 }
 
 pub(super) fn renew_epoch(db: &Db<'_>, epoch: &Epoch) -> StoreResult<()> {
-    let base = db.row("SELECT value FROM meta WHERE key = 'number_base'", [], |row| row.get::<_, String>(0))?;
-    let base: u64 = base.and_then(|text| text.parse().ok()).unwrap_or(0);
+    let base = db.number_base()?;
     if base + EPOCH_STRIDE > NUMBER_MAX / 2 {
         return Err(StoreError::Corrupt("no more epochs fit into the numbers"));
     }

@@ -7,7 +7,7 @@ use super::{StoreError, compat, operations, overruled};
 use rusqlite::{Connection, TransactionBehavior};
 
 /// Version of the tables; kept in `user_version`.
-const SCHEMA_VERSION: i64 = 3;
+const SCHEMA_VERSION: i64 = 4;
 
 const TABLES: &str = "
 CREATE TABLE meta (
@@ -47,7 +47,7 @@ CREATE TABLE clients (
 ) WITHOUT ROWID;
 CREATE TABLE outcomes (
     sub TEXT NOT NULL, client_id TEXT NOT NULL, seq INTEGER NOT NULL,
-    hash BLOB NOT NULL, outcome TEXT NOT NULL, at INTEGER NOT NULL,
+    hash BLOB NOT NULL, outcome TEXT NOT NULL, at INTEGER NOT NULL, base INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (sub, client_id, seq)
 ) WITHOUT ROWID;
 CREATE TABLE audit (
@@ -83,6 +83,10 @@ ALTER TABLE records ADD COLUMN marks TEXT;
 ALTER TABLE conflicts ADD COLUMN overwritten TEXT;
 ";
 
+/// What a file of a version below 4 lacks: what an outcome stood on. Of older ones nothing is known, so who comes after one
+/// without effect stands on nothing.
+const BELOW_4: &str = "ALTER TABLE outcomes ADD COLUMN base INTEGER NOT NULL DEFAULT 0;";
+
 /// Settings of every connection. `FULL` is what makes an answered push survive kill -9 and a power cut (S6).
 pub fn tune(connection: &Connection) -> Result<(), StoreError> {
     connection.execute_batch(
@@ -116,6 +120,9 @@ pub fn prepare(connection: &mut Connection, new_epoch: &str) -> Result<(), Store
     }
     if found == 1 || found == 2 {
         transaction.execute_batch(LINKS)?;
+    }
+    if (1..4).contains(&found) {
+        transaction.execute_batch(BELOW_4)?;
     }
     // Tables that stand apart: whatever version the others have.
     transaction.execute_batch(operations::TABLES)?;

@@ -212,9 +212,13 @@ impl Model {
                 }
             }
             let before = (unit.len() > 1).then(|| (self.records.clone(), self.log.clone()));
+            let blocked = if unit.len() > 1 { self.blocked_in(client, unit) } else { None };
             let (mut verdicts, mut stood) = (Vec::new(), Vec::new());
             for wanted in unit {
-                let verdict = self.judge(client, wanted);
+                let verdict = match blocked {
+                    Some(_) => Verdict::rejected("blocked"),
+                    None => self.judge(client, wanted),
+                };
                 if let Some(record) = &verdict.effect {
                     let (_, start) = run.as_ref().unwrap();
                     let log = self.log.entry(wanted.key.0.clone()).or_default();
@@ -231,7 +235,7 @@ impl Model {
                 self.answered.insert((client, wanted.seq), Answered { sent, result: Value::Null, verdict: last });
             }
             if let Some(before) = before
-                && let Some(at) = verdicts.iter().position(|verdict| !verdict.took_effect())
+                && let Some(at) = blocked.or_else(|| verdicts.iter().position(|verdict| !verdict.took_effect()))
             {
                 (self.records, self.log) = before;
                 for (wanted, stood) in unit.iter().zip(&mut stood) {
@@ -254,6 +258,18 @@ impl Model {
             }
         }
         expected
+    }
+
+    /// The first member of a group that stands on a refused mutation before the group.
+    fn blocked_in(&self, client: usize, unit: &[Wanted]) -> Option<usize> {
+        unit.iter().position(|wanted| {
+            let before = wanted.after.filter(|seq| unit.iter().all(|other| other.seq != *seq));
+            let is_refused = |seq: u64| {
+                let answered = self.answered.get(&(client, seq));
+                answered.is_none_or(|answered| answered.verdict.word.starts_with("rejected"))
+            };
+            !wanted.is_void && SCOPES.contains(&wanted.key.0.as_str()) && before.is_some_and(is_refused)
+        })
     }
 
     fn enters(&self, wanted: &Wanted) -> bool {

@@ -4,7 +4,7 @@ use super::{Caller, ClientLedger, CrashAt, LogRow, Moved, Server, error, ok, to_
 use crate::model::{Cascaded, Verdict as Seen, plain};
 use crate::policy::MANAGER;
 use crate::world::Guard;
-use landfall_core::authority::{Loss, Situation, Stored, decide, superseded};
+use landfall_core::authority::{Loss, Situation, Stored, blocked, decide, superseded};
 use landfall_core::plant::{Plant, planted};
 use landfall_core::policy::Policy;
 use landfall_core::review::CONFLICTS;
@@ -13,7 +13,7 @@ use landfall_protocol::{
     RecordKey, RejectCode, ResultStatus, Scope, Seq, Stamp, UnixMillis, Version, limits,
 };
 use landfall_replica::HttpResponse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 impl Server {
     pub(super) fn push(
@@ -39,7 +39,8 @@ impl Server {
             return Some((error(403, ErrorCode::WRONG_USER), Moved::new()));
         }
         let client = (user.to_owned(), request.client_id.clone());
-        if request.epoch.as_ref().is_some_and(|theirs| *theirs != self.epoch()) {
+        // A push of no epoch may be a late double of a first one from before a backup was put back.
+        if request.epoch.as_ref().map_or(self.data.epoch > 1, |theirs| *theirs != self.epoch()) {
             return Some((self.reset_required(&client), Moved::new()));
         }
         let known = self.data.clients.get(&client);
@@ -69,7 +70,6 @@ impl Server {
             cascades: Vec::new(),
             run: None,
             results: Vec::new(),
-            bases: BTreeMap::new(),
         };
         let mut at = 0;
         let mut runs = 0;
@@ -92,6 +92,7 @@ impl Server {
         if let Some(ledger) = self.data.clients.get_mut(&client) {
             let through = ledger.acked_through;
             ledger.outcomes.retain(|seq, _| *seq > through);
+            ledger.bases.retain(|seq, _| seq.get() > through);
         }
         let after = self.heads();
         let moved = after.iter().filter(|(scope, head)| before.get(*scope) != Some(*head));
@@ -135,7 +136,6 @@ pub(super) struct Push<'a> {
     pub(super) cascades: Vec<(Seq, Cascaded)>,
     run: Option<Run>,
     results: Vec<Json>,
-    bases: BTreeMap<Seq, Version>,
 }
 
 /// What a judged mutation would write: key, record, its position.
@@ -196,7 +196,11 @@ impl Push<'_> {
             }
             return;
         }
-        for member in members {
+        if members.len() > 1 {
+            judged.extend(self.blocked_in(members).map(|outcome| (outcome, None)));
+        }
+        let is_blocked = !judged.is_empty();
+        for member in members.iter().take_while(|_| !is_blocked) {
             let one = self.judge(member, &judged);
             let failed = !one.0.took_effect();
             if let Some((key, stored, position)) = &one.1 {
@@ -218,7 +222,7 @@ impl Push<'_> {
             for member in members {
                 if let PushMutation::Mutation(mutation) = member {
                     let base = self.base_of(mutation);
-                    self.bases.insert(mutation.seq, base);
+                    self.ledger().bases.insert(mutation.seq, base);
                 }
             }
             judged = members.iter().map(|member| (self.undone(member, cause.as_ref()), None)).collect();
@@ -238,6 +242,17 @@ impl Push<'_> {
             })
             .collect();
         self.server.model.borrow_mut().groups(self.profile, &items);
+    }
+
+    /// A member stands on something before the group that was refused: so is the group.
+    fn blocked_in(&mut self, members: &[PushMutation]) -> Option<Outcome> {
+        members.iter().find_map(|member| {
+            let PushMutation::Mutation(mutation) = member else { return None };
+            let after = mutation.after.filter(|after| members.iter().all(|other| other.seq() != *after))?;
+            let stored = self.stored(&mutation.key());
+            let given = self.outcome_of(after, stored.as_ref());
+            blocked(mutation, given.as_ref()).map(|outcome| self.placed(mutation, outcome))
+        })
     }
 
     fn undone(&mut self, member: &PushMutation, cause: Option<&Outcome>) -> Outcome {
@@ -303,7 +318,7 @@ impl Push<'_> {
         let verdict =
             self.with_situation(&judged, stored.as_ref(), after.as_ref(), |situation| decide(situation, &judged));
         let base = self.base_of(mutation);
-        self.bases.insert(mutation.seq, base);
+        self.ledger().bases.insert(mutation.seq, base);
         if let Some(role) = &verdict.reviewer {
             self.open_review(mutation, &verdict.outcome, role);
         }
@@ -398,9 +413,10 @@ impl Push<'_> {
         })
     }
 
-    /// Where a mutation without effect stood, for who comes after it in this push.
+    /// Where a mutation stands.
     fn base_of(&self, mutation: &Mutation) -> Version {
-        let before = mutation.after.and_then(|after| self.bases.get(&after)).copied();
+        let ledger = self.server.data.clients.get(&self.client);
+        let before = mutation.after.and_then(|after| ledger?.bases.get(&after).copied());
         mutation.base.or(before).unwrap_or_default()
     }
 
@@ -444,7 +460,7 @@ impl Push<'_> {
     fn settle(&mut self, member: &PushMutation, sent: &str, outcome: Outcome, effect: Effect) {
         let seq = member.seq().get();
         if let Some(version) = outcome.version.filter(|_| outcome.took_effect()) {
-            self.bases.insert(member.seq(), version);
+            self.ledger().bases.insert(member.seq(), version);
         }
         let answer = to_json(&outcome).unwrap_or_else(Json::null);
         let mutation = match member {

@@ -164,7 +164,15 @@ fn views(world: &World, profile: usize, replica: &SimReplica) {
         return;
     }
     let mut keys: BTreeSet<RecordKey> = db.state.lanes.keys().cloned().collect();
-    for (pair, records) in &model.truth.states {
+    // What strangers have in scopes of their own changes nothing here, not even what is asked (I1).
+    let server = world.server.borrow();
+    let granted = server.grants.get(&world.profile(profile).user);
+    let is_held = |pair: &Pair| {
+        granted.is_some_and(|scopes| scopes.contains(&pair.0))
+            || db.base.manifest.pair(pair).is_some()
+            || db.state.settled_by_key.keys().any(|key| key.pair() == *pair)
+    };
+    for (pair, records) in model.truth.states.iter().filter(|(pair, _)| is_held(pair)) {
         keys.extend(records.keys().map(|id| RecordKey {
             scope: pair.0.clone(),
             collection: pair.1.clone(),

@@ -116,12 +116,14 @@ impl Exec {
         self.inner.frozen.borrow_mut().insert(owner);
     }
 
-    /// They go on where they stood.
+    /// They go on where they stood. Those of others keep their places: who thaws is nothing to them (I1).
     pub fn thaw(&self, owner: Owner) {
         if self.inner.frozen.borrow_mut().remove(&owner)
             && let Ok(mut woken) = self.inner.woken.lock()
         {
-            woken.append(&mut self.inner.held.borrow_mut());
+            let tasks = self.inner.tasks.borrow();
+            let is_own = |id: &mut u64| tasks.get(id).is_some_and(|task| task.owner == owner);
+            woken.extend(self.inner.held.borrow_mut().extract_if(.., is_own));
         }
     }
 

@@ -5,7 +5,9 @@ use crate::exec::{Notify, Owner};
 use crate::net;
 use crate::world::World;
 use landfall_protocol::UnixMillis;
+use landfall_replica::db::MANIFEST;
 use landfall_replica::{Host, HttpRequest, HttpResponse, LockWait, NetworkError, Notice, Task, Token};
+use landfall_storage::{Key, RowStore as _, StoreName};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -84,8 +86,14 @@ fn cursor_of(body: &str) -> &str {
 }
 
 impl SimHost {
-    fn page_came(&self, asked: &str, got: &str) {
-        let goes_on = !asked.is_empty() && *self.last_cursor.borrow() == asked;
+    async fn page_came(&self, asked: &str, got: &str) {
+        let mut goes_on = !asked.is_empty() && *self.last_cursor.borrow() == asked;
+        if goes_on && self.world.stores_every_page() {
+            // Another context may have stored what this one threw away as stale.
+            let disk = self.world.profile(self.profile).disk.clone();
+            let manifest = disk.get(StoreName::Meta, &Key::text(MANIFEST)).await.ok().flatten();
+            goes_on = !manifest.is_some_and(|row| row.contains(asked));
+        }
         self.unstored.set(if goes_on { self.unstored.get() + 1 } else { 1 });
         got.clone_into(&mut self.last_cursor.borrow_mut());
         let count = self.unstored.get();
@@ -116,7 +124,7 @@ impl Host for SimHost {
         if let (Some(asked), Ok(response)) = (asked, &answer)
             && response.status == 200
         {
-            self.page_came(&asked, cursor_of(&response.body));
+            self.page_came(&asked, cursor_of(&response.body)).await;
         }
         answer
     }

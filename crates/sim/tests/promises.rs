@@ -155,10 +155,20 @@ fn found_seeds_stay_mended() {
 #[test]
 fn r2_s7_c1_histories_of_the_second_generation_that_found_a_bug_hold() {
     let found = [
-        7_763,  // R2: a page's checksum was compared with what another context had pulled since, and the pair pulled anew
-        12_463, // I3: a damaged row of the lane index was no longer said once the index had been made anew
-        20_291, // S7: an answer was counted twice when nobody heard that its count had been stored
-        20_363, // C2: the model took a cleared field that went with its record for a loss
+        7_763,   // R2: a page's checksum was compared with what another context had pulled since, and the pair pulled anew
+        12_463,  // I3: a damaged row of the lane index was no longer said once the index had been made anew
+        11_319,  // C1: what followed a loser stood on nothing where the batch was cut between them
+        15_436,  // L5: a group that lost let what stood on it pass a refused change before it, which went again
+        20_291,  // S7: an answer was counted twice when nobody heard that its count had been stored
+        20_363,  // C2: the model took a cleared field that went with its record for a loss
+        28_842,  // S4: a late word of a former reset undid what was known of a second one
+        42_157,  // S4: as 15,436, in another policy
+        52_199,  // S4: a late double of a first push took effect at a restored server
+        55_760,  // I1: what strangers have in scopes of their own changed when the simulator read
+        71_331,  // L5: what was sent before the first pull was forgotten when the clock jumped ahead
+        80_978,  // I6: the simulator counted pages that another context had stored
+        105_502, // L5: the same of a collection that came later
+        118_923, // S4: the model took two copies of a profile for one, behind a restored backup
         3_001_103, // C3: the simulator's restored server gave out versions of the former epoch in scopes that it did not know
     ];
     play(found.into_iter(), History::generate);

@@ -162,8 +162,11 @@ impl Model {
             .map(|id| known.durable.get(id).and_then(|entry| entry.origin).map_or(*id, |origin| origin.get()))
             .collect();
         let is_own = !known.is_tainted && !known.is_torn;
+        // Two copies of a profile that a restored server has both acknowledged and forgotten queue the same again, each for itself,
+        // and until their next seqs clash the server takes them for one device.
+        let is_one = |state: &StateAt| state.profile == profile || self.restores == 0;
         let late = self.truth.states_of(&key).iter().find(|state| {
-            (state.client == client && state.seq >= seq && !state.is_indirect)
+            (state.client == client && state.seq >= seq && !state.is_indirect && is_one(state))
                 || (is_own && state.profile == profile && state.entry > newest)
         });
         if let Some(state) = late.cloned() {

@@ -63,6 +63,7 @@ export const figures = {
   drain_engine_ms: { task: 'drain_engine', name: (count) => `drain_${tag(Math.min(count, drainMax))}_engine_ms` },
   live_query_1000_ms: { task: 'live', name: () => 'live_query_1000_ms' },
   memory_mb: { task: 'memory', name: (count) => `memory_${tag(count)}_mb` },
+  ingest_wasm_mb: { task: 'ingest', name: (count) => `memory_wasm_ingest_${tag(count)}_mb` },
   memory_wasm_mb: { task: 'memory', name: (count) => `memory_wasm_${tag(count)}_mb` },
 };
 

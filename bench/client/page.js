@@ -165,7 +165,8 @@ const work = {
           await queryable(db, count);
         });
         await db.settled?.();
-        return other ? {} : { ingest_ms };
+        const wasm = wasmBytes();
+        return other ? {} : { ingest_ms, ...(wasm > 0 && { ingest_wasm_mb: wasm / 2 ** 20 }) };
       }
       if (db.load) {
         await loadInto(db, count);
@@ -257,8 +258,7 @@ const work = {
     await db.scan(scanBelow);
     await db.query?.(supplierOf(1), limit);
     const { bytes } = await performance.measureUserAgentSpecificMemory();
-    const inPage = wasmMemories.reduce((sum, memory) => sum + memory.buffer.byteLength, 0);
-    const wasm = inPage + ((await db.wasmBytes?.()) ?? 0);
+    const wasm = wasmBytes() + ((await db.wasmBytes?.()) ?? 0);
     await db.close();
     return { memory_mb: (bytes + wasm) / 2 ** 20, ...(wasm > 0 && { memory_wasm_mb: wasm / 2 ** 20 }) };
   },
@@ -266,6 +266,7 @@ const work = {
 
 /** The memories of the modules that this page made. */
 const wasmMemories = [];
+const wasmBytes = () => wasmMemories.reduce((sum, memory) => sum + memory.buffer.byteLength, 0);
 const remember = (result) => {
   for (const exported of Object.values((result.instance ?? result).exports)) if (exported instanceof WebAssembly.Memory) wasmMemories.push(exported);
   return result;

@@ -4,6 +4,7 @@
 #[path = "../../protocol/tests/mutate/mod.rs"]
 mod mutate;
 
+use landfall_core::lane_index::{LaneIndex, LanePage};
 use landfall_core::rows::{ClientRow, ConflictRow, Descriptor, LogRow, ParkedRow, SettledRow};
 use landfall_protocol::codec::{FromJson, ToJson, from_json};
 use landfall_replica::{Notice, Token, WriteOp};
@@ -98,6 +99,12 @@ fn i3_client_rows_parked_rows_and_conflicts_are_read_or_refused_whatever_they_ar
     let conflicts = checks_of::<ConflictRow>(RowKind::Conflict);
     let clients = checks_of::<ClientRow>(RowKind::Client);
     fuzz(&[clients, parked, conflicts].into_iter().flatten().collect::<Vec<_>>());
+}
+
+#[test]
+fn i3_the_rows_of_the_lane_index_are_read_or_refused_whatever_they_are() {
+    let [indexes, pages] = [checks_of::<LaneIndex>(RowKind::Lanes), checks_of::<LanePage>(RowKind::LanePage)];
+    fuzz(&[indexes, pages].into_iter().flatten().collect::<Vec<_>>());
 }
 
 #[test]

@@ -29,11 +29,11 @@ pub struct Record {
     places: BTreeMap<u32, Value>,
     /// Whose transaction reaches the disk.
     pub committing: u32,
-    /// Outcomes of transactions: the line for each row of decisions, write and record.
-    decided: BTreeMap<(String, String, String), u64>,
     /// Something of `_conflicts` took a position.
     has_rows: bool,
     pub at_rest: bool,
+    /// Something took effect after everybody had arrived.
+    has_moved: bool,
     is_drained: bool,
 }
 
@@ -44,6 +44,8 @@ struct Written {
     name: String,
     owner: u32,
     start: u64,
+    /// Of several changes of its record in one transaction, which one it is.
+    part: Option<usize>,
 }
 
 fn value_of(fields: &Plain) -> Value {
@@ -107,18 +109,28 @@ impl Record {
         let (owner, start) = (self.committing, self.tick());
         for (entry, id) in entries.iter().zip(first..) {
             let before = entry.place.or(entry.origin).filter(|_| again);
-            let before = before.and_then(|id| Some(self.writes.get(&(profile, id.get()))?.name.clone()));
+            let before = before.and_then(|id| self.writes.get(&(profile, id.get())));
+            let before = before.map(|it| (it.name.clone(), it.part));
+            let same =
+                |other: &Entry| entry.group.is_some() && other.group == entry.group && other.key() == entry.key();
+            let part = entries.iter().zip(first..).filter(|(other, at)| *at < id && same(other)).count();
+            let is_one = entries.iter().filter(|other| same(other)).count() < 2;
             if before.is_none() && (entry.group.is_none() || group != entry.group.as_ref().map(|it| it.0.clone())) {
                 self.write_count += 1;
             }
             group = entry.group.as_ref().map(|it| it.0.clone());
-            let name = before.unwrap_or_else(|| format!("w{}", self.write_count));
-            self.writes.insert((profile, id), Written { name, owner, start });
+            let new = || (format!("w{}", self.write_count), (!is_one).then_some(part));
+            let (name, part) = before.unwrap_or_else(new);
+            self.writes.insert((profile, id), Written { name, owner, start, part });
         }
     }
 
-    /// What a person wrote again, or an app's call that ended: one event for each write of it.
+    /// An app's call that ended: one event for each write of it.
     pub fn written(&mut self, place: &Value, start: u64, status: &str, entries: &[Stored]) {
+        self.tell(place, start, status, entries, false);
+    }
+
+    fn tell(&mut self, place: &Value, start: u64, status: &str, entries: &[Stored], again: bool) {
         let mut events: BTreeMap<u64, (String, Vec<&Stored>)> = BTreeMap::new();
         for written in entries.iter().filter(|(.., entry)| !is_row(entry.collection.as_str())) {
             let Some(name) = self.writes.get(&(written.0, written.1)).map(|it| it.name.clone()) else { continue };
@@ -129,36 +141,42 @@ impl Record {
             if !self.told.insert(name.clone()) {
                 continue;
             }
-            let (profile, _, first) = members[0];
-            let origin = first.origin.and_then(|origin| Some(self.writes.get(&(*profile, origin.get()))?.name.clone()));
             let mut event = place.clone();
             event["type"] = json!("write");
             event["write"] = json!(name);
             event["status"] = json!(status);
-            event["group"] = json!(first.group.as_ref().map(|group| group.0.clone()));
+            event["group"] = json!(members[0].2.group.as_ref().map(|group| group.0.clone()));
             event["ops"] = members.iter().map(|(.., entry)| op_of(entry)).collect();
-            // Who says what is to stand writes again what lost.
-            let same = || event["ops"].as_array()?.iter().find_map(|op| self.first_with(&name, op));
-            let origin = origin.or_else(same).filter(|origin| *origin != name);
-            if let Some(origin) = origin {
-                event["retry_of"] = json!(origin);
+            if again {
+                let origins = members.iter().filter_map(|(profile, _, entry)| Some((*profile, entry.origin?.get())));
+                let mut origins: Vec<String> =
+                    origins.filter_map(|at| self.writes.get(&at)).map(|it| it.name.clone()).collect();
+                origins.extend(event["ops"].as_array().into_iter().flatten().flat_map(|op| self.all_with(op)));
+                origins.sort_unstable();
+                origins.dedup();
+                origins.retain(|origin| *origin != name);
+                event["retry_of"] = match origins.as_slice() {
+                    [] => Value::Null,
+                    [one] => json!(one),
+                    all => json!(all),
+                };
             }
             self.line(start, event);
         }
     }
 
-    /// An earlier write of the record with one of these values, each of which an app writes once.
-    fn first_with(&self, name: &str, op: &Value) -> Option<String> {
-        let values = op["value"].as_object()?;
-        let is_traced = |value: &&Value| value.is_number();
+    /// The writes of the record that carry one of these values, each of which an app writes once. What several writes came
+    /// to, with what was there before where a deleted record is made anew, is one value that a person writes again.
+    fn all_with(&self, op: &Value) -> Vec<String> {
+        let Some(values) = op["value"].as_object() else { return Vec::new() };
+        let place = |op: &Value| [op["scope"].clone(), op["collection"].clone(), op["id"].clone()];
         let same = |other: &Value| {
-            other["id"] == op["id"]
-                && values.iter().any(|(field, value)| is_traced(&value) && other["value"][field] == *value)
+            place(other) == place(op)
+                && values.iter().any(|(field, value)| value.is_number() && other["value"][field] == *value)
         };
-        let has =
-            |line: &&Value| line["type"] == "write" && line["ops"].as_array().is_some_and(|ops| ops.iter().any(same));
-        let found = self.lines.values().filter(|line| line["write"] != name).find(has)?;
-        found["write"].as_str().map(str::to_owned)
+        let lines = self.lines.values().filter(|line| line["type"] == "write");
+        let found = lines.filter(|line| line["ops"].as_array().is_some_and(|ops| ops.iter().any(same)));
+        found.filter_map(|line| line["write"].as_str().map(str::to_owned)).collect()
     }
 
     /// A call that was refused, by its own words.
@@ -179,7 +197,7 @@ impl Record {
     pub fn written_again(&mut self, entries: &[Stored]) {
         let place = self.places.get(&self.committing).cloned().unwrap_or_default();
         let start = self.tick();
-        self.written(&place, start, "stored", entries);
+        self.tell(&place, start, "stored", entries, true);
     }
 
     /// A context dies: what it stored and did not live to say is of unknown fate to its people.
@@ -201,7 +219,6 @@ impl Record {
     pub fn outcome(
         &mut self,
         profile: usize,
-        row: &str,
         entries: &[u64],
         key: &RecordKey,
         (client, epoch): (&str, Option<String>),
@@ -232,13 +249,12 @@ impl Record {
             },
         };
         let version = outcome.and_then(|it| it.version).map(|it| it.get());
-        // A transaction that changes a record twice has one word on it, the later one.
-        let at = (format!("{profile}/{row}"), writes.concat(), format!("{key:?}"));
-        if let Some(line) = self.decided.get(&at).and_then(|end| self.lines.get_mut(end)) {
-            line["status"] = json!(status);
-            line["seq"] = json!(outcome.map(|it| it.seq.get()));
-            line["ops"][0]["version"] = json!(version);
-            return;
+        let part = entries.first().filter(|_| entries.len() == 1).and_then(|id| self.writes.get(&(profile, *id))?.part);
+        let mut op = json!({
+            "scope": key.scope.as_str(), "collection": key.collection.as_str(), "id": key.id.as_str(), "version": version,
+        });
+        if let Some(part) = part {
+            op["part"] = json!(part);
         }
         let start = self.tick();
         self.line(
@@ -248,24 +264,33 @@ impl Record {
                 "seq": outcome.map(|it| it.seq.get()), "epoch": epoch, "status": status,
                 "code": outcome.and_then(|it| it.code.clone()),
                 "position": outcome.and_then(|it| it.position).map(|it| it.get()),
-                "ops": [{ "scope": key.scope.as_str(), "collection": key.collection.as_str(), "id": key.id.as_str(), "version": version }],
+                "ops": [op],
             }),
         );
-        self.decided.insert(at, self.count);
     }
 
     /// What the server wrote; a push has one position in a scope, and one line.
     pub fn effect(&mut self, epoch: String, key: &RecordKey, state: &StateAt) {
+        if std::mem::take(&mut self.at_rest) {
+            // So it was no rest.
+            self.has_moved = true;
+            for read in self.lines.values_mut().filter(|line| line["at_rest"] == true) {
+                read["at_rest"] = json!(false);
+            }
+        }
         if is_row(key.collection.as_str()) {
             self.has_rows = true;
             return;
         }
         let mut op = json!({
             "collection": key.collection.as_str(), "id": key.id.as_str(), "version": state.version,
-            "deleted": state.fields.is_none(),
+            "deleted": state.fields.is_none(), "seq": state.seq,
         });
         if let Some(fields) = &state.fields {
             op["value"] = value_of(fields);
+        }
+        if state.is_indirect {
+            op["indirect"] = json!(true);
         }
         let at = (epoch, key.scope.as_str().to_owned(), state.position);
         if let Some(Value::Array(ops)) =
@@ -357,8 +382,13 @@ pub fn read(world: &World, profile: usize, replica: &SimReplica, start: u64) {
 /// Everybody has arrived.
 pub fn rests(world: &World) {
     if let Some(record) = &mut world.model.borrow_mut().record {
-        (record.at_rest, record.is_drained) = (true, true);
+        (record.at_rest, record.has_moved, record.is_drained) = (true, false, true);
     }
+}
+
+/// Whether the server changed since everybody had arrived.
+pub fn has_moved(world: &World) -> bool {
+    world.model.borrow().record.as_ref().is_some_and(|record| record.has_moved)
 }
 
 /// The whole text: header, events in the order of their ends, the server's state.
@@ -378,19 +408,14 @@ pub fn finish(world: &World) -> Option<String> {
             records.insert(id.as_str(), value);
         }
     }
-    let mut seen: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
-    for line in record.lines.values().filter(|line| line["type"] == "write" && line.get("retry_of").is_none()) {
-        let name = line["write"].as_str().unwrap_or_default();
+    // What an app writes once is a number; all other values are written on purpose by several.
+    let mut common: BTreeSet<String> = BTreeSet::new();
+    for line in record.lines.values().filter(|line| line["type"] == "write") {
         for op in line["ops"].as_array().into_iter().flatten() {
-            for value in op["value"].as_object().into_iter().flat_map(Map::values) {
-                seen.entry(value.to_string()).or_default().insert(name);
-            }
+            let values = op["value"].as_object().into_iter().flat_map(Map::values);
+            common.extend(values.filter(|value| !value.is_number()).map(Value::to_string));
         }
     }
-    let is_common = |(text, writes): (String, BTreeSet<&str>)| {
-        (writes.len() > 1 || !text.starts_with(|first: char| first.is_ascii_digit())).then_some(text)
-    };
-    let mut common: BTreeSet<String> = seen.into_iter().filter_map(is_common).collect();
     common.extend(["\"merged\"".to_owned(), "\"reviewed\"".to_owned(), "null".to_owned(), "false".to_owned()]);
     let common: Vec<Value> = common.iter().filter_map(|text| serde_json::from_str(text).ok()).collect();
     let header = json!({

@@ -1,7 +1,8 @@
 //! `landfall-sim --histories N --seed S [--plant NAME] [--plants] [--trace] [--wasm-equality]
 //! [--threads N] [--keep-going] [--early] [--export FILE]`
 //!
-//! `--export` writes the histories as data for outside checkers (docs/histories.md) instead of counting them.
+//! `--export` writes the histories as data for outside checkers (docs/histories.md) instead of counting them; with `--trace` it
+//! prints what happened in a single one, which is not the one that is played without `--export`.
 //!
 //! The last line is JSON. A broken promise prints its seed and a minimal trace, and the exit code is 1.
 
@@ -229,9 +230,10 @@ fn export(asked: &Asked, file: &str) -> ExitCode {
             continue;
         }
         count += 1;
-        let ended = run_in(&history, asked.plant, false, &|world| {
+        let ended = run_in(&history, asked.plant, asked.trace && asked.histories == 1, &|world| {
             world.model.borrow_mut().record = Some(Record::default());
         });
+        ended.trace.iter().for_each(|line| println!("{line}"));
         if let Some(violation) = ended.violation.filter(|_| asked.plant.is_none()) {
             eprintln!("seed {seed}: {} {}", violation.promise, violation.text);
             return ExitCode::FAILURE;

@@ -27,6 +27,9 @@ pub const CONVERGE_MS: u64 = 60_000;
 /// The same when nothing but timers tells a client to look: a back-off, a request that hangs, the pull timer.
 pub const QUIET_MS: u64 = 700_000;
 
+/// How often an exported history that goes on after its end is looked at again.
+const RESTS_MAX: usize = 5;
+
 /// How a history ended.
 #[derive(Clone, Debug)]
 pub struct Ended {
@@ -226,7 +229,7 @@ impl Player {
                 server.down_until = server.down_until.max(world.exec.now_ms() + ms);
             }
             What::Forget => {
-                world.export(|record| record.fault("pruned", json!({})));
+                world.export(|record| record.fault("cleaned", json!({})));
                 let is_away = (0..world.profile_count()).any(|index| world.profile(index).cut.get().is_all());
                 if world.server.borrow_mut().forget() && is_away {
                     world.met("tombstones_cleaned_while_away", 0);
@@ -460,16 +463,73 @@ impl Player {
             }
         }
         let began = world.exec.now_ms();
-        let until = world.exec.now_ms() + if history.quiet { QUIET_MS } else { CONVERGE_MS };
+        let most_ms = if history.quiet { QUIET_MS } else { CONVERGE_MS };
         self.go(100);
+        let left = self.arrive(history.quiet, began + most_ms);
+        self.healed_ms.set(left.is_none().then(|| world.exec.now_ms() - began));
+        self.must_have_arrived(left);
+        if self.is_over() {
+            return;
+        }
+        let here = || (0..world.profile_count()).filter(|profile| !world.is_retired(*profile));
+        let began = world.exec.now_ms();
+        for profile in here() {
+            world.open(profile, 9);
+        }
+        self.go(1_000);
+        // An open arms again what had failed.
+        let left = self.arrive(history.quiet, began + most_ms);
+        self.must_have_arrived(left);
+        if self.is_over() {
+            return;
+        }
+        self.look_at_rest();
+        for _ in 0..RESTS_MAX {
+            if !export::has_moved(world) {
+                break;
+            }
+            // What seemed to wait for a person did not.
+            self.must_have_arrived(self.arrive(history.quiet, world.exec.now_ms() + most_ms));
+            self.look_at_rest();
+        }
+        world.model.borrow_mut().check_requeued();
+        let lost = world.server.borrow().lost(&world.model.borrow().truth);
+        if let Some(text) = lost {
+            world.model.borrow_mut().violate("S6", || format!("what the server decided is not what it has: {text}"));
+        }
+    }
+
+    /// Everybody has arrived: what each context shows, and what is on the disks.
+    fn look_at_rest(&self) {
+        let world = &self.world;
+        export::rests(world);
+        for profile in (0..world.profile_count()).filter(|profile| !world.is_retired(*profile)) {
+            for (slot, _) in world.replicas(profile) {
+                self.with(profile, slot, async |world, profile, replica| read(&world, profile, &replica).await);
+            }
+            if world.replica(profile, 9).is_none() {
+                world.model.borrow_mut().violate("L1", || format!("profile {profile} does not open"));
+            }
+            rows::check(world, profile);
+        }
+        self.go(1_000);
+    }
+
+    /// Lets time pass until everybody is at the server's state, or until then: who is left.
+    fn arrive(&self, is_quiet: bool, until: u64) -> Option<(usize, u32, String)> {
+        let world = &self.world;
         let mut left = self.not_converged();
         while left.is_some() && world.exec.now_ms() < until && !self.is_over() {
-            self.go(if history.quiet { 5_000 } else { 500 });
+            self.go(if is_quiet { 5_000 } else { 500 });
             self.sign_in();
             self.look_around();
             left = self.not_converged();
         }
-        self.healed_ms.set(left.is_none().then(|| world.exec.now_ms() - began));
+        left
+    }
+
+    fn must_have_arrived(&self, left: Option<(usize, u32, String)>) {
+        let world = &self.world;
         if let Some((profile, slot, text)) = left {
             let (next, status) = match world.replica(profile, slot) {
                 Some(replica) => {
@@ -485,30 +545,6 @@ impl Player {
                 format!("context {slot} is left with {next} at {}: {status}", world.clock_ms(profile))
             });
             world.model.borrow_mut().violate("R1", || format!("profile {profile} context {slot}: {text}"));
-        }
-        if self.is_over() {
-            return;
-        }
-        export::rests(world);
-        let here = || (0..world.profile_count()).filter(|profile| !world.is_retired(*profile));
-        for profile in here() {
-            world.open(profile, 9);
-        }
-        self.go(1_000);
-        for profile in here() {
-            for (slot, _) in world.replicas(profile) {
-                self.with(profile, slot, async |world, profile, replica| read(&world, profile, &replica).await);
-            }
-            if world.replica(profile, 9).is_none() {
-                world.model.borrow_mut().violate("L1", || format!("profile {profile} does not open"));
-            }
-            rows::check(world, profile);
-        }
-        self.go(1_000);
-        world.model.borrow_mut().check_requeued();
-        let lost = world.server.borrow().lost(&world.model.borrow().truth);
-        if let Some(text) = lost {
-            world.model.borrow_mut().violate("S6", || format!("what the server decided is not what it has: {text}"));
         }
     }
 

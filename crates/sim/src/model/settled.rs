@@ -53,7 +53,7 @@ impl Model {
                     (None, _) => Err("parked"),
                 };
                 let epoch = row.epoch.as_ref().map(|epoch| epoch.0.clone());
-                record.outcome(profile, key, &entries, &settled.key, (&client, epoch), word);
+                record.outcome(profile, &entries, &settled.key, (&client, epoch), word);
             }
             let known = &mut self.profiles[profile];
             let all_parked = entries.iter().all(|id| parked.contains(id));

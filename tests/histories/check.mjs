@@ -1,11 +1,12 @@
-// `npm run check-history -- FILE…`: judges exported histories (docs/histories.md). The last line is JSON; the exit code is 1
-// when something was found.
+// `npm run check-history -- [--every-kind] FILE…`: judges exported histories (docs/histories.md). The last line is JSON; the exit
+// code is 1 when something was found, and with `--every-kind` also when the histories gave one of the judges nothing to look at.
 
 import { readFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { History, split } from './read.mjs';
 import { judgeServer } from './server.mjs';
 import { judgeSessions } from './sessions.mjs';
+import { kinds } from './violations.mjs';
 
 const shownMost = 30;
 
@@ -27,9 +28,10 @@ export function check(content) {
   return total;
 }
 
-function main(files) {
+function main(args) {
+  const files = args.filter((arg) => arg !== '--every-kind');
   if (files.length === 0) {
-    console.error('Which file? node tests/histories/check.mjs FILE…');
+    console.error('Which file? node tests/histories/check.mjs [--every-kind] FILE…');
     process.exit(2);
   }
   const sum = { histories: 0, events: 0, violations: 0, codes: {}, judged: {} };
@@ -48,8 +50,10 @@ function main(files) {
     for (const { code } of result.found) sum.codes[code] = (sum.codes[code] ?? 0) + 1;
     for (const [name, count] of Object.entries(result.judged)) sum.judged[name] = (sum.judged[name] ?? 0) + count;
   }
+  const idle = args.length > files.length ? kinds.filter((kind) => !sum.judged[kind]) : [];
+  if (idle.length > 0) console.log(`Nothing to look at for: ${idle.join(', ')}`);
   console.log(JSON.stringify(sum));
-  process.exitCode = sum.violations > 0 || sum.histories === 0 ? 1 : 0;
+  process.exitCode = sum.violations > 0 || sum.histories === 0 || idle.length > 0 ? 1 : 0;
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1]).href) main(process.argv.slice(2));

@@ -7,6 +7,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { check } from './check.mjs';
 import { goodStory, Story } from './histories.mjs';
+import { kinds } from './violations.mjs';
 
 const codes = (text) => [...new Set(check(text).found.map(({ code }) => code))].sort();
 const nothing = () => {};
@@ -27,8 +28,7 @@ const shown = (line, id) => line.ops.find((op) => op.id === id);
 test('a good history has no violation, and every judge had something to look at', () => {
   const result = check(goodStory().text);
   assert.deepEqual(result.found, []);
-  const judged = ['applied', 'at_rest', 'conflicts', 'effects_of_values', 'final_states', 'groups', 'groups_of_others', 'later_reads', 'moments', 'orders_of_writes', 'own_groups', 'own_outcomes', 'own_writes', 'positions', 'refusals', 'states', 'stood', 'stored', 'values', 'writes_after_reads'];
-  assert.deepEqual(Object.keys(result.judged).sort(), judged);
+  assert.deepEqual(Object.keys(result.judged).sort(), kinds);
   assert.equal(result.histories, 1);
 });
 
@@ -153,6 +153,173 @@ for (const [what, plant] of excused) {
   });
 }
 
+/** Stories that look like a violation and are none, each beside a twin that differs in one thing and is one: `isGuilty`. */
+const twins = [
+  ['a person writes again what two writes came to', 'unique', 'of which it names one', (story, isGuilty) => {
+    story.write('p0/0#1', 'w1', ['create', 'x', { a: 1 }]);
+    story.write('p0/0#1', 'w2', ['update', 'x', { b: 2 }]);
+    story.outcome('p0', ['w1', 'w2'], 'rejected', { x: null });
+    story.write('p0/0#1', 'w3', ['create', 'x', { a: 1, b: 2 }]).retry_of = isGuilty ? 'w1' : ['w1', 'w2'];
+    story.effect('p0', 1, { x: [1, { a: 1, b: 2 }] });
+    story.outcome('p0', ['w3'], 'applied', { x: 1 });
+    story.final({ x: [1, { a: 1, b: 2 }] });
+  }],
+  ['an edit is made of a record that another session of the device has deleted', 'own_conflict', 'and its own session knew', (story, isGuilty) => {
+    story.write('p0/0#1', 'w1', ['create', 'x', { a: 1 }]);
+    story.effect('p0', 1, { x: [1, { a: 1 }] });
+    story.outcome('p0', ['w1'], 'applied', { x: 1 });
+    story.write('p0/1#1', 'w2', ['delete', 'x']);
+    if (isGuilty) story.open('p0/0#2');
+    story.write(isGuilty ? 'p0/0#2' : 'p0/0#1', 'w3', ['update', 'x', { a: 2 }]);
+    story.effect('p0', 2, { x: [2] });
+    story.outcome('p0', ['w2'], 'applied', { x: 2 });
+    story.outcome('p0', ['w3'], 'superseded', { x: 2 });
+    story.final({});
+  }],
+  ['an edit stands on one that came to nothing', 'own_conflict', 'and behind that one more took effect', (story, isGuilty) => {
+    story.write('p0/0#1', 'w1', ['create', 'x', { a: 1 }]);
+    story.effect('p0', 1, { x: [1, { a: 1 }] });
+    story.outcome('p0', ['w1'], 'applied', { x: 1 });
+    story.write('p0/0#1', 'w2', ['update', 'x', { a: 2 }]);
+    story.outcome('p0', ['w2'], 'rejected', { x: null });
+    if (isGuilty) {
+      story.write('p0/0#1', 'w3', ['update', 'x', { b: 3 }]);
+      story.effect('p0', 2, { x: [2, { a: 1, b: 3 }] });
+      story.outcome('p0', ['w3'], 'applied', { x: 2 });
+    }
+    story.write('p0/0#1', 'w4', ['update', 'x', { a: 4 }]);
+    story.outcome('p0', ['w4'], 'superseded', { x: isGuilty ? 2 : 1 });
+    story.final({ x: isGuilty ? [2, { a: 1, b: 3 }] : [1, { a: 1 }] });
+  }],
+  ['an edit is made of a record that went with its parent', 'own_conflict', 'and the record did not', (story, isGuilty) => {
+    story.write('p0/0#1', 'w1', ['create', 'x', { a: 1 }]);
+    story.write('p0/0#1', 'w2', ['create', 'y', { a: 2, up: 'x' }]);
+    story.effect('p0', 1, { x: [1, { a: 1 }], y: [1, { a: 2, up: 'x' }] });
+    story.outcome('p0', ['w1'], 'applied', { x: 1 });
+    story.outcome('p0', ['w2'], 'applied', { y: 1 });
+    story.write('p0/0#1', 'w3', ['delete', 'x']);
+    story.write('p0/0#1', 'w4', ['update', 'y', { a: 3 }]);
+    const { ops } = story.effect('p0', 2, { x: [2], y: [2] });
+    if (!isGuilty) ops[1].indirect = true;
+    story.outcome('p0', ['w3'], 'applied', { x: 2 });
+    story.outcome('p0', ['w4'], 'superseded', { y: 2 });
+    story.final({});
+  }],
+  ['a refused edit is made again of a record that was deleted since', 'own_conflict', 'and is no retry', (story, isGuilty) => {
+    story.write('p0/0#1', 'w1', ['create', 'x', { a: 1 }]);
+    story.effect('p0', 1, { x: [1, { a: 1 }] });
+    story.outcome('p0', ['w1'], 'applied', { x: 1 });
+    story.write('p0/0#1', 'w2', ['update', 'x', { a: 2 }]);
+    story.outcome('p0', ['w2'], 'rejected', { x: null });
+    story.write('p0/0#1', 'w3', ['delete', 'x']);
+    story.effect('p0', 2, { x: [2] });
+    story.outcome('p0', ['w3'], 'applied', { x: 2 });
+    const write = story.write('p0/0#1', 'w4', ['update', 'x', { a: isGuilty ? 4 : 2 }]);
+    if (!isGuilty) write.retry_of = 'w2';
+    story.outcome('p0', ['w4'], 'superseded', { x: 2 });
+    story.final({});
+  }],
+  ['a delete of what was cleaned up is applied as a version that nothing has', 'lost_write', 'and nothing was cleaned up', (story, isGuilty) => {
+    story.write('p0/0#1', 'w1', ['create', 'x', { a: 1 }]);
+    story.write('p0/0#1', 'w2', ['delete', 'x']);
+    story.effect('p1', 1, { y: [7] });
+    story.fault(isGuilty ? 'pruned' : 'cleaned');
+    story.outcome('p0', ['w1', 'w2'], 'applied', { x: 7 }, { position: 1 });
+    story.open('p0/0#2');
+    story.read('p0/0#2', { x: null, y: null });
+    story.final({});
+  }],
+  ['a delete is applied as a version that nothing has, after a clean-up', 'lost_write', 'and the record is there', (story, isGuilty) => {
+    story.write('p0/0#1', 'w1', ['create', 'x', { a: 1 }]);
+    story.effect('p0', 1, { x: [1, { a: 1 }] });
+    story.outcome('p0', ['w1'], 'applied', { x: 1 });
+    story.write('p1/0#1', 'w2', ['delete', 'x']);
+    if (!isGuilty) {
+      story.effect('p1', 2, { x: [2] });
+      story.outcome('p1', ['w2'], 'applied', { x: 2 });
+    }
+    story.write('p0/0#1', 'w3', ['delete', 'x']);
+    story.fault('cleaned');
+    if (isGuilty) story.outcome('p1', ['w2'], 'applied', { x: 7 }, { position: 2 });
+    story.outcome('p0', ['w3'], 'applied', { x: 7 }, { position: 2 });
+    story.final(isGuilty ? { x: [1, { a: 1 }] } : {});
+  }],
+  ['of a group one change lost all its fields in a merge', 'fractured_group', 'and what is left of it is not with the group', (story, isGuilty) => {
+    story.write('p0/0#1', 'w1', ['create', 'x', { a: 1 }]);
+    story.effect('p0', 1, { x: [1, { a: 1 }] });
+    story.outcome('p0', ['w1'], 'applied', { x: 1 });
+    story.write('p1/0#1', 'w2', ['update', 'x', { a: 2 }]);
+    story.effect('p1', 2, { x: [2, { a: 2 }] });
+    story.outcome('p1', ['w2'], 'applied', { x: 2 });
+    story.write('p0/0#1', 'w3', ['update', 'x', { a: 3, b: 0 }], ['create', 'y', { a: 4 }]);
+    story.effect('p0', 3, isGuilty ? { y: [1, { a: 4 }] } : { x: [3, { a: 2, b: 0 }], y: [1, { a: 4 }] });
+    if (isGuilty) story.effect('p0', 4, { x: [3, { a: 2, b: 0 }] });
+    story.outcome('p0', ['w3'], 'merged', { x: 3 });
+    story.outcome('p0', ['w3'], 'applied', { y: 1 });
+    story.final({ x: [3, { a: 2, b: 0 }], y: [1, { a: 4 }] });
+  }],
+  ['a group brings a deleted record back and changes it once more', 'applied_twice', 'and no outcome says so', (story, isGuilty) => {
+    story.write('p0/0#1', 'w1', ['create', 'x', { a: 1, b: 2 }]);
+    story.effect('p0', 1, { x: [1, { a: 1, b: 2 }] });
+    story.outcome('p0', ['w1'], 'applied', { x: 1 });
+    story.write('p1/0#1', 'w2', ['delete', 'x']);
+    story.effect('p1', 2, { x: [2] });
+    story.outcome('p1', ['w2'], 'applied', { x: 2 });
+    story.write('p0/0#1', 'w3', ['update', 'x', { b: 3 }], ['update', 'x', { b: 4 }]);
+    const { ops } = story.effect('p0', 3, { x: [3, { a: 1, b: 3 }] });
+    ops.push({ ...ops[0], version: 4, value: { a: 1, b: 4 } });
+    for (const [part, status, version] of [[0, isGuilty ? 'applied' : 'recreated', 3], [1, 'applied', 4]]) {
+      story.outcome('p0', ['w3'], status, { x: version }).ops[0].part = part;
+    }
+    story.final({ x: [4, { a: 1, b: 4 }] });
+  }],
+  ['of two changes of a record in one group each has its own outcome', 'lost_write', 'and the second has none', (story, isGuilty) => {
+    story.write('p0/0#1', 'w1', ['create', 'x', { a: 1 }], ['update', 'x', { a: 2 }]);
+    const { ops } = story.effect('p0', 1, { x: [1, { a: 1 }] });
+    ops.push({ ...ops[0], version: 2, value: { a: 2 } });
+    story.outcome('p0', ['w1'], 'applied', { x: 1 }).ops[0].part = 0;
+    if (!isGuilty) story.outcome('p0', ['w1'], 'applied', { x: 2 }).ops[0].part = 1;
+    story.final({ x: [2, { a: 2 }] });
+  }],
+  ['a value that a group replaced is written again', 'fractured_group', 'and is there without', (story, isGuilty) => {
+    story.write('p0/0#1', 'w1', ['create', 'x', { a: 1 }]);
+    story.write('p0/0#1', 'w2', ['update', 'x', { a: 2 }], ['create', 'y', { a: 3 }]);
+    if (!isGuilty) story.write('p0/0#1', 'w3', ['update', 'x', { a: 1 }]).retry_of = 'w1';
+    story.read('p1/0#1', { x: [null, { a: 1 }], y: [null, { a: 3 }] });
+    story.final({ x: [1, { a: 1 }], y: [1, { a: 3 }] });
+  }, { ...bare, drained: false }],
+  ['of a group that lost, one change is written again alone', 'fractured_group', 'and is there without', (story, isGuilty) => {
+    story.write('p0/0#1', 'w1', ['create', 'x', { a: 1 }]);
+    story.write('p0/0#1', 'w2', ['update', 'x', { a: 2 }], ['create', 'y', { a: 3 }]);
+    if (!isGuilty) story.write('p0/0#1', 'w3', ['create', 'y', { a: 3 }]).retry_of = 'w2';
+    story.read('p1/0#1', { x: [null, { a: 1 }], y: [null, { a: 3 }] });
+    story.final({ x: [1, { a: 1 }], y: [1, { a: 3 }] });
+  }, { ...bare, drained: false }],
+  ['an edit of a record whose create was refused shows nothing', 'read_your_writes', 'and its create was not', (story, isGuilty) => {
+    story.write('p0/0#1', 'w1', ['create', 'x', { a: 1 }]);
+    if (isGuilty) story.effect('p0', 1, { x: [1, { a: 1 }] });
+    story.outcome('p0', ['w1'], isGuilty ? 'applied' : 'rejected', { x: isGuilty ? 1 : null });
+    story.write('p0/0#1', 'w2', ['update', 'x', { a: 2 }]);
+    story.read('p0/0#1', { x: null });
+    story.outcome('p0', ['w2'], 'rejected', { x: null });
+    story.final(isGuilty ? { x: [1, { a: 1 }] } : {});
+  }],
+];
+
+for (const [what, code, difference, tell, header = {}] of twins) {
+  const told = (isGuilty) => {
+    const story = new Story(header);
+    for (const session of ['p0/0#1', 'p0/1#1', 'p1/0#1']) story.open(session);
+    tell(story, isGuilty);
+    return story.text;
+  };
+  test(`no violation: ${what}`, () => assert.deepEqual(check(told(false)).found, []));
+  test(`${code}: ${what}, ${difference}`, () => {
+    const found = codes(told(true));
+    assert.ok(found.includes(code), `found ${JSON.stringify(found)}`);
+  });
+}
+
 test('a restored backup may take back what was there, and its devices bring it again in the new epoch', () => {
   const story = new Story();
   story.open('p0/0#1');
@@ -181,10 +348,10 @@ test('the example of docs/histories.md is a history', () => {
 test('the program prints what it found and a last line of JSON, and its exit code says whether there was something', () => {
   const directory = mkdtempSync(join(tmpdir(), 'landfall-histories-'));
   try {
-    const run = (text) => {
+    const run = (text, ...options) => {
       const file = join(directory, 'history.ndjson');
       writeFileSync(file, text);
-      const { status, stdout } = spawnSync(process.execPath, [fileURLToPath(new URL('check.mjs', import.meta.url)), file], { encoding: 'utf8' });
+      const { status, stdout } = spawnSync(process.execPath, [fileURLToPath(new URL('check.mjs', import.meta.url)), ...options, file], { encoding: 'utf8' });
       return { status, lines: stdout.trimEnd().split('\n') };
     };
     const good = run(goodStory().text);
@@ -196,6 +363,11 @@ test('the program prints what it found and a last line of JSON, and its exit cod
     assert.equal(bad.status, 1);
     assert.match(bad.lines[0], /applied_twice: seq 3 .* \(seed 1\)/);
     assert.deepEqual(JSON.parse(bad.lines.at(-1)).codes, { applied_twice: 1 });
+    // Judges that had nothing to look at say nothing.
+    assert.equal(run(goodStory().text, '--every-kind').status, 0);
+    const idle = run(bareStory().text, '--every-kind');
+    assert.deepEqual([idle.status, run(bareStory().text).status], [1, 0]);
+    assert.match(idle.lines[0], /^Nothing to look at for: applied, /);
     // A file that is no history, or none at all, is not a good one.
     assert.equal(run('').status, 1);
     assert.equal(run('{"form"').status, 1);

@@ -12,6 +12,8 @@ const statuses = {
 };
 /** Of these the record holds the write's effect. */
 export const tookEffect = new Set(['applied', 'merged', 'recreated']);
+/** Of these it holds nothing; create and delete that were `cancelled` came to what they ask for. */
+export const cameToNothing = new Set(['superseded', 'conflict', 'rejected', 'discarded', 'parked', 'failed']);
 
 const text = (value) => typeof value === 'string' && value !== '';
 const whole = (value) => Number.isInteger(value);
@@ -114,7 +116,7 @@ export class History {
     this.opsOf = new Map();
     this.byValue = new Map();
     this.byRecord = new Map();
-    /** Outcomes of (write, record). */
+    /** Outcomes of (write, index of the op). */
     this.outcomesOf = new Map();
     /** States of a record by version. */
     this.states = new Map();
@@ -148,6 +150,7 @@ export class History {
     if (this.writes.has(event.write)) this.#form(event.at, `write ${event.write} is there twice`);
     this.writes.set(event.write, event);
     event.ops = event.ops.map((op, index) => ({ ...op, index, key: keyOf(op.scope, op.collection, op.id), write: event }));
+    for (const op of event.ops) op.part = event.ops.filter((other) => other.key === op.key && other.index < op.index).length;
     for (const op of event.ops) {
       push(this.opsOf, `${event.device}\u0000${op.key}`, op);
       push(this.byRecord, op.key, op);
@@ -173,23 +176,29 @@ export class History {
         continue;
       }
       if (write.device !== event.device) this.#form(event.at, `write ${name} is of another device`);
-      for (const { key } of event.ops) if (write.ops.some((op) => op.key === key)) push(this.outcomesOf, `${name}\u0000${key}`, event);
+      for (const about of event.ops) for (const op of write.ops) if (isAbout(about, op)) push(this.outcomesOf, `${name}\u0000${op.index}`, event);
     }
   }
 
-  /** A value that two writes carry says nothing of either, unless the second names the first. */
+  /** A value that two writes carry says nothing of either, unless all but the first name it, or one that names it. */
   #unique() {
     for (const ops of this.byValue.values()) {
-      const origins = new Set(ops.map((op) => this.originOf(op.write)));
-      if (origins.size > 1) this.violations.add('unique', ops[1].write.at, `writes ${[...origins].join(' and ')} carry one value`);
+      const carriers = new Set(ops.map((op) => op.write.write));
+      if (carriers.size < 2) continue;
+      const first = [...carriers].filter((name) => !this.#originsOf(name).some((origin) => carriers.has(origin)));
+      if (first.length !== 1) this.violations.add('unique', ops[1].write.at, `writes ${(first.length === 0 ? [...carriers] : first).join(' and ')} carry one value`);
     }
   }
 
-  /** The first of writes that a person made again. */
-  originOf(write) {
-    let at = write;
-    for (let steps = 0; at?.retry_of && steps < 1000; steps += 1) at = this.writes.get(at.retry_of) ?? { write: at.retry_of };
-    return at.write;
+  /** What a person wrote again with this write: the writes that it names, and those that they name. */
+  #originsOf(name) {
+    const origins = new Set();
+    const named = (write) => [this.writes.get(write)?.retry_of ?? []].flat();
+    for (let left = named(name); left.length > 0; left = left.flatMap(named)) {
+      left = left.filter((origin) => !origins.has(origin));
+      for (const origin of left) origins.add(origin);
+    }
+    return [...origins];
   }
 
   isTraceable(value) {
@@ -202,7 +211,7 @@ export class History {
   }
 
   outcomesFor(op) {
-    return this.outcomesOf.get(`${op.write.write}\u0000${op.key}`) ?? [];
+    return this.outcomesOf.get(`${op.write.write}\u0000${op.index}`) ?? [];
   }
 
   ownOps(device, key) {
@@ -214,6 +223,9 @@ export class History {
     return this.faults.some((fault) => names.includes(fault.fault) && (!fault.device || fault.device === device) && fault.end >= from && fault.start <= to);
   }
 }
+
+/** What an outcome says of a record is about this op: of several on the record it may name one. */
+export const isAbout = ({ key, part }, op) => op.key === key && (part === undefined || part === op.part);
 
 function push(map, key, value) {
   const list = map.get(key);

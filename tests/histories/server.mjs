@@ -1,6 +1,6 @@
 // The server's log by itself and against what devices wrote: order, one effect for each write, whole groups, and the end.
 
-import { tookEffect } from './read.mjs';
+import { cameToNothing, isAbout, tookEffect } from './read.mjs';
 
 /** Faults after which a device may send again what it does not know to be sent, or miss what it had. */
 export const lostDevice = ['lost_storage'];
@@ -133,20 +133,26 @@ function groups(history) {
     }
     if (!history.header.complete_server) continue;
     // The newest of several ops on one record stands for them all.
-    const missing = write.ops.find((op) => isTraced(history, op) && !lines.has(op) && !write.ops.some((other) => other.key === op.key && other.index > op.index) && !firstState(history, op));
+    const missing = write.ops.find((op) => isTraced(history, op) && !write.ops.some((other) => other.key === op.key && other.index > op.index) && !firstState(history, op) && !isMergedIn(history, op, lines));
     if (missing) history.violations.add('fractured_group', [...lines.keys()][0].at, `group ${write.group} (${write.write}) took effect without its change of ${missing.key}`);
   }
+}
+
+/** All that can be traced of it lost to others, and what is left is in the version that its outcome names, with the rest of the group. */
+function isMergedIn(history, op, effects) {
+  const merged = history.outcomesFor(op).filter((outcome) => outcome.status === 'merged').flatMap((outcome) => outcome.ops.filter((about) => isAbout(about, op)));
+  return merged.some(({ version }) => (history.states.get(op.key) ?? []).some((state) => state.version === version && effects.has(state.effect)));
 }
 
 const isTraced = (history, op) => Object.entries(op.value ?? {}).some(([field, value]) => history.writersOf(op.key, field, value)?.length === 1);
 
 /** What the ops that an outcome covers come to on a record: fields, and whether it is deleted. */
-function joined(history, outcome, key) {
+function joined(history, outcome, about) {
   let fields = {};
   let isDelete = false;
   for (const name of outcome.writes) {
     for (const op of history.writes.get(name)?.ops ?? []) {
-      if (op.key !== key) continue;
+      if (!isAbout(about, op)) continue;
       isDelete = op.op === 'delete';
       fields = op.op === 'update' ? { ...fields, ...op.value } : { ...op.value };
       for (const field of op.unset ?? []) delete fields[field];
@@ -165,22 +171,41 @@ function outcomes(history) {
   }
 }
 
+/** The state that an outcome names by its version. */
+const stateOf = (history, { key, version }) => (history.states.get(key) ?? []).find((state) => state.version === version);
+
 /** What was said to be applied is in the state with that version. */
-function effectOf(history, outcome, { key, version }) {
-  const state = (history.states.get(key) ?? []).find((candidate) => candidate.version === version);
+function effectOf(history, outcome, about) {
+  const { key, version } = about;
+  const state = stateOf(history, about);
   history.violations.count('applied');
+  if (isDeleteOfNothing(history, outcome, about)) return;
   if (!state) {
     history.violations.add('lost_write', outcome.at, `${outcome.writes.join(', ')} is ${outcome.status} as version ${version} of ${key}, which the server never had`);
     return;
   }
   if (outcome.status === 'merged') return;
-  const { fields, isDelete } = joined(history, outcome, key);
+  const { fields, isDelete } = joined(history, outcome, about);
   if (isDelete && !state.deleted) history.violations.add('lost_write', outcome.at, `${outcome.writes.join(', ')} deletes ${key}, and version ${version} is there`);
   for (const [field, value] of Object.entries(fields)) {
     if (!isDelete && JSON.stringify(state.value?.[field]) !== JSON.stringify(value)) {
       history.violations.add('lost_write', outcome.at, `${outcome.writes.join(', ')} is ${outcome.status}, and version ${version} of ${key} has ${field} = ${JSON.stringify(state.value?.[field])}, not ${JSON.stringify(value)}`);
     }
   }
+}
+
+/** A delete of what is not there has no effect. Once tombstones were cleaned up its version is the one above which the next record begins. */
+export function isDeleteOfNothing(history, outcome, about) {
+  const { key, version } = about;
+  if (stateOf(history, about) || !joined(history, outcome, about).isDelete || !history.hadFault(['cleaned'], undefined, -Infinity, outcome.end)) return false;
+  const isThen = (state) => !outcome.epoch || !state.effect.epoch || state.effect.epoch === outcome.epoch;
+  const isBeforeIt = (state) => {
+    if (!Number.isInteger(outcome.position)) return state.version <= version;
+    const isOfPush = state.position === outcome.position && state.effect.client === outcome.client && state.seq && outcome.seq;
+    return isOfPush ? state.seq < outcome.seq : state.position <= outcome.position;
+  };
+  const before = (history.states.get(key) ?? []).filter((state) => isThen(state) && isBeforeIt(state));
+  return before.length === 0 || (before.at(-1).deleted && before.at(-1).version < version);
 }
 
 /** Nobody loses against themselves: somebody else wrote the record (L5). */
@@ -192,15 +217,36 @@ function ownConflict(history, outcome, { key }) {
   const states = [...keys].flatMap((each) => history.states.get(each) ?? []);
   const indirect = states.some((state) => state.effect.client && outcome.client && state.effect.client !== outcome.client);
   history.violations.count('conflicts');
-  if (!others && !indirect) history.violations.add('own_conflict', outcome.at, `${outcome.writes.join(', ')} is ${outcome.status}, and nobody else wrote ${key}`);
+  if (!others && !indirect && ![...keys].some((each) => standsOnNothing(history, outcome, each))) history.violations.add('own_conflict', outcome.at, `${outcome.writes.join(', ')} is ${outcome.status}, and nobody else wrote ${key}`);
+}
+
+/**
+ * The write was made on what is not there: an own write that came to nothing, or a record that another session had deleted without
+ * this one's knowing, that went with its parent, or that was deleted before somebody wrote an edit of it again.
+ */
+function standsOnNothing(history, outcome, key) {
+  const all = history.ownOps(outcome.device, key).filter((op) => op.write.status !== 'refused');
+  const isCovered = (op) => outcome.writes.includes(op.write.write) && (outcome.ops.some((about) => isAbout(about, op)) || !outcome.ops.some((about) => about.key === key));
+  const covered = all.filter(isCovered);
+  const first = covered[0];
+  if (!first) return false;
+  const may = all.filter((op) => !covered.includes(op) && !isBefore(first, op));
+  const newest = may.filter((op) => !may.some((other) => isBefore(op, other) && isBefore(other, first)));
+  if (newest.some((op) => history.outcomesFor(op).some((other) => other !== outcome && other.start < outcome.end && cameToNothing.has(other.status)))) return true;
+  const opened = history.opened.get(first.write.session);
+  const isUnheard = (op) => op.write.session !== first.write.session && !(op.write.end < opened.start);
+  const stands = history.outcomesFor(first).at(-1)?.ops.filter((about) => about.key === key).map((about) => stateOf(history, about))[0];
+  if (!stands?.deleted) return false;
+  return stands.indirect === true || (first.op !== 'create' && (Boolean(first.write.retry_of) || newest.some((op) => op.op === 'delete' && isUnheard(op))));
 }
 
 /** What the server refused, and what never was sent, is nowhere. */
-function noEffect(history, outcome, { key }) {
+function noEffect(history, outcome, about) {
+  const { key } = about;
   if (history.hadFault([...lostDevice, 'restored'], outcome.device)) return;
   for (const name of outcome.writes) {
     for (const op of history.writes.get(name)?.ops ?? []) {
-      if (op.key !== key || history.outcomesFor(op).some((other) => !['rejected', 'cancelled', 'discarded'].includes(other.status))) continue;
+      if (!isAbout(about, op) || history.outcomesFor(op).some((other) => !['rejected', 'cancelled', 'discarded'].includes(other.status))) continue;
       history.violations.count('refusals');
       const state = firstState(history, op);
       if (state) history.violations.add('refused_visible', state.effect.at, `write ${name} was ${outcome.status}, and ${key} has its value in version ${state.version}`);

@@ -1,7 +1,7 @@
 // What each context showed, one read after the other: its own writes, never back, and one moment of the server for a scope.
 
-import { tookEffect } from './read.mjs';
-import { finalRecord, judgeValue, sameRecord } from './server.mjs';
+import { cameToNothing, isAbout, tookEffect } from './read.mjs';
+import { finalRecord, isDeleteOfNothing, judgeValue, sameRecord } from './server.mjs';
 
 /** After these a device may show an older state of the server than it did. */
 const goesBack = ['power_cut', 'lost_storage', 'resync', 'restored'];
@@ -67,6 +67,14 @@ function mayBeDeleted(history, read, key) {
   return byOthers || (history.states.get(key) ?? []).some((state) => state.deleted);
 }
 
+/** The same, or the write that made the record came to nothing, and the server has none. */
+function mayBeMissing(history, read, shown) {
+  if (mayBeDeleted(history, read, shown.key)) return true;
+  const creates = history.ownOps(read.device, shown.key).filter((op) => op.op === 'create' || op.op === 'put');
+  const isNothing = (outcome) => outcome.start < read.end && cameToNothing.has(outcome.status);
+  return !Number.isInteger(shown.version) && creates.some((op) => history.outcomesFor(op).some(isNothing));
+}
+
 function readYourWrites(history, read, shown, opened) {
   for (const op of standing(history, read, shown.key, opened)) {
     const later = history.ownOps(read.device, shown.key).filter((other) => mayFollow(other, op, read));
@@ -79,7 +87,7 @@ function readYourWrites(history, read, shown, opened) {
     if (!shown.found) {
       if (later.some((other) => other.op === 'delete')) continue;
       history.violations.count('own_writes');
-      if (op.op !== 'update' || !mayBeDeleted(history, read, shown.key)) history.violations.add('read_your_writes', read.at, `${read.session} wrote ${shown.key} with ${op.write.write}, and does not see it`);
+      if (op.op !== 'update' || !mayBeMissing(history, read, shown)) history.violations.add('read_your_writes', read.at, `${read.session} wrote ${shown.key} with ${op.write.write}, and does not see it`);
       continue;
     }
     const fields = new Set([...Object.keys(op.value), ...(op.unset ?? [])]);
@@ -101,8 +109,9 @@ function ownOutcomes(history, read, shown, opened) {
     for (const outcome of history.outcomesFor(op)) {
       const isHeard = outcome.session === read.session ? outcome.end < read.start : outcome.end < opened.start;
       if (!isHeard || !tookEffect.has(outcome.status)) continue;
-      const version = outcome.ops.find((other) => other.key === shown.key)?.version;
-      if (!Number.isInteger(version) || (outcome.epoch && read.epoch && outcome.epoch !== read.epoch)) continue;
+      const about = outcome.ops.find((other) => isAbout(other, op));
+      const version = about?.version;
+      if (!Number.isInteger(version) || isDeleteOfNothing(history, outcome, about) || (outcome.epoch && read.epoch && outcome.epoch !== read.epoch)) continue;
       if (isExcused(history, goesBack.filter((name) => name !== 'power_cut'), read, op.scope, outcome.start)) continue;
       history.violations.count('own_outcomes');
       if (shown.version < version) history.violations.add('read_your_writes', read.at, `${read.session} heard that ${op.write.write} made version ${version} of ${shown.key}, and sees version ${shown.version}`);
@@ -148,7 +157,7 @@ function ownGroups(history, read) {
         const later = history.ownOps(read.device, member.key).some((other) => mayFollow(other, member, read));
         if (later) continue;
         history.violations.count('own_groups');
-        const isThere = member.op === 'delete' ? !there.found : there.found ? carries(member, there) || Object.keys(member.value).length === 0 : member.op === 'update' && mayBeDeleted(history, read, member.key);
+        const isThere = member.op === 'delete' ? !there.found : there.found ? carries(member, there) || Object.keys(member.value).length === 0 : member.op === 'update' && mayBeMissing(history, read, there);
         if (!isThere) history.violations.add('fractured_group', read.at, `${read.session} sees ${write.write} in ${op.key} and not in ${member.key}`);
       }
     }
@@ -166,19 +175,27 @@ function othersGroups(history, read) {
       for (const op of history.writersOf(shown.key, field, value) ?? []) {
         const { write } = op;
         if (!write.group || write.device === read.device || write.retry_of || history.hadFault(['lost_storage', 'restored'])) continue;
+        // What somebody wrote again may be all that is there of it.
+        if (history.writersOf(shown.key, field, value).some((other) => other.write.retry_of && other.write.start < read.end)) continue;
         for (const member of lastOps(write)) {
           const there = read.ops.find((other) => other.key === member.key);
           if (!there || member.key === op.key) continue;
           // The device shows a state of its own there that may be ahead of what it pulled.
           if (history.ownOps(read.device, member.key).length > 0 || history.ownOps(read.device, op.key).length > 0) continue;
           history.violations.count('groups_of_others');
-          const isOlder = Object.entries(there.value ?? {}).some(([name, old]) => (history.writersOf(member.key, name, old) ?? []).some((other) => other.write.device === write.device && other.write.end < write.start && touches(member, name)));
+          const isOlder = Object.entries(there.value ?? {}).some(([name, old]) => touches(member, name) && isFromBefore(history, member, name, old));
           const isMissing = !there.found && member.op !== 'delete' && !mayBeDeleted(history, read, member.key);
           if (isOlder || isMissing || isWithoutField(history, member, there)) history.violations.add('fractured_group', read.at, `${read.session} sees ${write.write} in ${op.key}, and ${member.key} as it was before`);
         }
       }
     }
   }
+}
+
+/** All that wrote this value did so before the group, and on its device: what somebody wrote again since may have replaced the group's. */
+function isFromBefore(history, member, field, value) {
+  const writers = (history.writersOf(member.key, field, value) ?? []).filter((other) => other.write.status !== 'refused');
+  return writers.length > 0 && writers.every((other) => other.write.device === member.write.device && other.write.end < member.write.start);
 }
 
 /** The record is there without a field that the group gave it, and nobody can have taken it out. */

@@ -19,6 +19,8 @@ const fuzzSeconds = process.env.LANDFALL_FUZZ_SECONDS ?? '3';
 
 /** Of the simulator; docs/proof.md says how many were played. */
 const simulatorHistories = process.env.LANDFALL_SIM_HISTORIES ?? '10000';
+/** Seeds of which the histories are exported and judged from outside: some 30 KB each. */
+const exportedSeeds = process.env.LANDFALL_EXPORTED_SEEDS ?? '2000';
 
 const setUp = {
   rust: () => ensureRust(),
@@ -54,6 +56,7 @@ const stages = [
   { name: 'packaging', needs: ['npm'], count: nodeCount, work: () => nodeTests('tests/packaging') },
   { name: 'histories', count: nodeCount, work: () => nodeTests('tests/histories') },
   { name: 'simulator', work: () => simulator('--histories', simulatorHistories) },
+  { name: 'histories-simulator', work: simulatorExport },
   { name: 'simulator-plants', work: () => simulator('--plants') },
   { name: 'simulator-wasm', work: () => simulator('--wasm-equality') },
   { name: 'end-to-end', needs: ['npm', 'browser'], count: playwrightCount, work: endToEnd },
@@ -83,6 +86,25 @@ async function buildAll() {
   await build();
   await server;
   return { ok: true, output: '' };
+}
+
+/** What the simulator plays, judged by the program that shares nothing with it. */
+async function simulatorExport() {
+  const history = historyFile();
+  const exported = await simulator('--export', history, '--seed', '1', '--histories', exportedSeeds);
+  return exported.ok ? judged(exported, history, '--every-kind') : exported;
+}
+
+function historyFile() {
+  mkdirSync(logDirectory, { recursive: true });
+  return join(logDirectory, `history-${process.hrtime.bigint()}.ndjson`);
+}
+
+/** Judges the histories that a run has exported; they are kept if something was found. */
+async function judged(run, history, ...options) {
+  const result = await command('node', ['tests/histories/check.mjs', ...options, history]);
+  if (result.ok) rmSync(history);
+  return { ok: result.ok, output: `${run.output}\n${result.output}` };
 }
 
 function wasmTests({ driver }) {
@@ -137,13 +159,9 @@ async function engine(name, program) {
 /** A few rounds with killed browsers; the many are in docs/proof.md. */
 async function kill(program, ...args) {
   await buildAll();
-  const history = join(logDirectory, `history-${process.hrtime.bigint()}.ndjson`);
-  mkdirSync(logDirectory, { recursive: true });
+  const history = historyFile();
   const rounds = await command('node', ['tests/kill/main.mjs', ...args, ...(args.includes('--plants') ? [] : ['--export', history])], program);
-  if (!rounds.ok || args.includes('--plants')) return rounds;
-  const judged = await command('node', ['tests/histories/check.mjs', history]);
-  rmSync(history);
-  return { ok: judged.ok, output: `${rounds.output}\n${judged.output}` };
+  return !rounds.ok || args.includes('--plants') ? rounds : judged(rounds, history);
 }
 
 /** Landfall and hand-written IndexedDB in one run; nobody else, so the peers' packages are not asked for. */

@@ -179,14 +179,14 @@ impl Record {
         found.filter_map(|line| line["write"].as_str().map(str::to_owned)).collect()
     }
 
-    /// A call that was refused, by its own words.
-    pub fn refused(&mut self, place: &Value, start: u64, ops: Vec<Value>) {
+    /// A call of which nothing is stored, by its own words.
+    fn said(&mut self, place: &Value, start: u64, status: &str, ops: Vec<Value>) {
         for op in ops {
             self.write_count += 1;
             let mut event = place.clone();
             event["type"] = json!("write");
             event["write"] = json!(format!("w{}", self.write_count));
-            event["status"] = json!("refused");
+            event["status"] = json!(status);
             event["group"] = Value::Null;
             event["ops"] = json!([op]);
             self.line(start, event);
@@ -449,27 +449,26 @@ impl Writing {
         Some(Self { world: std::rc::Rc::clone(world), profile, place, start, after })
     }
 
-    /// It resolved with these entries.
-    pub fn stored(self, ids: &[u64]) {
-        self.tell("stored", |id| ids.contains(&id));
-    }
-
-    pub fn refused(self, ops: Vec<Value>) {
-        if let Some(record) = &mut self.world.model.borrow_mut().record {
-            record.refused(&self.place, self.start, ops);
-        }
-    }
-
-    fn tell(&self, status: &str, is_its: impl Fn(u64) -> bool) {
+    /// It resolved with these entries. Where it should not have, what it said is all there is.
+    pub fn stored(self, ids: &[u64], said: Vec<Value>) {
         let mut model = self.world.model.borrow_mut();
         let entries: Vec<Stored> = model.profiles[self.profile]
             .durable
             .range(self.after + 1..)
-            .filter(|(id, _)| is_its(**id))
+            .filter(|(id, _)| ids.contains(id))
             .map(|(id, entry)| (self.profile, *id, entry.clone()))
             .collect();
-        if let Some(record) = &mut model.record {
-            record.written(&self.place, self.start, status, &entries);
+        let Some(record) = &mut model.record else { return };
+        if entries.is_empty() && !ids.is_empty() {
+            record.said(&self.place, self.start, "stored", said);
+        } else {
+            record.written(&self.place, self.start, "stored", &entries);
+        }
+    }
+
+    pub fn refused(self, said: Vec<Value>) {
+        if let Some(record) = &mut self.world.model.borrow_mut().record {
+            record.said(&self.place, self.start, "refused", said);
         }
     }
 }

@@ -104,8 +104,8 @@ pub async fn write(world: &Rc<World>, profile: usize, replica: &SimReplica, writ
             }
             let ids: Vec<u64> = written.iter().filter_map(|written| written.entry).map(EntryId::get).collect();
             drop(model);
-            if let Some(writing) = writing {
-                writing.stored(&ids);
+            if let (Some(writing), Some(said)) = (writing, said) {
+                writing.stored(&ids, said);
             }
             world.note(profile, || format!("written as {ids:?}"));
         }

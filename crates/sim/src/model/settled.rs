@@ -45,18 +45,20 @@ impl Model {
                     return;
                 }
             }
-            if let Some(record) = &mut self.record {
-                let word = match (&settled.outcome, settled.local) {
-                    (Some(outcome), _) => Ok(outcome),
-                    (None, Some(LocalEnd::Cancelled)) => Err("cancelled"),
-                    (None, Some(LocalEnd::Discarded)) => Err("discarded"),
-                    (None, _) => Err("parked"),
-                };
+            let all_parked = entries.iter().all(|id| parked.contains(id));
+            let word = match (&settled.outcome, settled.local) {
+                (Some(outcome), _) => Some(Ok(outcome)),
+                (None, Some(LocalEnd::Cancelled)) => Some(Err("cancelled")),
+                (None, Some(LocalEnd::Discarded)) if name == "discard" => Some(Err("discarded")),
+                (None, Some(LocalEnd::Parked)) if all_parked => Some(Err("parked")),
+                // Nobody asked for it, and nothing keeps it: that is no word on it.
+                (None, _) => None,
+            };
+            if let (Some(record), Some(word)) = (&mut self.record, word) {
                 let epoch = row.epoch.as_ref().map(|epoch| epoch.0.clone());
                 record.outcome(profile, &entries, &settled.key, (&client, epoch), word);
             }
             let known = &mut self.profiles[profile];
-            let all_parked = entries.iter().all(|id| parked.contains(id));
             match (&settled.outcome, settled.local) {
                 (Some(outcome), _) => {
                     let seq = outcome.seq.get();

@@ -231,7 +231,10 @@ fn export(asked: &Asked, file: &str) -> ExitCode {
         }
         count += 1;
         let ended = run_in(&history, asked.plant, asked.trace && asked.histories == 1, &|world| {
-            world.model.borrow_mut().record = Some(Record::default());
+            let mut model = world.model.borrow_mut();
+            model.record = Some(Record::default());
+            // What is planted the checker is to find by itself.
+            model.goes_on = asked.plant.is_some();
         });
         ended.trace.iter().for_each(|line| println!("{line}"));
         if let Some(violation) = ended.violation.filter(|_| asked.plant.is_none()) {

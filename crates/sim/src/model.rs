@@ -72,6 +72,8 @@ pub struct Model {
     pub kinds: BTreeSet<&'static str>,
     /// Kept only for who exports it.
     pub record: Option<Record>,
+    /// A broken promise ends nothing: somebody else is to find it.
+    pub goes_on: bool,
 }
 
 impl Model {

@@ -107,7 +107,8 @@ pub(crate) struct Player {
 
 impl Player {
     fn is_over(&self) -> bool {
-        self.world.model.borrow().violation.is_some()
+        let model = self.world.model.borrow();
+        model.violation.is_some() && !model.goes_on
     }
 
     pub(crate) fn go(&self, ms: u64) {

@@ -124,6 +124,8 @@ struct News {
     /// Changed rows of the outbox by key; `None` = gone.
     outbox: Map<String, Option<String>>,
     log: Vec<(u64, String)>,
+    /// Log rows that were deleted without a word that is still there.
+    gone: Vec<u64>,
 }
 
 impl Db {
@@ -186,6 +188,12 @@ impl Db {
             }
             self.client_text = text;
             touched.outbox = true;
+        }
+        for log_key in news.gone {
+            let entries = self.state.entries.range(EntryId::at(log_key, 0)..);
+            let keys = entries.take_while(|(id, _)| id.log_key() == log_key).map(|(_, entry)| entry.key()).listed();
+            touched.keys(keys);
+            self.state.drop_log_row(log_key);
         }
         for (key, text) in news.log {
             if is_open && key <= self.log_key {
@@ -471,11 +479,29 @@ pub(crate) async fn take_in<R: RowStore>(
             }
         }
     }
+    let mut log = None;
     if !wanted.is_empty() {
         reads.add_all(wanted);
-        found = rows.read(&reads).await?;
-        if one(&found, 0) != client {
-            return Ok(None);
+        loop {
+            found = rows.read(&reads).await?;
+            if one(&found, 0) != client {
+                return Ok(None);
+            }
+            // A row of outcomes that this context never saw was trimmed, and with it went the word that log rows are gone. It
+            // may have stood still for days.
+            let is_trimmed = |(read, rows): (&Read, &KeyedRows)| match read {
+                Read::One { key: Key::Text(key), .. } if rows.is_empty() && key.starts_with("acked/") => {
+                    !db.borrow().state.settled.contains_key(key)
+                }
+                Read::One { .. } | Read::Range { .. } => false,
+            };
+            if is_first || log.is_some() || !(is_whole || reads.iter().zip(&found).any(is_trimmed)) {
+                break;
+            }
+            let Some(from) = db.borrow().state.log_rows.first_key_value().map(|(key, _)| *key) else { break };
+            log = Some(reads.len());
+            let (from, to) = (Key::Number(from), Key::Number(known.log_from - 1));
+            reads.push(Read::Range { store: StoreName::Log, from, to, limit: RANGE });
         }
         manifest = one(&found, 1);
     }
@@ -496,6 +522,10 @@ pub(crate) async fn take_in<R: RowStore>(
         return Ok(None);
     }
     let mut news = News::default();
+    if let Some(rows) = log.map(|at| &found[at]) {
+        let is_there = |key: &u64| rows.binary_search_by(|(other, _)| other.cmp(&Key::Number(*key))).is_ok();
+        news.gone = db.state.log_rows.keys().copied().filter(|key| *key < known.log_from && !is_there(key)).listed();
+    }
     if is_whole {
         news.outbox.extend(outbox_keys(&db).into_iter().map(|key| (key, None)));
     }

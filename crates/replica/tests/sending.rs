@@ -272,3 +272,43 @@ fn l5_what_was_sent_before_the_first_pull_is_known_however_long_ago_that_was() {
     let last = mutations(pushes.last().unwrap());
     assert_eq!((last[0].id.as_str(), last[0].base), ("a", Some(Version(1))), "its own record is not somebody else's");
 }
+
+#[test]
+fn l4_s1_a_context_that_stood_still_for_days_knows_what_others_sent_also_when_their_outcomes_were_trimmed() {
+    // Found by the simulator (seeds 216919 and 218695).
+    let lab = Lab::new();
+    let sent: Rc<RefCell<Vec<String>>> = Rc::default();
+    let sent_then = Rc::clone(&sent);
+    lab.serve(move |request| {
+        if request.path == "/pull" {
+            let covered = r#""covered":{"":{"notes":1000}},"has_more":false}"#;
+            return Lab::answer(
+                [r#"{"server_time":1,"epoch":"e1","changes":{},"tombstones":{},"cursor":"1","#, covered].concat(),
+            );
+        }
+        let push: PushRequest = from_json(request.body.as_ref().unwrap()).unwrap();
+        sent_then.borrow_mut().extend(mutations(&push).iter().map(|mutation| mutation.id.to_string()));
+        applied(&push)
+    });
+    let (worker, page) = (open(&lab), open(&lab));
+    let run = |replica: &Opened| {
+        for _ in 0..20 {
+            at_once(replica.step());
+            lab.now.set(lab.now.get() + 250);
+        }
+    };
+    put(&page, "a", r#"{"n":1}"#).unwrap();
+    // The page is frozen. A day later nothing is left of the word on what it wrote.
+    for id in ["b", "c", "d"] {
+        put(&worker, id, r#"{"n":1}"#).unwrap();
+        run(&worker);
+        lab.now.set(lab.now.get() + 2 * ACKED_MS);
+    }
+    assert_eq!((worker.status().pending, page.status().pending), (0, 1));
+    assert!(!meta(&lab, "acked/").contains(r#""id":"a""#), "its outcome was trimmed");
+    at_once(page.refresh()).unwrap();
+    assert_eq!(page.status().pending, 0);
+    put(&page, "e", r#"{"n":1}"#).unwrap();
+    run(&page);
+    assert_eq!(*sent.borrow(), ["a", "b", "c", "d", "e"], "nothing goes twice");
+}

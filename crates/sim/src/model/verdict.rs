@@ -157,6 +157,8 @@ impl Model {
         let known = &self.profiles[profile];
         let entries = known.sent.get(verdict.sent).cloned().unwrap_or_default();
         let newest = entries.iter().map(|id| known.place(*id)).max().unwrap_or(0);
+        // What was joined is of one piece: nothing of its lane goes between its oldest and its newest entry.
+        let oldest = entries.iter().map(|id| known.place(*id)).min().unwrap_or(0);
         let roots: Vec<u64> = entries
             .iter()
             .map(|id| known.durable.get(id).and_then(|entry| entry.origin).map_or(*id, |origin| origin.get()))
@@ -167,7 +169,7 @@ impl Model {
         let is_one = |state: &StateAt| state.profile == profile || self.restores == 0;
         let late = self.truth.states_of(&key).iter().find(|state| {
             (state.client == client && state.seq >= seq && !state.is_indirect && is_one(state))
-                || (is_own && state.profile == profile && state.entry > newest)
+                || (is_own && state.profile == profile && state.entry > oldest)
         });
         if let Some(state) = late.cloned() {
             self.violate("S4", || {

@@ -182,14 +182,15 @@ impl Judge<'_> {
             (None, None) => return Ok(Version::ZERO),
             (None, Some(after)) => after,
         };
-        let (outcome, base) = match self.decided.get(&after) {
-            Some(before) => (before.outcome.clone(), before.base),
-            None => match self.db.outcome(self.sub(), self.client(), after)? {
-                Some(found) => (read_outcome(&found.text)?, found.base),
-                None => return Ok(Version::ZERO),
-            },
+        let left = |outcome: &Outcome, base| match outcome.took_effect() {
+            true => outcome.version.unwrap_or_default(),
+            false => base,
         };
-        Ok(if outcome.took_effect() { outcome.version.unwrap_or_default() } else { base })
+        if let Some(before) = self.decided.get(&after) {
+            return Ok(left(&before.outcome, before.base));
+        }
+        let found = self.db.outcome(self.sub(), self.client(), after)?;
+        found.map_or(Ok(Version::ZERO), |found| Ok(left(&read_outcome(&found.text)?, found.base)))
     }
 
     /// The refusal of a group of which a member stands on something before the group that was refused.

@@ -4,7 +4,7 @@
 //! after a crash, sees every record once. Runs are merged eight of a level, so a record is rewritten once for every
 //! factor of eight that the pair grows by (docs/storage.md states the write amplification).
 
-use crate::edit::{BaseTxn, Editor, entry_of, in_order, names};
+use crate::edit::{BaseTxn, Editor, entries_of, in_order, names};
 use crate::ingest::{DAMAGE_MS, plan_resync};
 use crate::manifest::{IndexRow, Merging, PRIMARY, PairRow, Schema};
 use crate::page::{Entry, Line, Location};
@@ -404,7 +404,6 @@ fn build_slice(
     map::sort(&mut waiting, &Ord::cmp);
     let is_last = waiting.len() <= BUILD_ROWS;
     waiting.truncate(BUILD_ROWS);
-    let fields = names(&found.name);
     let mut entries = Vec::new();
     for (segment, run_id, at) in &waiting {
         let Some((_, run)) = runs.iter().find(|(id, _)| id == run_id) else { continue };
@@ -413,10 +412,9 @@ fn build_slice(
             continue;
         };
         let Some(block) = block else { continue };
-        for slot in (0..block.len()).filter(|slot| !run.fences[*at].dead.has(*slot)) {
-            let place = Location { run: *run_id, segment: *segment, slot: slot as u32 };
-            entries.add_all(entry_of(&found.name, &fields, &block.held(slot), place));
-        }
+        let dead = &run.fences[*at].dead;
+        let found = entries_of(&found.name, &block, *run_id, *segment);
+        entries.add_all(found.into_iter().filter(|entry| !dead.has(entry.at.slot as usize)));
     }
     if missing {
         return Err(Missing);

@@ -7,7 +7,7 @@ use crate::records::{Missing, Records, page_key, run_key};
 use crate::row::{RowKind, encode};
 use crate::rowstore::{Key, StoreName};
 use crate::run::{Dead, Fence, RUN_ROWS_MAX, Run, RunRef};
-use crate::segment::{Held, SEGMENT_BYTES_MAX, SEGMENT_COUNT_MAX, encode_segment};
+use crate::segment::{Block, Held, SEGMENT_BYTES_MAX, SEGMENT_COUNT_MAX, encode_segment};
 use landfall_protocol::text::split;
 use landfall_protocol::{
     AddAll, Listed, Map, Pair, RecordId, RecordKey, RecordSum, UnixMillis, Version, compare_text, map,
@@ -434,14 +434,21 @@ fn keys_of(name: &str, records: &[(String, &Held)]) -> Vec<String> {
     keys
 }
 
-/// What an index says of a record; nothing of a tombstone, unless it finds records by id.
-pub(crate) fn entry_of(index: &str, fields: &[String], record: &Held, at: Location) -> Option<Entry> {
-    if index == PRIMARY {
-        return Some(Entry { key: record.id.0.clone(), id: String::new(), at });
+/// What an index says of the records of a segment, dead ones too; nothing of a tombstone, unless it finds records by id.
+pub(crate) fn entries_of(index: &str, block: &Block, run: u64, segment: u64) -> Vec<Entry> {
+    let fields = names(index);
+    let mut entries = Vec::with_capacity(block.len());
+    for slot in 0..block.len() {
+        let at = Location { run, segment, slot: slot as u32 };
+        let (id, mut key) = (block.id(slot).into_owned(), String::new());
+        if index == PRIMARY {
+            entries.push(Entry { key: id, id: key, at });
+        } else if let Some(text) = block.fields(slot) {
+            key_of(&id, text, &fields, &mut key);
+            entries.push(Entry { key, id, at });
+        }
     }
-    let mut key = String::new();
-    key_of(record.id.as_str(), record.fields.as_deref()?, fields, &mut key);
-    Some(Entry { key, id: record.id.0.clone(), at })
+    entries
 }
 
 /// The fields of an index.

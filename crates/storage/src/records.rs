@@ -4,9 +4,9 @@
 //! ([`Missing`]); its caller reads the rows named by [`Records::missing`] in one transaction, hands them over
 //! ([`Records::give`]) and runs it again. So rules never wait, and what is needed together is read together.
 
-use crate::edit::BaseTxn;
+use crate::edit::{BaseTxn, entries_of};
 use crate::manifest::{Manifest, PRIMARY, PairRow};
-use crate::page::{Location, Page};
+use crate::page::{Entry, Line, Location, Page, encode_page};
 use crate::row::{RowError, RowKind, decode};
 use crate::rowstore::{Key, StoreName};
 use crate::run::{Run, RunRef};
@@ -157,6 +157,14 @@ impl Records {
             Some(_) => Ok(None),
             None => Err(Missing),
         }
+    }
+
+    /// A segment as a page of the index that its records lie along; `None`: it can't be used.
+    pub fn leaf(&self, run: u64, segment: u64, index: &str) -> Result<Option<Rc<Page>>, Missing> {
+        let Some(block) = self.block(segment)? else { return Ok(None) };
+        let entries = entries_of(index, &block, run, segment);
+        let lines: Vec<Line<'_>> = entries.iter().map(Entry::line).listed();
+        Ok(Page::decode(encode_page(index, &lines)).ok().map(Rc::new))
     }
 
     /// The rows that were missed since the last call. Empty: whatever ran has all it needs.

@@ -80,9 +80,11 @@ enum Way {
     },
 }
 
-/// Where a search is in one run of an index.
+/// Where a search is in one run of an index, or of records that lie along it.
 struct Head {
     run: Rc<Run>,
+    /// The run's id, if its rows are segments.
+    records: Option<u64>,
     fence: usize,
     page: Option<Rc<Page>>,
     at: usize,
@@ -336,13 +338,17 @@ impl Search {
             for run in &part.row.live {
                 let _ = records.run(run);
             }
-            *heads = Some(start(records, &index.live, bounds, access.backwards)?);
+            // Records that lie along the index say themselves what its pages say, and are needed anyway, unless they are
+            // only counted.
+            let is_along = !self.query.count && part.row.live.iter().all(|run| run.sort == index.name);
+            let runs = if is_along { &part.row.live } else { &index.live };
+            *heads = Some(start(records, runs, is_along, bounds, access.backwards)?);
         }
         let Some(heads) = heads else { return Ok(true) };
         loop {
             let mut missing = false;
             for head in heads.iter_mut() {
-                missing |= head.settle(records, bounds, access.backwards).is_err();
+                missing |= head.settle(records, &index.name, bounds, access.backwards).is_err();
             }
             if missing {
                 return Err(Missing);
@@ -406,7 +412,13 @@ pub fn asked<'a>(query: &'a Query, records: &'a Records) -> impl Iterator<Item =
 }
 
 /// The beginning of a range in every run that can have a part of it.
-fn start(records: &Records, runs: &[RunRef], bounds: &Range, backwards: bool) -> Result<Vec<Head>, Missing> {
+fn start(
+    records: &Records,
+    runs: &[RunRef],
+    are_records: bool,
+    bounds: &Range,
+    backwards: bool,
+) -> Result<Vec<Head>, Missing> {
     let mut heads = Vec::new();
     let mut missing = false;
     for reference in runs.iter().filter(|run| run.last >= bounds.lower && run.first < bounds.upper) {
@@ -418,28 +430,33 @@ fn start(records: &Records, runs: &[RunRef], bounds: &Range, backwards: bool) ->
             false => run.row_from(&bounds.lower),
             true => run.fences.partition_point(|fence| fence.first < bounds.upper).saturating_sub(1),
         };
-        heads.push(Head { run, fence, page: None, at: usize::MAX, is_over: false });
+        let records = are_records.then_some(reference.id);
+        heads.push(Head { run, records, fence, page: None, at: usize::MAX, is_over: false });
     }
     if missing { Err(Missing) } else { Ok(heads) }
 }
 
 impl Head {
     /// Makes the next entry of the range the current one, or finds that there is none.
-    fn settle(&mut self, records: &Records, bounds: &Range, backwards: bool) -> Result<(), Missing> {
+    fn settle(&mut self, records: &Records, index: &str, bounds: &Range, backwards: bool) -> Result<(), Missing> {
         while !self.is_over {
             let Some(page) = &self.page else {
                 let Some(fence) = self.run.fences.get(self.fence) else {
                     self.is_over = true;
                     break;
                 };
-                // What can't be read has nothing; the index is made anew.
-                let page = records.page(fence.row);
+                // What can't be read has nothing; it is mended.
+                let read = |row: u64| match self.records {
+                    Some(run) => records.leaf(run, row, index),
+                    None => records.page(row),
+                };
+                let page = read(fence.row);
                 if page.is_err() && !backwards {
                     // A range that ends in the next page needs that one too.
                     let rest = self.run.fences.iter().skip(self.fence + 1);
                     let mut ahead = rest.take_while(|next| next.first < bounds.upper);
                     if let (Some(next), None) = (ahead.next(), ahead.next()) {
-                        let _ = records.page(next.row);
+                        let _ = read(next.row);
                     }
                 }
                 let page = page?;

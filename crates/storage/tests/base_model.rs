@@ -115,9 +115,11 @@ fn pair(n: u64) -> Pair {
     }
 }
 
-fn schema(late: bool) -> Schema {
+/// `along`: the records lie in the order of an index.
+fn schema(late: bool, along: bool) -> Schema {
     let fields = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<String>>();
-    let mut items = Declared { indexes: vec![fields(&["supplier", "n"])], cluster: fields(&["supplier"]) };
+    let cluster = if along { fields(&["supplier", "n"]) } else { fields(&["supplier"]) };
+    let mut items = Declared { indexes: vec![fields(&["supplier", "n"])], cluster };
     if late {
         items.indexes.push(fields(&["n"]));
         // Records that lie in one order are joined by others in another one.
@@ -357,7 +359,8 @@ fn history(seed: u64, operations: u64) -> u64 {
     let mut random = Random(seed * 2 + 1);
     let mut disk = Disk::new();
     let budget = if seed.is_multiple_of(2) { 200 * 1024 } else { 8 * 1024 * 1024 };
-    let mut contexts = [Context::open(&disk, &schema(false), budget), Context::open(&disk, &schema(false), budget)];
+    let along = !seed.is_multiple_of(3);
+    let mut contexts = [(); 2].map(|()| Context::open(&disk, &schema(false, along), budget));
     let mut model: Model = (0..3).map(|n| (pair(n), Map::new())).collect();
     let (mut position, mut done, mut now) = (0, 0, 1_000_000);
     // Everything starts cold: an empty page that covers all makes it live.
@@ -421,7 +424,10 @@ fn history(seed: u64, operations: u64) -> u64 {
                 }
                 done += 2;
             }
-            93..95 => *context = Context::open(&disk, &schema(now % 2 == 0 || done > operations / 2), budget),
+            93..95 => {
+                let is_late = now % 2 == 0 || done > operations / 2;
+                *context = Context::open(&disk, &schema(is_late, along), budget);
+            }
             95..97 => {
                 if let Some(txn) = plan_declare(&context.records, &context.schema, UnixMillis(now)) {
                     assert!(context.commit(&mut disk, txn));
@@ -499,4 +505,45 @@ fn history(seed: u64, operations: u64) -> u64 {
 fn r2_r3_every_record_is_there_once_whatever_is_pulled_moved_and_interrupted() {
     let done: u64 = (1..=8).map(|seed| history(seed, 8_000)).sum();
     assert!(done >= 50_000, "{done} operations");
+}
+
+#[test]
+fn a_query_along_the_order_of_the_records_reads_their_segments_and_no_page() {
+    let schema = schema(false, true);
+    let mut disk = Disk::new();
+    let mut context = Context::open(&disk, &schema, 8 * 1024 * 1024);
+    let model: Model = (0..3).map(|n| (pair(n), Map::new())).collect();
+    for run in 0..3 {
+        let record = |n: u64| {
+            let fields = format!("{{\"supplier\":\"s{}\",\"n\":{n},\"filler\":\"{}\"}}", n % 100, "x".repeat(200));
+            (pair(1), format!("r{run}{n:05}"), Truth { version: 1, fields: Some(fields) })
+        };
+        let page = page((0..2_000).map(record).collect(), &model, run + 1, run < 2);
+        let mut ingest = Ingest::new(vec![page]);
+        let txn = context.run(&disk, |records| ingest.plan(records, &schema, &|_, _| None, UnixMillis(1)));
+        assert!(context.commit(&mut disk, txn));
+    }
+    let reads = |count: bool| {
+        let context = Context::open(&disk, &schema, 8 * 1024 * 1024);
+        let text = r#"{"collection":"items","where":{"supplier":"s42"},"orderBy":"n","limit":60}"#;
+        let query = Query { count, ..Query::parse(text).unwrap() };
+        let mut search = Search::new(query, &context.records, &schema);
+        let (mut pages, mut segments, mut rounds) = (0, 0, 0);
+        while search.step(&context.records, &schema, &|_, _| false).is_err() {
+            rounds += 1;
+            for id in context.records.missing() {
+                pages += usize::from(matches!(id, RowId::Page(_)));
+                segments += usize::from(matches!(id, RowId::Segment(_)));
+                assert_eq!(context.records.give(id, disk.get(&id.place()).cloned()), Ok(true));
+            }
+        }
+        (if count { search.count as usize } else { search.found.len() }, pages, segments, rounds)
+    };
+    // Of 20 records in each of three runs, in one segment or at the end of one and the beginning of the next.
+    let (found, pages, segments, rounds) = reads(false);
+    assert_eq!((found, pages, rounds), (60, 0, 2));
+    assert!((3..=6).contains(&segments), "{segments} segments");
+    let (found, pages, segments, _) = reads(true);
+    assert_eq!((found, segments), (60, 0));
+    assert!(pages >= 3, "{pages} pages");
 }

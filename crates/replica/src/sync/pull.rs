@@ -30,8 +30,11 @@ type Storing<'a> = Option<Pin<Box<dyn Future<Output = Answer> + 'a>>>;
 
 const DAMAGED: &str = "This device's copy differs from the server's; it will be pulled anew.";
 
-/// Pages become one transaction with the one that brings them over this size: larger runs, fewer of them.
-const STORE_BYTES: usize = 2 * 1024 * 1024;
+/// Pages become one transaction with the one that brings them over this size: larger runs, fewer of them. Those of two
+/// transactions are in memory, several times over, while the budget for rows is hardly used.
+fn store_bytes(budget: usize) -> usize {
+    (budget / 4).clamp(1024 * 1024, 8 * 1024 * 1024)
+}
 /// One step of a pull asks for no further page after this time.
 const STEP_MS: u64 = 5_000;
 impl<H: Host> Replica<H> {
@@ -43,7 +46,10 @@ impl<H: Host> Replica<H> {
             let db = self.db.borrow();
             (db.base.manifest.cursor.clone(), db.base.manifest.resync.clone())
         };
-        let full = if self.settings.pull_bytes > 0 { self.settings.pull_bytes } else { STORE_BYTES };
+        let full = match self.settings.pull_bytes {
+            0 => store_bytes(self.db.borrow().base.budget),
+            bytes => bytes,
+        };
         let started = self.host.now();
         let mut pages: Vec<Page> = Vec::new();
         let (mut bytes, mut count) = (0, 0);

@@ -288,8 +288,13 @@ impl Schedule {
             (Request::Probe, Answer::Done { .. }) => {
                 // Whatever the browser thinks: the server was reached.
                 self.hint = true;
+                let backoff = self.backoff;
                 self.well();
-                return std::mem::take(&mut self.suspect);
+                if std::mem::take(&mut self.suspect) {
+                    // The server is well and the batch is not: what fails again waits longer.
+                    self.backoff = backoff;
+                    return true;
+                }
             }
             (Request::Push, Answer::Done { more }) => {
                 self.well();
@@ -480,6 +485,26 @@ mod tests {
         let later = UnixMillis(140_000);
         assert_eq!(schedule.next(later, WORK), Next::Probe);
         assert!(schedule.answered(later, Request::Probe, Answer::Done { more: false }, later, 0));
+    }
+
+    #[test]
+    fn s7_what_fails_at_a_server_that_is_well_is_tried_ever_later() {
+        let mut schedule = schedule();
+        let mut now = UnixMillis(1);
+        let mut pushes = Vec::new();
+        while pushes.len() < 9 {
+            match schedule.next(now, WORK) {
+                Next::Push => {
+                    pushes.push(now.get());
+                    schedule.answered(now, Request::Push, Answer::Faulty, now, u32::MAX);
+                }
+                Next::Probe => assert!(schedule.answered(now, Request::Probe, Answer::Done { more: false }, now, 0)),
+                Next::Wait(Some(at)) => now = at,
+                other => panic!("{other:?}"),
+            }
+        }
+        let waits: Vec<u64> = pushes.windows(2).map(|two| (two[1] - two[0]).div_ceil(1_000)).collect();
+        assert_eq!(waits, [2, 4, 8, 16, 32, 60, 60, 60]);
     }
 
     #[test]

@@ -16,6 +16,9 @@ use std::rc::Rc;
 const RESET: &str = r#"{"error":{"code":"reset_required","message":"","request_id":"r","epoch":"e2",
  "ledger":{"known":true,"acked_through":0,"entries":[]}}}"#;
 
+const HEAD: &str = r#"{"server_time":1,"epoch":"e1","changes":{},"tombstones":{},"access":{"added":[],"removed":[]},
+ "cursor":"c","covered":{},"has_more":false}"#;
+
 fn answer(request: &HttpRequest) -> Option<HttpResponse> {
     if request.path != "/push" {
         return None;
@@ -72,4 +75,53 @@ fn r6_what_a_restored_server_lost_is_said_once_in_every_context_whichever_queued
     assert_eq!((page.status().pending, requeued(&page)), (3, vec![3]));
     at_once(page.refresh()).unwrap();
     assert!(requeued(&page).is_empty(), "said once");
+}
+
+#[test]
+fn l4_a_reset_to_the_very_epoch_that_was_named_is_a_faulty_answer_and_asked_again_ever_later() {
+    let reset = |epoch: &str| {
+        let body =
+            format!(r#"{{"error":{{"code":"reset_required","message":"","request_id":"r","epoch":"{epoch}"}}}}"#);
+        Some(HttpResponse { status: 409, retry_after_ms: None, body })
+    };
+    for faulty in ["/push", "/pull"] {
+        let lab = Lab::new();
+        // Half of each back-off.
+        lab.random.set(1 << 63);
+        let (is_faulty, asked) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(0)));
+        let (now_faulty, count) = (Rc::clone(&is_faulty), Rc::clone(&asked));
+        lab.serve(move |request| {
+            if now_faulty.get() && request.path == faulty {
+                count.set(count.get() + 1);
+                return reset("e1");
+            }
+            if request.path != "/push" {
+                return Lab::answer(HEAD.to_owned());
+            }
+            answer(request)
+        });
+        let page = lab.open().unwrap();
+        at_once(page.set_token(Some(Token { token: "t".to_owned(), expires_at: None }))).unwrap();
+        put(&page, "a", "{}").unwrap();
+        steps(&lab, &page);
+        assert_eq!(page.status().pending, 0, "the epoch is known");
+
+        is_faulty.set(true);
+        put(&page, "b", "{}").unwrap();
+        for _ in 0..240 {
+            at_once(page.step());
+            lab.now.set(lab.now.get() + 500);
+        }
+        // In two minutes.
+        assert!((4..12).contains(&asked.get()), "{faulty} was asked {} times", asked.get());
+        let waits = usize::from(faulty == "/push");
+        assert_eq!((page.status().pending as usize, requeued(&page)), (waits, Vec::new()), "{faulty}");
+        assert_eq!(page.status().last_error.unwrap().code, "malformed_answer", "{faulty}");
+
+        is_faulty.set(false);
+        lab.now.set(lab.now.get() + 60_000);
+        page.trigger(Trigger::Online);
+        steps(&lab, &page);
+        assert_eq!(page.status().pending, 0, "{faulty}");
+    }
 }

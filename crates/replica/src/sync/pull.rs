@@ -359,6 +359,10 @@ impl<H: Host> Replica<H> {
         let other_epoch =
             !planted(Plant::LedgerNotAsked) && own.is_some() && error.epoch.is_some() && own != error.epoch;
         if !other_epoch {
+            if self.db.borrow().base.manifest.cursor.is_none() {
+                // It starts cold already.
+                return self.malformed("pull");
+            }
             return self.cold(error.epoch).await;
         }
         let client_id = self.db.borrow().state.client.client_id.clone();

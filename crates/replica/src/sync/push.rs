@@ -332,7 +332,8 @@ impl<H: Host> Replica<H> {
     /// The server is of another epoch: first the outbox takes its ledger's word, then the base starts cold. In this order
     /// a crash in between only repeats the first step. `sent`: the epoch that the refused push named.
     pub(super) async fn reset(&self, old: &ClientId, sent: Option<&Epoch>, error: ErrorBody) -> Answer {
-        let Some(epoch) = error.epoch else { return self.malformed("push") };
+        // To the very epoch that it was asked in there is no way back: it would be asked the same again at once.
+        let Some(epoch) = error.epoch.filter(|epoch| Some(epoch) != sent) else { return self.malformed("push") };
         let ledger = error.ledger.unwrap_or(Ledger { known: false, ..Ledger::default() });
         let client_id = self.new_client_id();
         let now = self.host.now();

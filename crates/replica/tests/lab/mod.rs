@@ -32,7 +32,7 @@ pub struct Lab {
     pub pull_bytes: Rc<Cell<usize>>,
     pub filler_bytes: Rc<Cell<usize>>,
     pub tail: Rc<Cell<Option<Tail>>>,
-    random: Rc<Cell<u64>>,
+    pub random: Rc<Cell<u64>>,
     serve: Rc<RefCell<Option<Box<Serve>>>>,
 }
 

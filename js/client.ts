@@ -14,6 +14,7 @@ import { Emitter, guarded } from './events.js';
 import { History, metricsOf } from './history.js';
 import { inspection } from './inspection.js';
 import { expiresAtMs } from './jwt.js';
+import { LossWatch } from './loss.js';
 import { encodeOptions } from './options.js';
 import { meta } from './query.js';
 import { supportBundle } from './support.js';
@@ -44,6 +45,8 @@ export interface Sync {
   metrics(): Promise<SyncMetrics>;
   /** The last pushes and pulls of this device, by any tab or the worker, newest first; 1,000 at most. */
   history(options?: { readonly limit?: number }): Promise<SyncStep[]>;
+  /** A person has seen `status.storage.lost`: it is not told again. */
+  dismissLoss(): void;
   on<K extends keyof SyncEvents>(event: K, listener: (value: SyncEvents[K]) => void): Unsubscribe;
 }
 
@@ -68,6 +71,7 @@ export class Landfall {
   readonly #upgrades: ReadonlyMap<string, Upgrade>;
   readonly #background: BackgroundFlush;
   readonly #history: History;
+  readonly #loss: LossWatch;
   readonly #senses: Senses;
   /** Units whose failure was told. */
   readonly #failed = new Set<string | number>();
@@ -85,6 +89,7 @@ export class Landfall {
     this.#upgrades = upgradesOf(options);
     this.#wantsPersist = options.persist !== 'manual';
     this.#history = new History(database);
+    this.#loss = new LossWatch(database);
     this.#background = new BackgroundFlush(database, options.serviceWorker ?? true);
     this.#engine = new Engine({
       optionsJson,
@@ -92,7 +97,10 @@ export class Landfall {
       transport: options.transport && carrier(options.transport),
       event: (event) => this.#heard(event),
       opened: (replica) => {
-        this.#setStatus(JSON.parse(replica.status()) as RawStatus);
+        const status = JSON.parse(replica.status()) as RawStatus;
+        // Told when whoever waits for `open()` has had its turn to listen.
+        if (this.#loss.opened(status)) setTimeout(() => this.#events.emit('storage', { code: 'lost', count: this.#loss.lost?.count ?? 0 }));
+        this.#setStatus(status);
         sense(this.#senses);
       },
       restarted: (error, recovered) => this.#events.emit('restarted', { error, recovered }),
@@ -178,7 +186,10 @@ export class Landfall {
     this.#writes.send();
     this.#confirmations.end();
     await this.#engine.end((replica) => replica.logout(unsynced === 'keep' ? 'keep' : 'wipe'), true);
-    if (unsynced !== 'keep') this.#history.delete();
+    if (unsynced !== 'keep') {
+      this.#history.delete();
+      this.#loss.delete();
+    }
     this.#deaf?.();
   }
 
@@ -281,13 +292,18 @@ export class Landfall {
       },
       metrics: async () => metricsOf(await this.#history.list(Infinity), this.#status),
       history: ({ limit = Infinity } = {}) => this.#history.list(limit),
+      dismissLoss: () => {
+        this.#loss.dismiss();
+        this.#status = { ...this.#status, storage: { ...this.#status.storage, lost: null } };
+        this.#events.emit('status', this.#status);
+      },
       on: (event, listener) => this.#events.on(event, listener),
     };
   }
 
   #setStatus(raw: RawStatus): void {
     const status = camel(raw) as SyncStatus;
-    this.#status = { ...status, storage: { ...status.storage, persisted: raw.storage.persisted ?? this.#persisted } };
+    this.#status = { ...status, storage: { ...status.storage, persisted: raw.storage.persisted ?? this.#persisted, lost: this.#loss.lost } };
   }
 
   /** May run inside a call of the engine: keeps what must be right at once, tells everybody later. */
@@ -296,6 +312,7 @@ export class Landfall {
     this.#history.heard(event);
     switch (event.type) {
       case 'status':
+        this.#loss.heard(event['status'] as unknown as RawStatus);
         this.#setStatus(event['status'] as unknown as RawStatus);
         this.#confirmations.heard(this.#status);
         return emit.emit('status', this.#status);

@@ -244,12 +244,22 @@ export interface SyncStatus {
     readonly persisted: boolean | null;
     readonly quarantined: number;
     readonly message: string | null;
+    /** The browser threw this database away since it was last opened, and nobody has dismissed that yet (`sync.dismissLoss()`). */
+    readonly lost: StorageLoss | null;
   };
   /** Something has not been downloaded for the first time yet. */
   readonly cold: boolean;
   readonly nextAttemptAt: number | null;
   /** The browser will not try again without an open page. */
   readonly needsForeground: boolean;
+}
+
+/** A database that was there and is not any more; what the server has is fetched again. */
+export interface StorageLoss {
+  /** Entries that had not been sent when that was last noted, about a second before: they are gone. */
+  readonly count: number;
+  /** When it was noticed; milliseconds since 1970. */
+  readonly at: number;
 }
 
 export interface SyncResult {
@@ -367,7 +377,7 @@ export interface SyncEvents {
   change: readonly string[];
   progress: SyncProgress;
   auth_required: null;
-  /** What the engine had to mend: `client_fork` (this profile was cloned or rolled back), `requeued` (the server was restored; `count` entries are sent again). */
+  /** What the engine had to mend: `client_fork` (this profile was cloned or rolled back), `requeued` (the server was restored; `count` entries are sent again), `lost` (the browser threw the database away, with `count` entries that had not been sent). */
   storage: { readonly code: string; readonly count?: number };
   /** The engine broke and was started anew from the database. Calls under way were rejected with this error; none was repeated. */
   restarted: { readonly error: SyncError; readonly recovered: boolean };

@@ -1,5 +1,7 @@
 // Chromium by its debugging pipe: nothing of Playwright's is between, so that its end takes nobody else along.
 
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { Processes } from './processes.mjs';
 
 const args = [
@@ -76,6 +78,17 @@ export class Chromium {
 
   kill() {
     return this.#processes.kill();
+  }
+
+  /**
+   * True when this browser, since it was started, has made the files of IndexedDB anew. It throws all of them away when it finds
+   * them damaged, which no page can do or keep it from; a kill in the middle of a write is enough now and then (`tests/kill/raw.mjs`).
+   */
+  async madeFilesAnew(profile) {
+    const place = join(profile, 'Default', 'IndexedDB');
+    const stores = (await readdir(place)).filter((name) => name.endsWith('.leveldb'));
+    const logs = await Promise.all(stores.map((name) => readFile(join(place, name, 'LOG'), 'utf8')));
+    return logs.some((log) => log.includes('since it was missing'));
   }
 
   async #tabs(part) {

@@ -45,12 +45,41 @@ test('gone: s1 r1: a device whose databases were evicted starts as a new client,
   await device.start();
   const again = await device.lab('ada');
   await eventually(() => ids(again)).toEqual(['a', 'b']);
+  expect((await status(again)).storage.lost).toMatchObject({ count: 0 });
   expect(await write(again, 'after')).toBe('stored');
   await again.evaluate(() => lab.db.collection('notes').update('a', { title: 'Changed' }));
   await eventually(() => atRest(again)).toEqual(resting);
   expect(await stored(server)).toEqual([['a', 2], ['after', 1], ['b', 1]]);
   expect((await server.ledger('ada')).clients).toHaveLength(2);
   await expectOnceAndInOrder(server, 'ada');
+});
+
+test('gone: l3: a database that the browser throws away as damaged is told, with what had not been sent, until somebody has seen it', async ({ server, newDevice }) => {
+  const device = await newDevice(server.origin);
+  const page = await device.lab('ada');
+  await putAll(page, 'notes', ['a', 'b'].map((id) => ({ id, title: id })));
+  await eventually(() => atRest(page)).toEqual(resting);
+  await device.offline();
+  await putAll(page, 'notes', ['c', 'd', 'e'].map((id) => ({ id, title: id })));
+  await eventually(() => page.evaluate(() => JSON.parse(localStorage.getItem('landfall:lab:ada:note')).waits)).toBe(3);
+  await device.close();
+  await device.damage();
+
+  await device.start();
+  const again = await device.lab('ada');
+  await eventually(() => ids(again)).toEqual(['a', 'b']);
+  const { lost } = (await status(again)).storage;
+  expect(lost).toMatchObject({ count: 3 });
+  expect(await again.textContent('#log')).toContain('storage {"code":"lost","count":3}');
+  await again.reload();
+  await again.evaluate(() => lab.ready);
+  expect((await status(again)).storage.lost).toEqual(lost);
+  await again.evaluate(() => lab.db.sync.dismissLoss());
+  expect((await status(again)).storage.lost).toBe(null);
+  await again.reload();
+  await again.evaluate(() => lab.ready);
+  expect(await status(again)).toMatchObject({ pending: 0, storage: { state: 'ok', lost: null } });
+  expect(await stored(server)).toEqual([['a', 1], ['b', 1]]);
 });
 
 test('gone: a logout that another tab blocks says so, and ends well once that tab has let go', async ({ server, newDevice }) => {

@@ -132,6 +132,14 @@ export class Ledger {
     this.#judgeAudit(audit, records);
   }
 
+  /** All that the server holds, of a device whose browser threw its database away. */
+  serverAlone({ records, audit }) {
+    const live = new Set(records.map(({ id }) => id));
+    this.#judgeGroups((id) => live.has(id), 'server');
+    this.#judgeStrangers(new Map(records.map(({ id, fields }) => [id, fields])), 'server');
+    this.#judgeAudit(audit, records);
+  }
+
   #violated(code, what) {
     this.violations.push({ code, what });
   }

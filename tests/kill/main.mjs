@@ -15,7 +15,7 @@ import { Chromium } from '../browsers/chromium.mjs';
 import { Firefox } from '../browsers/firefox.mjs';
 import { WebKit } from '../browsers/webkit.mjs';
 import { History } from './history.mjs';
-import { Profile } from './rounds.mjs';
+import { DatabaseLost, Profile } from './rounds.mjs';
 import { copySite } from './site.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -49,33 +49,40 @@ const add = (sum, counts) => {
   for (const [name, count] of Object.entries(counts)) sum[name] = (sum[name] ?? 0) + count;
 };
 
-/** One profile from its first page to its last look. Gives `{profile, violations}`. */
+/** One profile from its first page to its last look. Gives `{profile, violations, isLost}`. */
 async function live(site, number, most, plant) {
   const history = values.export && new History(values.export, { seed: seed + number, device: `p${number}`, browser: values.browser });
   const profile = new Profile({ newBrowser: () => new Browser(program, { sqliteIdb }), seed: seed + number, number, site, plant, history });
   const { violations } = profile.ledger;
+  let isLost = false;
   try {
     await profile.start();
     while (profile.counts.rounds < most && violations.length === 0) await profile.round();
     if (violations.length === 0) await profile.finish();
   } catch (error) {
-    violations.push({ code: 'stuck', what: `${error.stack}\n${JSON.stringify(profile.pages?.troubles.slice(-5))}\n${profile.server?.log.slice(-2_000)}` });
+    isLost = error instanceof DatabaseLost;
+    if (isLost) await profile.finishWithout();
+    else violations.push({ code: 'stuck', what: `${error.stack}\n${JSON.stringify(profile.pages?.troubles.slice(-5))}\n${profile.server?.log.slice(-2_000)}` });
   }
   await profile.remove();
-  return { profile, violations };
+  return { profile, violations, isLost };
 }
 
 async function kill(site) {
-  const total = { rounds: 0, profiles: 0, kills: {}, moments: {}, accidents: {}, acknowledged: 0, found: 0, refused: 0, offlineLooks: 0, shellMissing: 0 };
+  const total = { rounds: 0, profiles: 0, kills: {}, moments: {}, accidents: {}, acknowledged: 0, found: 0, refused: 0, offlineLooks: 0, shellMissing: 0, thrownAway: 0 };
   const all = [];
   let version;
   console.log(`kill: ${values.browser}${sqliteIdb ? ' with IndexedDB in SQLite' : ''}, ${rounds} rounds, seed ${seed}`);
   while (total.rounds < rounds && (values['keep-going'] || all.length === 0)) {
     const number = total.profiles++;
-    const { profile, violations } = await live(site, number, Math.min(perProfile, rounds - total.rounds));
+    const { profile, violations, isLost } = await live(site, number, Math.min(perProfile, rounds - total.rounds));
     const { ledger, counts: { kills, moments, ...counts } } = profile;
     version = profile.version;
     all.push(...violations);
+    if (isLost) {
+      total.thrownAway += 1;
+      console.log(`profile ${number}, seed ${seed + number}: the browser threw the database away in round ${counts.rounds}, and the page says so`);
+    }
     add(total, { ...counts, acknowledged: ledger.count('stored') - ledger.found, found: ledger.found, refused: ledger.count('refused') });
     add(total.kills, kills);
     add(total.moments, moments);

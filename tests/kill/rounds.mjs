@@ -24,6 +24,9 @@ const deadMs = 500;
 /** One that answers no order within has died, though WebKit's other process still holds its line. */
 const restMs = 10_000;
 
+/** The browser has thrown all databases of its profile away, and the page says so. */
+export class DatabaseLost extends Error {}
+
 export class Profile {
   #options;
   #next;
@@ -117,6 +120,13 @@ export class Profile {
     this.#options.history?.final(records, epoch);
     for (const text of this.network.unequal) this.ledger.violations.push({ code: 'S2', what: `another answer to the same bytes: ${text}` });
     for (const text of this.pages.troubles) this.ledger.violations.push({ code: 'trouble', what: text });
+  }
+
+  /** What is left to look at when the database is gone. */
+  async finishWithout() {
+    await this.network.quiet();
+    const { audit } = await this.server.ledger('ada');
+    this.ledger.serverAlone({ records: await this.server.records('user:ada', 'notes'), audit });
   }
 
   async remove() {
@@ -243,6 +253,8 @@ export class Profile {
     const done = this.#options.history?.read(session);
     const seen = await this.pages.ask(session, 'look', {}, deadMs);
     done?.(seen, atRest);
+    // What the page says is believed only if the browser's own files say so too.
+    if (seen.status.storage.lost && (await this.#browser.madeFilesAnew?.(this.#directory))) throw new DatabaseLost();
     this.ledger.look(seen, judged);
     return seen;
   }

@@ -1,7 +1,7 @@
 // A device: a browser with a profile of its own, which survives the browser.
 
 import { chromium, expect, firefox } from '@playwright/test';
-import { cp, mkdtemp, rm } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -56,6 +56,18 @@ export class Device {
   /** What a browser does that is short of room: all databases of the closed device go, what is kept elsewhere stays. */
   async evict() {
     await rm(join(this.#profile, 'Default', 'IndexedDB'), { recursive: true });
+  }
+
+  /** As a kill in the middle of a write may leave Chromium's files of the closed device: a byte of its log is another one. */
+  async damage() {
+    const place = join(this.#profile, 'Default', 'IndexedDB');
+    const [store] = (await readdir(place)).filter((name) => name.endsWith('.leveldb'));
+    const logs = (await readdir(join(place, store))).filter((name) => name.endsWith('.log'));
+    for (const log of logs) {
+      const bytes = await readFile(join(place, store, log));
+      bytes[bytes.length >> 1] ^= 1;
+      await writeFile(join(place, store, log), bytes);
+    }
   }
 
   async remove() {

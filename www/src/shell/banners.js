@@ -1,6 +1,7 @@
 // Things that concern the whole page: a session that ended, storage that fails, a new version, an error.
 
 import { h, icon } from './dom.js';
+import { count } from './format.js';
 
 export function bannerStack() {
   const element = h('div', { class: 'banners', role: 'region', 'aria-label': 'Notices', hidden: true });
@@ -40,11 +41,12 @@ export function mendedBanner({ code, count }) {
   return text ? { kind: 'info', symbol: 'sync', text, onClose: () => {} } : null;
 }
 
-/** The banner that the storage state asks for, or null. */
-export function storageBanner({ state, quarantined, message }) {
+/** The banner that the storage state asks for, or null. `onSeen`: somebody has read what was lost. */
+export function storageBanner({ state, quarantined, message, lost }, onSeen) {
   if (state === 'quota') return { kind: 'bad', symbol: 'disk', text: 'This device is out of space. New records cannot be saved until you free some.' };
   if (state === 'storage_failed') return { kind: 'bad', symbol: 'disk', text: `This browser cannot save right now${message ? ` (${message})` : ''}. Please do not close this page; saving is tried again.` };
   if (state === 'closed') return { kind: 'bad', symbol: 'disk', text: 'Another tab uses a newer version of this page.', action: { label: 'Reload', testid: 'storage-reload', run: () => location.reload() } };
+  if (lost) return { kind: 'bad', symbol: 'disk', text: `This browser has lost the data that it kept for this page. ${lost.count > 0 ? `About ${count(lost.count, 'change')} had not been sent and ${lost.count === 1 ? 'has' : 'have'} to be made again.` : 'Nothing is known of changes that had not been sent.'} What was sent is fetched again.`, onClose: onSeen };
   if (quarantined > 0) return { kind: 'wait', symbol: 'disk', text: 'A part of the data on this device was damaged. It was set aside and not used; the rest works.' };
   return null;
 }

@@ -97,7 +97,7 @@ function home({ system, db, person, view, install, onLoggedOut }) {
   const main = h('main', { id: 'main', tabindex: '-1', testid: 'home' }, content.element);
 
   function showStatus(status) {
-    banners.set('storage', storageBanner(status.storage));
+    banners.set('storage', storageBanner(status.storage, () => db.sync.dismissLoss()));
     banners.set('auth', status.auth === 'auth_required' ? authBanner(status) : null);
     banners.set('foreground', status.needsForeground
       ? { kind: 'wait', symbol: 'sync', text: 'Some changes could not be sent in the background. They are sent while this page is open.' }

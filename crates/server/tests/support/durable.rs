@@ -96,6 +96,8 @@ pub fn restore(from: &Path, to: &Path) -> bool {
     for (path, bytes) in image.iter().filter(|(path, _)| path.parent() == Some(from)) {
         std::fs::write(to.join(path.file_name().unwrap()), bytes).unwrap();
     }
+    // Those of earlier cuts are gone with their directories, and each image would hold them all.
+    with(|disk| disk.files.retain(|path, _| path.parent().is_some_and(Path::exists)));
     true
 }
 

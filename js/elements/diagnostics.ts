@@ -22,6 +22,7 @@ export const diagnosticsTexts = {
   storage: 'Storage',
   used: 'Used by this site',
   persisted: 'Kept by the browser',
+  lost: 'Thrown away by the browser',
   database: 'Database',
   client: 'This device',
   successRate: 'Success rate',
@@ -177,6 +178,7 @@ function statusFacts(status: SyncStatus, words: DiagnosticsTexts): Fact[] {
     [words.needPerson, String(status.parked)],
     [words.storage, status.storage.message === null ? status.storage.state : `${status.storage.state}: ${status.storage.message}`],
     [words.persisted, status.storage.persisted === null ? words.unknown : status.storage.persisted ? words.yes : words.no],
+    [words.lost, status.storage.lost === null ? words.none : `${exact(status.storage.lost.at)}: ${status.storage.lost.count}`],
   ];
 }
 

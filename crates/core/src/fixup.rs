@@ -105,13 +105,16 @@ fn again(
     }
     if entry.op == Op::Update {
         let last = change.entries.last().copied().unwrap_or_default();
-        let later = state.lanes.get(&key).into_iter().flatten().filter(|id| **id > last);
         let mut set = change.entry.set.parts();
-        for later in later.filter_map(|id| state.entries.get(id)) {
-            let names = later.set.parts();
-            let is_newer = |name: &str| names.contains_key(name) || later.unset.iter().any(|unset| unset == name);
+        let mut leave_out = |newer: &Object, unset: &[String]| {
+            let names = newer.parts();
+            let is_newer = |name: &str| names.contains_key(name) || unset.iter().any(|unset| unset == name);
             set.retain(|name, _| !is_newer(name));
             entry.unset.retain(|name| !is_newer(name));
+        };
+        let later = state.lanes.get(&key).into_iter().flatten().filter(|id| **id > last);
+        for later in later.filter_map(|id| state.entries.get(id)) {
+            leave_out(&later.set, &later.unset);
         }
         let applied = state.settled_of(&key).filter(|settled| {
             settled.mutation.entries.iter().any(|id| *id > last)
@@ -119,9 +122,8 @@ fn again(
         });
         for settled in applied {
             let text = settled.mutation.text.as_ref();
-            let parsed = text.and_then(|text| from_json::<Mutation<Object>>(text.text()));
-            if let Some(mutation) = parsed {
-                mutation.set.each(&mut |name, _| _ = set.remove(&*name));
+            if let Some(mutation) = text.and_then(|text| from_json::<Mutation<Object>>(text.text())) {
+                leave_out(&mutation.set, &mutation.unset);
             }
         }
         entry.set = Object::from(&set);

@@ -56,6 +56,10 @@ fn l5_a_retry_takes_back_nothing_that_was_written_since() {
     lab.build();
     lab.settle(vec![applied(2, 5)]);
     assert_eq!(retried(&mut lab, id).1, fields(r#"{"b":2}"#));
+    let (mut lab, id) = refused(&[(r#"{"a":3,"c":3}"#, &["b"])]);
+    lab.build();
+    lab.settle(vec![applied(2, 5)]);
+    assert_eq!(retried(&mut lab, id), (Op::Update, fields("{}"), names(&["d"])));
     // What lost took nothing's place.
     let (mut lab, id) = refused(&[(r#"{"a":3}"#, &[])]);
     lab.build();
@@ -167,6 +171,7 @@ fn l2_a_log_row_that_is_read_twice_or_after_its_entries_ended_adds_nothing() {
     lab.log(vec![first.clone()]);
     lab.log(vec![second.clone()]);
     lab.state.add_log_row(1, "commit1", vec![first.clone()], &mut |_| panic!("it was known"));
+    lab.state.add_log_row(2, "commit2", vec![second.clone()], &mut |_| panic!("it was known"));
     assert_eq!(lab.state.lanes.get(&key("r")).unwrap().len(), 2);
     lab.build();
     lab.settle(vec![applied(1, 1)]);

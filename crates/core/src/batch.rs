@@ -120,7 +120,7 @@ fn next_batch(
             }
         }
         let mutations = &mut batch.descriptor.mutations;
-        let room = config.batch_count.saturating_sub(mutations.len()).min(limits::IN_FLIGHT_MAX - in_flight);
+        let room = config.batch_count.min(limits::IN_FLIGHT_MAX - in_flight).saturating_sub(mutations.len());
         if planted(Plant::GroupSplit) {
             ready.truncate(room);
         }

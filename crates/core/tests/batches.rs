@@ -9,7 +9,7 @@ use landfall_core::policy::{Choice, Policy, Refinement, Rule, Way, nanos};
 use landfall_core::recover::plan_no_access;
 use landfall_core::retry::{plan_counted, plan_too_large, unit_ends};
 use landfall_core::rows::{InFlight, Window};
-use landfall_protocol::{GroupId, Json, Map, Op, Scope};
+use landfall_protocol::{GroupId, Json, Map, Op, Scope, limits};
 use std::collections::BTreeSet;
 
 fn seqs(sending: &[InFlight]) -> Vec<u64> {
@@ -45,6 +45,21 @@ fn a_batch_ends_at_its_bytes_and_one_that_is_larger_than_that_goes_alone() {
     let (mut lab, _) = five();
     lab.config.batch_count = 4;
     assert_eq!(seqs(&lab.build()), [1, 2, 3, 4]);
+}
+
+#[test]
+fn no_more_is_under_way_at_once_than_the_server_keeps_outcomes_for() {
+    let mut lab = Lab::new();
+    lab.config.batch_count = limits::IN_FLIGHT_MAX * 3 / 4;
+    (lab.config.batch_bytes, lab.goes_on) = (usize::MAX, true);
+    for n in 0..limits::IN_FLIGHT_MAX * 2 {
+        lab.write(Op::Create, &format!("r{n}"), "{}");
+    }
+    assert_eq!(lab.state.unsent_count(), limits::IN_FLIGHT_MAX * 2);
+    lab.build();
+    let counts: Vec<usize> = lab.state.descriptors.values().map(|batch| batch.mutations.len()).collect();
+    assert_eq!(counts, [limits::IN_FLIGHT_MAX * 3 / 4, limits::IN_FLIGHT_MAX / 4]);
+    assert_eq!(lab.state.unsent_count(), limits::IN_FLIGHT_MAX);
 }
 
 #[test]

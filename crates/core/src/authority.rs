@@ -94,7 +94,7 @@ impl Verdict {
 /// What a mutation meets: the case that decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Meets {
-    /// Nothing is there, and the writer knew it.
+    /// Nothing is there, or nothing any more, whatever the writer saw.
     Nothing,
     /// The record is as the writer saw it.
     Current,
@@ -102,8 +102,6 @@ enum Meets {
     Changed,
     /// The record was deleted, and the writer did not know.
     Deleted,
-    /// The writer saw a record that the server does not know at all.
-    Unknown,
 }
 
 /// The refusal of an edit whose predecessor (`after`, if it has an outcome) was refused: it stands on what is not there,
@@ -132,10 +130,10 @@ pub fn decide(situation: &Situation<'_>, mutation: &Mutation) -> Verdict {
     }
     let meets = meets(situation, mutation);
     match (mutation.op, meets) {
-        (Op::Create, Meets::Nothing | Meets::Unknown) => plain(situation, mutation, mutation.set.clone()),
+        (Op::Create, Meets::Nothing) => plain(situation, mutation, mutation.set.clone()),
         // Its tombstone was cleaned up, or it never was: what is asked for already holds.
-        (Op::Delete, Meets::Nothing | Meets::Unknown) => unchanged(situation, mutation),
-        (Op::Update, Meets::Nothing | Meets::Unknown) => {
+        (Op::Delete, Meets::Nothing) => unchanged(situation, mutation),
+        (Op::Update, Meets::Nothing) => {
             refused(situation, Outcome::rejected(mutation.seq, RejectCode::GONE, "The record does not exist any more."))
         }
         (Op::Create | Op::Update, Meets::Current) => {
@@ -319,12 +317,7 @@ fn shown(situation: &Situation<'_>, outcome: Outcome) -> Outcome {
 }
 
 fn meets(situation: &Situation<'_>, mutation: &Mutation) -> Meets {
-    let Some(stored) = situation.stored else {
-        return match mutation.base {
-            Some(Version::ZERO) => Meets::Nothing,
-            _ => Meets::Unknown,
-        };
-    };
+    let Some(stored) = situation.stored else { return Meets::Nothing };
     let current = match (mutation.after, mutation.base) {
         // Satisfied iff that mutation was the record's last writer, or the record still is at its outcome's version. One
         // that lost carries the version it lost against: its follower did not know of that any more than itself.

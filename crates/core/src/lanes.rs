@@ -30,12 +30,6 @@ pub struct Unit {
     pub priority: i32,
 }
 
-impl Unit {
-    pub fn first_entry(&self) -> EntryId {
-        self.members.iter().flat_map(|member| member.entries.first()).min().copied().unwrap_or_default()
-    }
-}
-
 /// Joins entries of one lane, in lane order.
 pub fn coalesce(state: &State, key: RecordKey, ids: &[EntryId]) -> Option<Coalesced> {
     let mut entries = ids.iter().filter_map(|id| Some((*id, state.entries.get(id)?)));

@@ -132,16 +132,11 @@ fn apply_entries(seen: Option<Seen>, entries: &[&Entry]) -> Option<Seen> {
                 seen.deleted = false;
                 from = at;
             }
-            Op::Update if seen.deleted => from = at + 1,
             Op::Update => {}
-            Op::Delete => {
-                seen.deleted = true;
-                from = at + 1;
-            }
+            Op::Delete => seen.deleted = true,
         }
     }
-    let rest = if seen.deleted { &[] } else { &entries[from..] };
-    seen.fields = fold(if from > 0 || seen.deleted { Object::new() } else { seen.fields }, rest);
+    seen.fields = if seen.deleted { Object::new() } else { fold(seen.fields, &entries[from..]) };
     if planted(Plant::UnknownFieldDropped) {
         seen.fields = seen.fields.patched(&Object::new(), &["x_of_later".to_owned()]);
     }
@@ -150,10 +145,10 @@ fn apply_entries(seen: Option<Seen>, entries: &[&Entry]) -> Option<Seen> {
 
 /// What the fields become by these changes. Taken apart once, however many they are, and not at all for a new record.
 pub fn fold(fields: Object, entries: &[&Entry]) -> Object {
-    match entries {
-        [] => return fields,
-        [only] if fields.is_empty() || only.op == Op::Create => return only.set.clone(),
-        _ => {}
+    if let [only] = entries
+        && (fields.is_empty() || only.op == Op::Create)
+    {
+        return only.set.clone();
     }
     let mut parts = fields.parts();
     for entry in entries {

@@ -4,48 +4,12 @@
 
 mod lab;
 
-use lab::{Lab, applied, fields, rejected};
-use landfall_core::CollectionConfig;
+use lab::{Dice, Lab, applied, families, item, pulled_item, rejected, sent};
 use landfall_core::order::units;
 use landfall_core::rows::{Entry, InFlight};
 use landfall_core::settle::REQUEUES_MAX;
-use landfall_core::state::BaseRecord;
-use landfall_protocol::{CollectionName, EntryId, Mutation, Object, Op, Outcome, RecordKey, RejectCode, Version};
+use landfall_protocol::{CollectionName, EntryId, Mutation, Object, Op, Outcome, RecordKey, RejectCode};
 use std::collections::BTreeMap;
-
-/// `items` refer to `notes` by `note` and to other items by `item`.
-fn families(priority: i32) -> Lab {
-    let mut lab = Lab::new();
-    let references = vec![("note".to_owned(), "notes".into()), ("item".to_owned(), "items".into())];
-    lab.config.collections.insert("items".into(), CollectionConfig { references, priority, ..Default::default() });
-    lab
-}
-
-/// Writes a record of `items`.
-fn item(lab: &mut Lab, op: Op, id: &str, set: &str) -> EntryId {
-    let mut entry = lab.entry(op, id, set);
-    entry.collection = "items".into();
-    lab.log(vec![entry])[0]
-}
-
-fn item_key(id: &str) -> RecordKey {
-    RecordKey::new("user:u", "items", id)
-}
-
-fn pulled_item(lab: &mut Lab, id: &str, json: &str) {
-    let record = BaseRecord { version: Version(1), deleted: false, fields: fields(json) };
-    lab.base.records.insert(item_key(id), record);
-}
-
-/// What is on its way, as operation and id.
-fn sent(lab: &Lab) -> Vec<String> {
-    let name = |op| match op {
-        Op::Create => "+",
-        Op::Update => "=",
-        Op::Delete => "-",
-    };
-    lab.mutations().iter().map(|mutation| format!("{}{}", name(mutation.op), mutation.id)).collect()
-}
 
 fn all_applied(lab: &mut Lab) {
     let outcomes = lab.sending().iter().map(|sent| applied(sent.seq.get(), sent.seq.get())).collect();
@@ -229,19 +193,6 @@ fn a_child_whose_parent_the_server_misses_goes_again_after_a_pull_and_parks_afte
 }
 
 // ---- whatever is written ---------------------------------------------------------------------------------------------
-
-/// Numbers that look drawn (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % end
-    }
-}
 
 /// A server with references: refuses a child without parent, and has what it took.
 #[derive(Default)]

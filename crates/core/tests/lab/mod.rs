@@ -6,7 +6,7 @@
 use landfall_core::plan::OutboxTxn;
 use landfall_core::rows::{ConflictRow, Entry, InFlight};
 use landfall_core::settle::{Event, SettlePlan, plan_settle};
-use landfall_core::state::{Base, BaseRecord, Config, State};
+use landfall_core::state::{Base, BaseRecord, CollectionConfig, Config, State};
 use landfall_core::{batch, view};
 use landfall_protocol::{
     ClientId, CollectionName, EntryId, Epoch, GroupId, Json, Mutation, Object, Op, Outcome, Pair, Position, RecordId,
@@ -43,6 +43,8 @@ pub struct Lab {
     /// Settling stores the next batches too.
     pub goes_on: bool,
     pub conflicts: BTreeMap<String, ConflictRow>,
+    /// The log as it is stored: commit id and entries.
+    pub log_rows: BTreeMap<u64, (String, Vec<Entry>)>,
     next_log_key: u64,
     ticks: u64,
 }
@@ -65,6 +67,7 @@ impl Lab {
             config,
             goes_on: false,
             conflicts: BTreeMap::new(),
+            log_rows: BTreeMap::new(),
             next_log_key: 1,
             ticks: 0,
         }
@@ -100,7 +103,9 @@ impl Lab {
         let log_key = self.next_log_key;
         self.next_log_key += 1;
         let ids = (0..entries.len()).map(|index| EntryId::at(log_key, index)).collect();
-        self.state.add_log_row(log_key, &format!("commit{log_key}"), entries, &mut |_| {});
+        let commit_id = format!("commit{log_key}");
+        self.log_rows.insert(log_key, (commit_id.clone(), entries.clone()));
+        self.state.add_log_row(log_key, &commit_id, entries, &mut |_| {});
         ids
     }
     pub fn write(&mut self, op: Op, id: &str, set: &str) -> EntryId {
@@ -137,6 +142,7 @@ impl Lab {
             }
         }
         for log_key in txn.delete_log {
+            self.log_rows.remove(&log_key);
             self.state.drop_log_row(log_key);
         }
         self.state.client = txn.client;
@@ -199,4 +205,55 @@ pub fn rejected(seq: u64, code: &str) -> Outcome {
 }
 pub fn json(text: &str) -> Json {
     Json::parse(text).unwrap()
+}
+
+// ---- parents and children ----
+
+/// `items` refer to `notes` by `note` and to other items by `item`.
+pub fn families(priority: i32) -> Lab {
+    let mut lab = Lab::new();
+    let references = vec![("note".to_owned(), "notes".into()), ("item".to_owned(), "items".into())];
+    lab.config.collections.insert("items".into(), CollectionConfig { references, priority, ..Default::default() });
+    lab
+}
+
+/// Writes a record of `items`.
+pub fn item(lab: &mut Lab, op: Op, id: &str, set: &str) -> EntryId {
+    let mut entry = lab.entry(op, id, set);
+    entry.collection = "items".into();
+    lab.log(vec![entry])[0]
+}
+
+pub fn item_key(id: &str) -> RecordKey {
+    RecordKey::new("user:u", "items", id)
+}
+
+pub fn pulled_item(lab: &mut Lab, id: &str, json: &str) {
+    let record = BaseRecord { version: Version(1), deleted: false, fields: fields(json) };
+    lab.base.records.insert(item_key(id), record);
+}
+
+/// What is on its way, as operation and id.
+pub fn sent(lab: &Lab) -> Vec<String> {
+    let name = |op| match op {
+        Op::Create => "+",
+        Op::Update => "=",
+        Op::Delete => "-",
+    };
+    lab.mutations().iter().map(|mutation| format!("{}{}", name(mutation.op), mutation.id)).collect()
+}
+
+// ---- chance ----
+
+/// Numbers that look drawn (splitmix64).
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % end
+    }
 }

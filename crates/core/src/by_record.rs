@@ -223,4 +223,24 @@ mod tests {
         assert_eq!(lanes.scopes().cloned().collect::<Set<_>>(), scopes);
         assert_eq!(lanes.scopes().count(), scopes.len());
     }
+
+    #[test]
+    fn l5_records_whose_hashes_are_the_same_have_lanes_of_their_own() {
+        let mut seen = std::collections::BTreeMap::new();
+        // Of some 80,000 hashes of 32 bits two are the same.
+        let (one, other) = (0..)
+            .find_map(|n| {
+                let key = RecordKey::new("s", "notes", format!("r{n}"));
+                let hash = hash(&key.scope, &key.collection, key.id.as_str());
+                seen.insert(hash, key.clone()).map(|before| (before, key))
+            })
+            .unwrap();
+        let mut lanes = Lanes::default();
+        for (at, key) in [(1, &one), (2, &other)] {
+            lanes.begin(key.clone()).0.push(EntryId(at));
+        }
+        assert_eq!((lanes.get(&one), lanes.get(&other)), (Some(&vec![EntryId(1)]), Some(&vec![EntryId(2)])));
+        assert!(lanes.leave(&one, EntryId(1)));
+        assert_eq!((lanes.get(&one), lanes.get(&other)), (None, Some(&vec![EntryId(2)])));
+    }
 }

@@ -6,11 +6,11 @@ mod base;
 
 use base::{Context, Disk, Model, Truth, check, check_no_waste, page, pair, schema};
 use landfall_protocol::{Map, UnixMillis, limits};
-use landfall_storage::BaseTxn;
-use landfall_storage::compact::{self, FAN_IN};
+use landfall_storage::compact::{self, FAN_IN, plan_repair};
 use landfall_storage::ingest::{Ingest, plan_declare};
 use landfall_storage::records::Missing;
 use landfall_storage::run::RunRef;
+use landfall_storage::{BaseTxn, RowId};
 
 struct Store {
     disk: Disk,
@@ -18,6 +18,8 @@ struct Store {
     model: Model,
     position: u64,
     now: u64,
+    /// Bytes that each record has beside its number.
+    filler: usize,
 }
 
 impl Store {
@@ -25,7 +27,7 @@ impl Store {
         let disk = Disk::new();
         let context = Context::open(&disk, &schema(false), 8 * 1024 * 1024);
         let model = (0..3).map(|n| (pair(n), Map::new())).collect();
-        Self { disk, context, model, position: 0, now: 1_000_000 }
+        Self { disk, context, model, position: 0, now: 1_000_000, filler: 300 }
     }
 
     /// Pulls a page with a new version of each of these notes, or their deletes.
@@ -36,7 +38,7 @@ impl Store {
             let id = format!("r{n:05}");
             let truths = self.model.get_mut(&pair(0)).unwrap();
             let version = truths.get(&id).map_or(1, |truth| truth.version + 1);
-            let fields = format!("{{\"n\":{},\"filler\":\"{}\"}}", n % 100, "x".repeat(300));
+            let fields = format!("{{\"n\":{n},\"filler\":\"{}\"}}", "x".repeat(self.filler));
             let truth = Truth { version, fields: (!is_delete).then_some(fields) };
             truths.insert(id.clone(), truth.clone());
             changes.push((pair(0), id, truth));
@@ -71,6 +73,13 @@ impl Store {
     fn check(&self) {
         check(&self.context, &self.disk, &self.model);
         check_no_waste(&self.context, &self.disk);
+        let Some(row) = self.context.records.manifest.pair(&pair(0)) else { return };
+        for reference in row.live.iter().chain(row.indexes.iter().flat_map(|index| &index.live)) {
+            let fences = &self.context.run(&self.disk, |records| records.run(reference)).fences;
+            let count: u64 = fences.iter().map(|fence| u64::from(fence.count)).sum();
+            assert_eq!((reference.rows as usize, reference.live + reference.dead), (fences.len(), count));
+            assert_eq!(reference.first, fences[0].first);
+        }
     }
 }
 
@@ -101,36 +110,68 @@ fn of_each_level_there_are_fewer_runs_than_make_one_of_the_next() {
 }
 
 #[test]
-fn runs_that_no_other_one_overlaps_stay_as_they_are() {
+fn runs_that_no_other_one_overlaps_stay_as_they_are_and_what_comes_behind_them_joins_the_last() {
+    let mut store = Store::new();
+    for n in (0..FAN_IN as u64 * 2).rev() {
+        store.pull(n * 10..n * 10 + 5, false);
+    }
+    let before = store.runs();
+    assert_eq!(before.len(), FAN_IN * 2);
+    store.compact();
+    assert_eq!(store.runs(), before);
+    store.check();
     let mut store = Store::new();
     for n in 0..FAN_IN as u64 * 2 {
         store.pull(n * 10..n * 10 + 5, false);
     }
-    let before = store.runs();
-    store.compact();
-    assert_eq!(store.runs(), before);
+    assert_eq!(store.runs().len(), 1);
     store.check();
 }
 
 #[test]
 fn r3_long_runs_are_merged_in_slices_and_each_record_stays_where_it_is_looked_for() {
     let mut store = Store::new();
-    // Dense here and thin there: what fits into the first slice ends at another key in each of them.
+    store.filler = 10;
+    // Dense and thin by turns: what fits into the first slice ends at another key in each of them.
     for n in 0..FAN_IN as u64 {
-        let (from, step) = [(0, 1), (0, 9), (300, 2), (4_000, 1), (5, 5), (2_000, 3), (1, 8), (0, 4)][n as usize];
-        store.pull((0..700).map(|at| from + at * step), false);
+        let step = if n % 2 == 0 { 1 } else { 5 };
+        store.pull((0..5_000).map(|at| at * step * 8 + n), false);
     }
-    let rows = store.runs().iter().map(|run| run.rows).max().unwrap();
-    assert!(rows > 8, "a run of {rows} rows is one slice");
-    let mut steps = 0;
+    let least = |runs: &[RunRef]| runs.iter().map(|run| run.rows).min().unwrap();
+    let index = &store.context.records.manifest.pair(&pair(0)).unwrap().indexes[0];
+    assert!(least(&store.runs()) > 8 && least(&index.live) > 8, "one slice is enough: {index:?}");
+    // What was deleted before that has no entry in what it becomes.
+    store.pull((0..40_000).step_by(80), true);
+    let mut names = Vec::new();
     while let Some(txn) = store.step() {
+        names.push(txn.name);
         assert!(store.context.commit(&mut store.disk, txn));
-        steps += 1;
-        if steps % 2 == 0 {
-            check(&store.context, &store.disk, &store.model);
-        }
     }
-    assert!(steps > 3, "{steps}");
+    for name in ["compaction", "index"] {
+        assert!(names.iter().filter(|it| **it == name).count() > 2, "{names:?}");
+    }
+    let truths = store.model.get(&pair(0)).unwrap().values().filter(|truth| truth.fields.is_some()).count();
+    let index = &store.context.records.manifest.pair(&pair(0)).unwrap().indexes[0];
+    assert_eq!(index.live.iter().map(|run| run.live).sum::<u64>(), truths as u64);
+    store.check();
+}
+
+#[test]
+fn an_index_that_lost_a_page_is_built_again_from_the_records() {
+    let mut store = Store::new();
+    for n in 0..3 {
+        store.pull((0..100).map(|at| at * 3 + n), false);
+    }
+    let row = store.context.records.manifest.pair(&pair(0)).unwrap().clone();
+    let at = row.indexes.iter().position(|index| index.name == "n").unwrap();
+    let page = store.context.run(&store.disk, |records| records.run(&row.indexes[at].live[0])).fences[0].row;
+    let (schema, now) = (store.context.schema.clone(), UnixMillis(store.now));
+    let txn = plan_repair(&store.context.records, &schema, RowId::Page(page), now).unwrap();
+    assert!(store.context.commit(&mut store.disk, txn));
+    let is_ready = |store: &Store| store.context.records.manifest.pair(&pair(0)).unwrap().indexes[at].is_ready();
+    assert!(!is_ready(&store), "nobody asks it meanwhile");
+    store.compact();
+    assert!(is_ready(&store));
     store.check();
 }
 

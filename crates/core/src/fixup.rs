@@ -81,7 +81,8 @@ fn plan_again(
     Ok(txn.finish(state, base, now))
 }
 
-/// The entry that goes again. Of an update, fields that a later own entry has set since are left out.
+/// The entry that goes again. What own entries have written since stays: an update leaves their fields out, and what makes the
+/// record makes it with them.
 fn again(
     state: &State,
     base: &dyn Base,
@@ -103,30 +104,31 @@ fn again(
         entry.set = fields.patched(&entry.set, &entry.unset);
         entry.unset.clear();
     }
-    if entry.op == Op::Update {
-        let last = change.entries.last().copied().unwrap_or_default();
-        let mut set = change.entry.set.parts();
-        let mut leave_out = |newer: &Object, unset: &[String]| {
-            let names = newer.parts();
-            let is_newer = |name: &str| names.contains_key(name) || unset.iter().any(|unset| unset == name);
-            set.retain(|name, _| !is_newer(name));
-            entry.unset.retain(|name| !is_newer(name));
-        };
-        let later = state.lanes.get(&key).into_iter().flatten().filter(|id| **id > last);
-        for later in later.filter_map(|id| state.entries.get(id)) {
-            leave_out(&later.set, &later.unset);
+    let last = change.entries.last().copied().unwrap_or_default();
+    let mut written_since = |op: Op, set: &Object, unset: &[String]| match (entry.op, op) {
+        (Op::Update, _) => {
+            let mut names = unset.to_vec();
+            set.each(&mut |name, _| names.push(name.into_owned()));
+            entry.unset.retain(|name| !names.contains(name));
+            entry.set = entry.set.patched(&Object::new(), &names);
         }
-        let applied = state.settled_of(&key).filter(|settled| {
-            settled.mutation.entries.iter().any(|id| *id > last)
-                && settled.mutation.outcome.as_ref().is_some_and(landfall_protocol::Outcome::took_effect)
-        });
-        for settled in applied {
-            let text = settled.mutation.text.as_ref();
-            if let Some(mutation) = text.and_then(|text| from_json::<Mutation<Object>>(text.text())) {
-                leave_out(&mutation.set, &mutation.unset);
-            }
+        (Op::Create, Op::Update) => entry.set = entry.set.patched(set, unset),
+        (Op::Create, Op::Create) => entry.set = set.clone(),
+        (Op::Create, Op::Delete) | (Op::Delete, _) => {}
+    };
+    let applied = state.settled_of(&key).filter(|settled| {
+        settled.mutation.entries.iter().any(|id| *id > last)
+            && settled.mutation.outcome.as_ref().is_some_and(landfall_protocol::Outcome::took_effect)
+    });
+    for settled in applied {
+        let text = settled.mutation.text.as_ref();
+        if let Some(mutation) = text.and_then(|text| from_json::<Mutation<Object>>(text.text())) {
+            written_since(mutation.op, &mutation.set, &mutation.unset);
         }
-        entry.set = Object::from(&set);
+    }
+    let later = state.lanes.get(&key).into_iter().flatten().filter(|id| **id > last);
+    for later in later.filter_map(|id| state.entries.get(id)) {
+        written_since(later.op, &later.set, &later.unset);
     }
     entry
 }

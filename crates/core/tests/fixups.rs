@@ -68,6 +68,35 @@ fn l5_a_retry_takes_back_nothing_that_was_written_since() {
 }
 
 #[test]
+fn l5_a_retry_of_what_made_a_record_takes_back_nothing_that_was_written_since() {
+    // The refused one, what was written behind it, whether the server has applied that, and what goes again.
+    let table: [(&[(Op, &str)], bool, &str); 6] = [
+        (&[], false, r#"{"a":1,"b":1}"#),
+        (&[(Op::Update, r#"{"a":2}"#)], false, r#"{"a":2,"b":1}"#),
+        (&[(Op::Create, r#"{"a":3}"#)], false, r#"{"a":3}"#),
+        (&[(Op::Create, r#"{"a":3}"#)], true, r#"{"a":3}"#),
+        (&[(Op::Create, r#"{"a":3}"#), (Op::Update, r#"{"c":4}"#)], false, r#"{"a":3,"c":4}"#),
+        // Who deletes it and wants it back all the same has it as it was.
+        (&[(Op::Create, r#"{"a":3}"#), (Op::Delete, "{}")], false, r#"{"a":3}"#),
+    ];
+    for (behind, is_applied, wanted) in table {
+        let mut lab = Lab::new();
+        let id = lab.write(Op::Create, "r", r#"{"a":1,"b":1}"#);
+        lab.build();
+        lab.settle(vec![rejected(1, RejectCode::VALIDATION)]);
+        for (op, set) in behind {
+            lab.write(*op, "r", set);
+        }
+        if is_applied {
+            lab.build();
+            lab.settle(vec![applied(2, 5)]);
+        }
+        assert_eq!(retried(&mut lab, id), (Op::Create, fields(wanted), Vec::new()), "{behind:?}");
+        assert_eq!(lab.seen("r").as_deref(), Some(wanted), "{behind:?}");
+    }
+}
+
+#[test]
 fn r5_who_wants_a_change_of_a_deleted_record_all_the_same_makes_it_anew_and_nobody_else_does() {
     let parked = |outcome: Outcome| {
         let mut lab = Lab::new();

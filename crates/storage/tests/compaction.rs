@@ -25,7 +25,7 @@ struct Store {
 impl Store {
     fn new() -> Self {
         let disk = Disk::new();
-        let context = Context::open(&disk, &schema(false), 8 * 1024 * 1024);
+        let context = Context::open(&disk, &schema(false, false), 8 * 1024 * 1024);
         let model = (0..3).map(|n| (pair(n), Map::new())).collect();
         Self { disk, context, model, position: 0, now: 1_000_000, filler: 300 }
     }
@@ -219,7 +219,7 @@ fn an_index_that_is_declared_late_is_built_in_steps_over_all_that_was_there_and_
     }
     let segments: u32 = store.runs().iter().map(|run| run.rows).sum();
     assert!(segments > 128, "{segments} segments are built in two steps");
-    store.context.schema = schema(true);
+    store.context.schema = schema(true, false);
     let (schema, now) = (store.context.schema.clone(), UnixMillis(store.now));
     let txn = plan_declare(&store.context.records, &schema, now).unwrap();
     assert!(store.context.commit(&mut store.disk, txn));

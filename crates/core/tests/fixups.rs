@@ -69,8 +69,9 @@ fn l5_a_retry_takes_back_nothing_that_was_written_since() {
 
 #[test]
 fn l5_a_retry_of_what_made_a_record_takes_back_nothing_that_was_written_since() {
-    // The refused one, what was written behind it, whether the server has applied that, and what goes again.
-    let table: [(&[(Op, &str)], bool, &str); 6] = [
+    // What was written behind the refused one, whether the server has applied that, and what goes again.
+    type Written = &'static [(Op, &'static str)];
+    let table: [(Written, bool, &str); 6] = [
         (&[], false, r#"{"a":1,"b":1}"#),
         (&[(Op::Update, r#"{"a":2}"#)], false, r#"{"a":2,"b":1}"#),
         (&[(Op::Create, r#"{"a":3}"#)], false, r#"{"a":3}"#),

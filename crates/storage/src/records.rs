@@ -89,6 +89,8 @@ pub struct Records {
     given: Cell<u64>,
     floor: Cell<u64>,
     pub budget: usize,
+    /// Of it, what something else holds for now: counted with the next row that is kept.
+    pub reserved: Cell<usize>,
     missing: RefCell<Vec<RowId>>,
 }
 
@@ -102,6 +104,7 @@ impl Default for Records {
             given: Cell::new(0),
             floor: Cell::new(0),
             budget: BUDGET_BYTES,
+            reserved: Cell::new(0),
             missing: RefCell::default(),
         }
     }
@@ -238,7 +241,7 @@ impl Records {
         self.drop_row(&mut cache, id);
         cache.insert(id, Cached { row, bytes, used: Cell::new(self.clock.get()) });
         self.bytes.set(self.bytes.get() + bytes);
-        if self.bytes.get() > self.budget {
+        if self.bytes.get() + self.reserved.get() > self.budget {
             self.evict(&mut cache);
         }
     }
@@ -262,7 +265,7 @@ impl Records {
         }
         sort(&mut by_age, &Ord::cmp);
         for (_, id) in by_age {
-            if self.bytes.get() <= self.budget / 16 * 15 {
+            if self.bytes.get() + self.reserved.get() <= self.budget / 16 * 15 {
                 break;
             }
             self.drop_row(cache, id);

@@ -134,6 +134,7 @@ impl<H: Host> Replica<H> {
                 Answer::Storage
             }
         };
+        self.db.borrow().base.reserved.set(0);
         drop(lock);
         self.set_phase(Phase::Idle);
         let jitter = (self.host.random() >> 32) as u32;

@@ -30,11 +30,12 @@ type Storing<'a> = Option<Pin<Box<dyn Future<Output = Answer> + 'a>>>;
 
 const DAMAGED: &str = "This device's copy differs from the server's; it will be pulled anew.";
 
-/// Pages become one transaction with the one that brings them over this size: larger runs, fewer of them. Those of two
-/// transactions are in memory, several times over, while the budget for rows is hardly used.
+/// Pages become one transaction with the one that brings them over this size: larger runs, fewer of them.
 fn store_bytes(budget: usize) -> usize {
-    (budget / 4).clamp(1024 * 1024, 8 * 1024 * 1024)
+    (budget / 8).clamp(512 * 1024, 4 * 1024 * 1024)
 }
+/// What a byte of a page takes on its way: its text, its records, their rows.
+const BYTE_BYTES: usize = 3;
 /// One step of a pull asks for no further page after this time.
 const STEP_MS: u64 = 5_000;
 impl<H: Host> Replica<H> {
@@ -52,7 +53,8 @@ impl<H: Host> Replica<H> {
         };
         let started = self.host.now();
         let mut pages: Vec<Page> = Vec::new();
-        let (mut bytes, mut count) = (0, 0);
+        // Of these pages, and of those that are being stored.
+        let (mut bytes, mut storing_bytes, mut count) = (0, 0, 0);
         // Of the last page of this step.
         let mut epoch = None;
         let (mut storing, mut stored): (Storing<'_>, Answer) = (None, Answer::Done { more: true });
@@ -105,6 +107,7 @@ impl<H: Host> Replica<H> {
                         break false;
                     }
                     bytes += response.body.len();
+                    self.db.borrow().base.reserved.set(BYTE_BYTES * (storing_bytes + bytes));
                     count += page.changes.values().map(Vec::len).sum::<usize>();
                     count += page.tombstones.values().map(Vec::len).sum::<usize>();
                     self.push_change(Change::Progress { phase: "pull", done: count as u64, total: count as u64 });
@@ -120,7 +123,7 @@ impl<H: Host> Replica<H> {
                     }
                 };
             is_over = !goes_on;
-            bytes = 0;
+            storing_bytes = std::mem::take(&mut bytes);
             if let Some(storing) = storing.take() {
                 stored = storing.await;
             }

@@ -241,7 +241,7 @@ impl Records {
         self.drop_row(&mut cache, id);
         cache.insert(id, Cached { row, bytes, used: Cell::new(self.clock.get()) });
         self.bytes.set(self.bytes.get() + bytes);
-        if self.bytes.get() + self.reserved.get() > self.budget {
+        if self.bytes.get() + self.reserved.get() > self.budget / 16 * 15 {
             self.evict(&mut cache);
         }
     }
@@ -252,7 +252,7 @@ impl Records {
         }
     }
 
-    /// Lets go of what was not used for longest, down to fifteen sixteenths of the budget. Runs stay: they are small, and
+    /// Lets go of what was not used for longest, down to seven eighths of the budget: a sixteenth is for what is on its way. Runs stay: they are small, and
     /// every read needs them. What the computation that missed rows has used stays too, or it would never end.
     fn evict(&self, cache: &mut Map<RowId, Cached>) {
         let mut by_age: Vec<(u64, RowId)> = Vec::new();
@@ -265,7 +265,7 @@ impl Records {
         }
         sort(&mut by_age, &Ord::cmp);
         for (_, id) in by_age {
-            if self.bytes.get() + self.reserved.get() <= self.budget / 16 * 15 {
+            if self.bytes.get() + self.reserved.get() <= self.budget / 16 * 14 {
                 break;
             }
             self.drop_row(cache, id);

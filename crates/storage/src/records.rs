@@ -72,10 +72,10 @@ struct Cached {
 /// Memory that is given to rows unless the app says otherwise, bytes.
 pub const BUDGET_BYTES: usize = 32 * 1024 * 1024;
 
-/// Rows that are asked for in one go: an eighth of the budget, for these and those before them are in use and come on top
+/// Rows that are asked for in one go: a sixteenth of the budget, for these and those before them are in use and come on top
 /// of it. What is needed beyond is asked for when these are there.
 fn rows_max(budget: usize) -> usize {
-    (budget / 8).clamp(256 * 1024, 4 * 1024 * 1024) / (18 * 1024)
+    (budget / 16).clamp(256 * 1024, 4 * 1024 * 1024) / (18 * 1024)
 }
 
 /// The base as one context knows it.
@@ -241,7 +241,7 @@ impl Records {
         self.drop_row(&mut cache, id);
         cache.insert(id, Cached { row, bytes, used: Cell::new(self.clock.get()) });
         self.bytes.set(self.bytes.get() + bytes);
-        if self.bytes.get() + self.reserved.get() > self.budget / 16 * 15 {
+        if self.bytes.get() + self.reserved.get() > self.budget {
             self.evict(&mut cache);
         }
     }
@@ -252,7 +252,7 @@ impl Records {
         }
     }
 
-    /// Lets go of what was not used for longest, down to seven eighths of the budget: a sixteenth is for what is on its way. Runs stay: they are small, and
+    /// Lets go of what was not used for longest, down to fifteen sixteenths of the budget. Runs stay: they are small, and
     /// every read needs them. What the computation that missed rows has used stays too, or it would never end.
     fn evict(&self, cache: &mut Map<RowId, Cached>) {
         let mut by_age: Vec<(u64, RowId)> = Vec::new();
@@ -265,7 +265,7 @@ impl Records {
         }
         sort(&mut by_age, &Ord::cmp);
         for (_, id) in by_age {
-            if self.bytes.get() + self.reserved.get() <= self.budget / 16 * 14 {
+            if self.bytes.get() + self.reserved.get() <= self.budget / 16 * 15 {
                 break;
             }
             self.drop_row(cache, id);

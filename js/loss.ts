@@ -37,7 +37,7 @@ export class LossWatch {
 
   /** Takes the status of a database that was just opened. True: it is not the one that was there before. */
   opened(status: RawStatus): boolean {
-    this.#note = this.#read();
+    this.#note = { ...nothing, ...this.#stored() };
     const { waits, synced } = this.#note;
     const isNew = status.last_sync === null && status.pending + status.parked === 0 && status.storage.quarantined === 0;
     const isLost = isNew && (synced || waits > 0);
@@ -67,17 +67,18 @@ export class LossWatch {
     }
   }
 
-  #read(): Note {
+  #stored(): Partial<Note> | null {
     try {
-      return { ...nothing, ...(JSON.parse(localStorage.getItem(this.#key) ?? '{}') as Partial<Note>) };
+      return JSON.parse(localStorage.getItem(this.#key) ?? 'null') as Partial<Note> | null;
     } catch {
-      return this.#note;
+      return null;
     }
   }
 
-  /** Another tab may have dismissed what was lost. */
+  /** Another tab may have dismissed what was lost, or wiped the user's data: then there is nothing to note any more. */
   #keep(): void {
-    this.#save({ ...this.#next, lost: this.#read().lost });
+    const stored = this.#stored();
+    if (stored) this.#save({ ...this.#next, lost: stored.lost ?? null });
   }
 
   #save(note: Note): void {

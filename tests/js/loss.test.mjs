@@ -103,6 +103,15 @@ test('of a user whose data is wiped no note stays; of one whose data is kept it 
   }
 });
 
+test('a tab that is still open notes nothing of what another one has wiped', async () => {
+  const wiping = await open({ last_sync: 1, pending: 2 });
+  await open({ last_sync: 1, pending: 2 });
+  await wiping.db.logout({ unsynced: 'wipe' });
+  say({ storage: { ...calm.storage, state: 'closed' } });
+  assert.deepEqual([...notes], []);
+  assert.equal((await open()).lost, null, 'the next one is new');
+});
+
 test('without localStorage nothing is noticed and nothing else fails', async () => {
   setStorage(undefined);
   const { db, lost } = await open({ last_sync: 1, pending: 1 });

@@ -134,6 +134,7 @@ impl<H: Host> Replica<H> {
                 Answer::Storage
             }
         };
+        // Of a pull that is over.
         self.db.borrow().base.reserved.set(0);
         drop(lock);
         self.set_phase(Phase::Idle);

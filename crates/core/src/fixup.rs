@@ -81,8 +81,8 @@ fn plan_again(
     Ok(txn.finish(state, base, now))
 }
 
-/// The entry that goes again. What own entries have written since stays: an update leaves their fields out, and what makes the
-/// record makes it with them.
+/// The entry that goes again. What own entries have written since stays: an update leaves their fields out, what makes the record
+/// makes it with them, or changes nothing where one of them has made it.
 fn again(
     state: &State,
     base: &dyn Base,
@@ -113,7 +113,8 @@ fn again(
             entry.set = entry.set.patched(&Object::new(), &names);
         }
         (Op::Create, Op::Update) => entry.set = entry.set.patched(set, unset),
-        (Op::Create, Op::Create) => entry.set = set.clone(),
+        // It was written as a whole: of this one nothing is left but what a person corrects now.
+        (Op::Create, Op::Create) => (entry.op, entry.set) = (Op::Update, Object::new()),
         (Op::Create, Op::Delete) | (Op::Delete, _) => {}
     };
     let applied = state.settled_of(&key).filter(|settled| {

@@ -24,7 +24,6 @@ export class LossWatch {
   #note = nothing;
   #next = nothing;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #over = false;
 
   constructor(database: string) {
     this.#key = `${database}:note`;
@@ -54,12 +53,12 @@ export class LossWatch {
   }
 
   dismiss(): void {
-    this.#save({ ...this.#note, lost: null });
+    this.#note = { ...this.#note, lost: null };
+    if (this.#stored()) this.#save(this.#note);
   }
 
   /** Of a user whose data goes, nothing stays. */
   delete(): void {
-    this.#over = true;
     try {
       localStorage.removeItem(this.#key);
     } catch {
@@ -84,7 +83,6 @@ export class LossWatch {
   #save(note: Note): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    if (this.#over) return;
     this.#note = note;
     try {
       localStorage.setItem(this.#key, JSON.stringify(note));

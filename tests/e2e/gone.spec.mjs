@@ -10,14 +10,19 @@ const atRest = async (page) => {
   return { pending, parked, storage: storage.state };
 };
 const resting = { pending: 0, parked: 0, storage: 'ok' };
+/** A page of the device with two records, at rest. */
+async function filled(device) {
+  const page = await device.lab('ada');
+  await putAll(page, 'notes', ['a', 'b'].map((id) => ({ id, title: id })));
+  await eventually(() => atRest(page)).toEqual(resting);
+  return page;
+}
 /** `stored`, or the code of the error. */
 const write = (page, id) => page.evaluate((id) => lab.db.collection('notes').put({ id, title: id }).then(() => 'stored', (error) => error.code), id);
 
 test('gone: l3 s1: site data that is cleared while the app is open refuses writes and says so; after a reload all that the server has comes back', async ({ server, newDevice }) => {
   const device = await newDevice(server.origin);
-  const page = await device.lab('ada');
-  await putAll(page, 'notes', ['a', 'b'].map((id) => ({ id, title: id })));
-  await eventually(() => atRest(page)).toEqual(resting);
+  const page = await filled(device);
   const session = await device.context.newCDPSession(page);
   await session.send('Storage.clearDataForOrigin', { origin: server.origin, storageTypes: 'indexeddb' });
   // Not into an empty database that took its place.
@@ -37,9 +42,7 @@ test('gone: l3 s1: site data that is cleared while the app is open refuses write
 
 test('gone: s1 r1: a device whose databases were evicted starts as a new client, pulls everything, and what it writes arrives once', async ({ server, newDevice }) => {
   const device = await newDevice(server.origin);
-  const page = await device.lab('ada');
-  await putAll(page, 'notes', ['a', 'b'].map((id) => ({ id, title: id })));
-  await eventually(() => atRest(page)).toEqual(resting);
+  const page = await filled(device);
   await device.close();
   await device.evict();
   await device.start();
@@ -56,9 +59,7 @@ test('gone: s1 r1: a device whose databases were evicted starts as a new client,
 
 test('gone: l3: a database that the browser throws away as damaged is told, with what had not been sent, until somebody has seen it', async ({ server, newDevice }) => {
   const device = await newDevice(server.origin);
-  const page = await device.lab('ada');
-  await putAll(page, 'notes', ['a', 'b'].map((id) => ({ id, title: id })));
-  await eventually(() => atRest(page)).toEqual(resting);
+  const page = await filled(device);
   await device.offline();
   await putAll(page, 'notes', ['c', 'd', 'e'].map((id) => ({ id, title: id })));
   await eventually(() => page.evaluate(() => JSON.parse(localStorage.getItem('landfall:lab:ada:note')).waits)).toBe(3);

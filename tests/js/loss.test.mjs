@@ -105,9 +105,10 @@ test('of a user whose data is wiped no note stays; of one whose data is kept it 
 
 test('a tab that is still open notes nothing of what another one has wiped', async () => {
   const wiping = await open({ last_sync: 1, pending: 2 });
-  await open({ last_sync: 1, pending: 2 });
+  const { db: still } = await open({ last_sync: 1, pending: 2 });
   await wiping.db.logout({ unsynced: 'wipe' });
   say({ storage: { ...calm.storage, state: 'closed' } });
+  still.sync.dismissLoss();
   assert.deepEqual([...notes], []);
   assert.equal((await open()).lost, null, 'the next one is new');
 });

@@ -106,6 +106,10 @@ fn again(
     }
     let last = change.entries.last().copied().unwrap_or_default();
     let mut written_since = |op: Op, set: &Object, unset: &[String]| match (entry.op, op) {
+        // What they have deleted it makes as it was.
+        (_, Op::Delete) if change.entry.op == Op::Create => {
+            (entry.op, entry.set) = (Op::Create, change.entry.set.clone());
+        }
         (Op::Update, _) => {
             let mut names = unset.to_vec();
             set.each(&mut |name, _| names.push(name.into_owned()));
@@ -115,7 +119,7 @@ fn again(
         (Op::Create, Op::Update) => entry.set = entry.set.patched(set, unset),
         // It was written as a whole: of this one nothing is left but what a person corrects now.
         (Op::Create, Op::Create) => (entry.op, entry.set) = (Op::Update, Object::new()),
-        (Op::Create, Op::Delete) | (Op::Delete, _) => {}
+        (Op::Create | Op::Delete, _) => {}
     };
     let applied = state.settled_of(&key).filter(|settled| {
         settled.mutation.entries.iter().any(|id| *id > last)

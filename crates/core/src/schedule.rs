@@ -149,6 +149,9 @@ pub struct Schedule {
     recent: Vec<(u64, bool)>,
     /// A faulty answer waits for the probe that makes it count.
     suspect: bool,
+    /// Consecutive ones that counted. They hold pushes back and nothing else: the server is well.
+    faults: u32,
+    push_not_before: UnixMillis,
     /// Stopped by an answer that a person must look at.
     refused: bool,
     /// What failed is to be tried once more; and when that was last so.
@@ -173,6 +176,8 @@ impl Schedule {
             last_pull: now,
             recent: Vec::new(),
             suspect: false,
+            faults: 0,
+            push_not_before: UnixMillis::ZERO,
             refused: false,
             rearm: true,
             rearmed_at: now,
@@ -218,6 +223,7 @@ impl Schedule {
     fn soon(&mut self, now: UnixMillis) {
         self.backoff = 0;
         self.not_before = UnixMillis::ZERO;
+        self.push_well();
         self.refused = false;
         self.push_at = Some(now);
         self.pull_at = Some(now);
@@ -288,16 +294,16 @@ impl Schedule {
             (Request::Probe, Answer::Done { .. }) => {
                 // Whatever the browser thinks: the server was reached.
                 self.hint = true;
-                let backoff = self.backoff;
                 self.well();
                 if std::mem::take(&mut self.suspect) {
-                    // The server is well and the batch is not: what fails again waits longer.
-                    self.backoff = backoff;
+                    self.faults += 1;
+                    self.push_not_before = UnixMillis(now.get() + delay(self.faults, jitter));
                     return true;
                 }
             }
             (Request::Push, Answer::Done { more }) => {
                 self.well();
+                self.push_well();
                 self.suspect = false;
                 if more {
                     self.push_at = Some(now);
@@ -328,13 +334,15 @@ impl Schedule {
         self.refused = false;
     }
 
-    /// Full jitter: anywhere between now and the cap, so that clients that failed together don't come back together.
+    fn push_well(&mut self) {
+        self.faults = 0;
+        self.push_not_before = UnixMillis::ZERO;
+    }
+
     fn back_off(&mut self, now: UnixMillis, retry_after_ms: Option<u64>, jitter: u32) {
-        self.backoff = (self.backoff + 1).min(16);
-        let cap = (BACKOFF_BASE_MS << self.backoff.min(10)).min(BACKOFF_MAX_MS);
-        let delay = (u64::from(jitter) * cap) >> 32;
+        self.backoff += 1;
         let asked = retry_after_ms.unwrap_or(0).min(limits::RETRY_AFTER_MS_MAX);
-        self.not_before = UnixMillis(now.get() + asked.max(delay.max(50)));
+        self.not_before = UnixMillis(now.get() + asked.max(delay(self.backoff, jitter)));
         self.backed_off_at = now;
     }
 
@@ -383,6 +391,7 @@ impl Schedule {
             None if work => Some(since(self.last_push, self.intervals.push)),
             None => None,
         };
+        let push_due = push_due.map(|at| at.max(sooner(self.push_not_before, BACKOFF_MAX_MS)));
         let pull_due = match self.pull_at {
             Some(at) => sooner(at, self.intervals.pull),
             None => since(self.last_pull, self.intervals.pull),
@@ -423,7 +432,7 @@ impl Schedule {
     }
     /// When the next attempt may go, if one is held back.
     pub fn not_before(&self) -> Option<UnixMillis> {
-        (self.not_before > UnixMillis::ZERO).then_some(self.not_before)
+        Some(self.not_before.max(self.push_not_before)).filter(|at| *at > UnixMillis::ZERO)
     }
 
     pub fn connectivity(&self) -> Connectivity {
@@ -437,6 +446,13 @@ impl Schedule {
         let slow = !self.recent.is_empty() && fast <= self.recent.len() / 2;
         if lost >= 2 || slow { Connectivity::Limited } else { Connectivity::Online }
     }
+}
+
+/// How long to wait after so many failures in a row, ms. Full jitter: anywhere between now and the cap, so that clients that
+/// failed together don't come back together.
+fn delay(failures: u32, jitter: u32) -> u64 {
+    let cap = (BACKOFF_BASE_MS << failures.min(10)).min(BACKOFF_MAX_MS);
+    ((u64::from(jitter) * cap) >> 32).max(50)
 }
 
 #[cfg(test)]
@@ -488,23 +504,45 @@ mod tests {
     }
 
     #[test]
-    fn s7_what_fails_at_a_server_that_is_well_is_tried_ever_later() {
+    fn s7_what_fails_at_a_server_that_is_well_is_tried_ever_later_and_holds_no_pull_back() {
         let mut schedule = schedule();
         let mut now = UnixMillis(1);
-        let mut pushes = Vec::new();
+        let (mut pushes, mut pulls) = (Vec::new(), Vec::new());
         while pushes.len() < 9 {
+            let done = Answer::Done { more: false };
             match schedule.next(now, WORK) {
                 Next::Push => {
                     pushes.push(now.get());
                     schedule.answered(now, Request::Push, Answer::Faulty, now, u32::MAX);
+                    // Neither a person who goes on writing nor a poke makes it go sooner.
+                    schedule.handle(now, Trigger::Write { immediate: true });
+                    schedule.handle(now, Trigger::Poke);
                 }
-                Next::Probe => assert!(schedule.answered(now, Request::Probe, Answer::Done { more: false }, now, 0)),
+                Next::Probe => {
+                    schedule.answered(now, Request::Probe, done, now, u32::MAX);
+                }
+                Next::Pull => {
+                    pulls.push(now.get());
+                    schedule.begin(Request::Pull);
+                    schedule.answered(now, Request::Pull, done, now, u32::MAX);
+                }
                 Next::Wait(Some(at)) => now = at,
                 other => panic!("{other:?}"),
             }
         }
-        let waits: Vec<u64> = pushes.windows(2).map(|two| (two[1] - two[0]).div_ceil(1_000)).collect();
+        // Two seconds until the server was seen to be well, and then.
+        let waits: Vec<u64> = pushes.windows(2).map(|two| (two[1] - two[0]).div_ceil(1_000) - 2).collect();
         assert_eq!(waits, [2, 4, 8, 16, 32, 60, 60, 60]);
+        for two in pushes.windows(2) {
+            let pulled = pulls.iter().find(|at| **at > two[0]);
+            assert!(pulled.is_some_and(|at| *at <= two[0] + 2_001), "a poke waits for no push: {pulls:?} {pushes:?}");
+        }
+        now = UnixMillis(now.get() + 2_000);
+        assert_eq!(schedule.next(now, WORK), Next::Probe);
+        schedule.answered(now, Request::Probe, Answer::Done { more: false }, now, u32::MAX);
+        assert_ne!(schedule.next(now, WORK), Next::Push);
+        schedule.handle(now, Trigger::Now);
+        assert_eq!(schedule.next(now, WORK), Next::Push, "a person asks for it now");
     }
 
     #[test]

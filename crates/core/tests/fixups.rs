@@ -70,17 +70,26 @@ fn l5_a_retry_takes_back_nothing_that_was_written_since() {
 #[test]
 fn l5_a_retry_of_what_made_a_record_takes_back_nothing_that_was_written_since() {
     // What was written behind the refused one, whether the server has applied that, what goes again, and what is seen then.
+    const MADE: &str = r#"{"a":1,"b":1}"#;
     type Written = &'static [(Op, &'static str)];
-    let table: [(Written, bool, (Op, &str), &str); 5] = [
-        (&[], false, (Op::Create, r#"{"a":1,"b":1}"#), r#"{"a":1,"b":1}"#),
+    let table: [(Written, bool, (Op, &str), &str); 7] = [
+        (&[], false, (Op::Create, MADE), MADE),
         (&[(Op::Update, r#"{"a":2}"#)], false, (Op::Create, r#"{"a":2,"b":1}"#), r#"{"a":2,"b":1}"#),
         (&[(Op::Create, r#"{"a":3}"#)], false, (Op::Update, "{}"), r#"{"a":3}"#),
         (&[(Op::Create, r#"{"a":3}"#)], true, (Op::Update, "{}"), r#"{"a":3}"#),
         (&[(Op::Create, r#"{"a":3}"#), (Op::Update, r#"{"c":4}"#)], false, (Op::Update, "{}"), r#"{"a":3,"c":4}"#),
+        // Who deletes it and wants it all the same has it as it was.
+        (&[(Op::Create, r#"{"a":3}"#), (Op::Delete, "{}")], false, (Op::Create, MADE), MADE),
+        (
+            &[(Op::Create, r#"{"a":3}"#), (Op::Delete, "{}"), (Op::Create, r#"{"a":4}"#)],
+            false,
+            (Op::Update, "{}"),
+            r#"{"a":4}"#,
+        ),
     ];
     for (behind, is_applied, (op, set), wanted) in table {
         let mut lab = Lab::new();
-        let id = lab.write(Op::Create, "r", r#"{"a":1,"b":1}"#);
+        let id = lab.write(Op::Create, "r", MADE);
         lab.build();
         lab.settle(vec![rejected(1, RejectCode::VALIDATION)]);
         for (op, set) in behind {

@@ -4,6 +4,7 @@
 //! have changed since: an entry whose slot is dead is passed over, for whoever moved or replaced the record wrote another.
 
 use crate::row::{self, RowError, RowKind};
+use landfall_protocol::Listed;
 use landfall_protocol::codec::{FromJson, Reader, write_number, write_string};
 use std::borrow::Cow;
 
@@ -122,6 +123,20 @@ impl Page {
         Ok(Self { text: row.into_boxed_str(), slots, is_plain })
     }
 
+    /// Of entries that no row holds, in their order.
+    pub fn of(entries: &[Entry]) -> Self {
+        let mut text = String::new();
+        let mut put = |part: &str| {
+            let from = text.len() as u32;
+            write_string(&mut text, part);
+            (from, text.len() as u32)
+        };
+        let slots =
+            entries.iter().map(|entry| Slot { key: put(&entry.key), id: put(&entry.id), at: entry.at }).listed();
+        let is_plain = !text.as_bytes().contains(&b'\\');
+        Self { text: text.into_boxed_str(), slots, is_plain }
+    }
+
     pub fn len(&self) -> usize {
         self.slots.len()
     }
@@ -180,9 +195,10 @@ mod tests {
         };
         let entries = [entry("a", "1", 0), entry("a", "2\"", 149), entry("b\\ü", "0", 3)];
         let lines: Vec<Line<'_>> = entries.iter().map(Entry::line).collect();
-        let page = Page::decode(encode_page("x", &lines)).unwrap();
-        let read: Vec<Entry> = (0..page.len()).map(|at| page.entry(at)).collect();
-        assert_eq!(read, entries);
-        assert_eq!(["", "a", "aa", "b\\ü", "c"].map(|key| page.from(key)), [0, 0, 2, 2, 3]);
+        for page in [Page::decode(encode_page("x", &lines)).unwrap(), Page::of(&entries)] {
+            let read: Vec<Entry> = (0..page.len()).map(|at| page.entry(at)).collect();
+            assert_eq!(read, entries);
+            assert_eq!(["", "a", "aa", "b\\ü", "c"].map(|key| page.from(key)), [0, 0, 2, 2, 3]);
+        }
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::edit::{BaseTxn, entries_of};
 use crate::manifest::{Manifest, PRIMARY, PairRow};
-use crate::page::{Entry, Line, Location, Page, encode_page};
+use crate::page::{Location, Page};
 use crate::row::{RowError, RowKind, decode};
 use crate::rowstore::{Key, StoreName};
 use crate::run::{Run, RunRef};
@@ -165,9 +165,7 @@ impl Records {
     /// A segment as a page of the index that its records lie along; `None`: it can't be used.
     pub fn leaf(&self, run: u64, segment: u64, index: &str) -> Result<Option<Rc<Page>>, Missing> {
         let Some(block) = self.block(segment)? else { return Ok(None) };
-        let entries = entries_of(index, &block, run, segment);
-        let lines: Vec<Line<'_>> = entries.iter().map(Entry::line).listed();
-        Ok(Page::decode(encode_page(index, &lines)).ok().map(Rc::new))
+        Ok(Some(Rc::new(Page::of(&entries_of(index, &block, run, segment)))))
     }
 
     /// The rows that were missed since the last call. Empty: whatever ran has all it needs.

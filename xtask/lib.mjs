@@ -212,6 +212,18 @@ function toolchainDirectory() {
   return spawnSync('rustc', ['--print', 'sysroot'], { cwd: root, encoding: 'utf8' }).stdout ?? '';
 }
 
+/** What this machine compiles for by itself, as Rust calls it. */
+export const rustHost = () => /^host: (.+)$/m.exec(spawnSync('rustc', ['-vV'], { cwd: root, encoding: 'utf8' }).stdout ?? '')?.[1] ?? '';
+
+/** The tool chain's own reader of what an instrumented program counted. Undefined, and said: it cannot be had here. */
+export async function ensureProfiler() {
+  const program = join(toolchainDirectory().trim(), 'lib/rustlib', rustHost(), 'bin/llvm-profdata');
+  if (!existsSync(program)) await step('adding the profiler to the tool chain', () => run('rustup', ['component', 'add', 'llvm-tools'], { check: false }));
+  if (existsSync(program)) return program;
+  log('rustup has no llvm-tools here: the simulator is compiled without a profile');
+  return undefined;
+}
+
 /** The npm packages of the lock file; a tree that npm itself says to be that of the lock file is left alone. */
 export const ensureNpm = once(async () => {
   if (!npmIsCurrent('.')) await step('installing the npm packages', () => run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']));

@@ -19,6 +19,8 @@ const fuzzSeconds = process.env.LANDFALL_FUZZ_SECONDS ?? '3';
 
 /** Of the simulator; docs/proof.md says how many were played. */
 const simulatorHistories = process.env.LANDFALL_SIM_HISTORIES ?? '10000';
+/** So many histories pay for a second compilation of the simulator. */
+const trainedFrom = 50_000;
 /** Seeds of which the histories are exported and judged from outside: some 30 KB each. */
 const exportedSeeds = process.env.LANDFALL_EXPORTED_SEEDS ?? '2000';
 
@@ -78,7 +80,7 @@ const stages = [
 
 /** Every stage's work gives `{ ok, output }`. */
 const command = (program, args, env = {}) => run(program, args, { env, check: false });
-const simulator = (...args) => command('node', ['xtask/sim.mjs', ...args]);
+const simulator = (...args) => command('node', ['xtask/sim.mjs', ...(Number(simulatorHistories) < trainedFrom ? [] : ['--trained']), ...args]);
 
 async function buildAll() {
   const server = buildServer(['--workspace', '--bins']);

@@ -1,10 +1,12 @@
 //! A context's disk: memory, watched by the model, behind a plan of faults, each call at its own pace.
 
 use crate::exec::{Exec, Owner};
+use crate::host::cursor_of;
 use crate::model::{Before, Model};
 use crate::rng::Rng;
 use crate::world::World;
 use landfall_core::rows::{ConflictRow, ParkedRow};
+use landfall_replica::db::MANIFEST;
 use landfall_storage::faulty::{Call, Fault, FaultPlan, FaultyRowStore};
 use landfall_storage::memory::MemoryRowStore;
 use landfall_storage::{
@@ -156,6 +158,13 @@ impl RowStore for SimRows {
         self.survive("died_before_commit").await;
         if txn.name == "checkpoint" {
             self.unstored.set(0);
+        }
+        if self.world.stores_every_page() {
+            let rows = txn.ops.iter().filter_map(|op| match op {
+                RowOp::Put { key: Key::Text(key), row, .. } if key == MANIFEST => Some(cursor_of(row).to_owned()),
+                _ => None,
+            });
+            self.world.profile(self.profile).cursors.borrow_mut().extend(rows);
         }
         let owner = self.owner;
         self.world.export(|record| record.committing = owner);

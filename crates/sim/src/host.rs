@@ -5,9 +5,8 @@ use crate::exec::{Notify, Owner};
 use crate::net;
 use crate::world::World;
 use landfall_protocol::UnixMillis;
-use landfall_replica::db::MANIFEST;
 use landfall_replica::{Host, HttpRequest, HttpResponse, LockWait, NetworkError, Notice, Task, Token};
-use landfall_storage::{Key, RowStore as _, StoreName};
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -79,20 +78,18 @@ const STEAL_AFTER_MS: u64 = 60_000;
 /// under way, its own and that of a flush, and what a third of them got may have been thrown away as stale.
 const UNSTORED_MAX: u32 = 6;
 
-/// The cursor in a request or an answer, as its text.
-fn cursor_of(body: &str) -> &str {
+/// The cursor in a request, an answer or a manifest, as its text.
+pub fn cursor_of(body: &str) -> &str {
     let rest = body.find("\"cursor\":").map_or("", |at| &body[at + 9..]);
     &rest[..rest.find("}}\"").unwrap_or(0)]
 }
 
 impl SimHost {
-    async fn page_came(&self, asked: &str, got: &str) {
+    fn page_came(&self, asked: &str, got: &str) {
         let mut goes_on = !asked.is_empty() && *self.last_cursor.borrow() == asked;
         if goes_on && self.world.stores_every_page() {
-            // Another context may have stored what this one threw away as stale.
-            let disk = self.world.profile(self.profile).disk.clone();
-            let manifest = disk.get(StoreName::Meta, &Key::text(MANIFEST)).await.ok().flatten();
-            goes_on = !manifest.is_some_and(|row| row.contains(asked));
+            // Another context may have stored what this one threw away as stale, and more behind it.
+            goes_on = !self.world.profile(self.profile).cursors.borrow().contains(asked);
         }
         self.unstored.set(if goes_on { self.unstored.get() + 1 } else { 1 });
         got.clone_into(&mut self.last_cursor.borrow_mut());
@@ -124,7 +121,7 @@ impl Host for SimHost {
         if let (Some(asked), Ok(response)) = (asked, &answer)
             && response.status == 200
         {
-            self.page_came(&asked, cursor_of(&response.body)).await;
+            self.page_came(&asked, cursor_of(&response.body));
         }
         answer
     }

@@ -134,6 +134,8 @@ pub struct Profile {
     /// An earlier copy of disk and model, to roll back to.
     pub copy: RefCell<Option<(Disk, ProfileModel)>>,
     pub transcript: Cell<u64>,
+    /// Cursors that some context has stored or tried to, where a pull stores every page.
+    pub cursors: RefCell<BTreeSet<String>>,
     pub hint_offline: Cell<bool>,
     /// Rows with a changed byte: changing it again would mend them.
     pub flipped: RefCell<BTreeSet<(StoreName, Key)>>,
@@ -252,6 +254,7 @@ impl World {
             clock_ahead_ms: Cell::new(0),
             contexts: RefCell::default(),
             copy: RefCell::default(),
+            cursors: RefCell::default(),
             transcript: Cell::new(0),
             hint_offline: Cell::new(false),
             flipped: RefCell::default(),

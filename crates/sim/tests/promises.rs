@@ -167,6 +167,7 @@ fn r2_s7_c1_histories_of_the_second_generation_that_found_a_bug_hold() {
         55_760,  // I1: what strangers have in scopes of their own changed when the simulator read
         71_331,  // L5: what was sent before the first pull was forgotten when the clock jumped ahead
         80_978,  // I6: the simulator counted pages that another context had stored
+        114_042, // I6: and those of which another context had stored the next ones, too
         105_502, // L5: the same of a collection that came later
         118_923, // S4: the model took two copies of a profile for one, behind a restored backup
         216_919, // L4: a context that stood still while outcomes were trimmed took what had ended for undecided

@@ -10,7 +10,7 @@ use landfall_core::settle::Event;
 use landfall_protocol::codec::from_json;
 use landfall_protocol::{Mutation, Object, PushRequest};
 use landfall_replica::{Change, HttpRequest, HttpResponse, Token};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 const RESET: &str = r#"{"error":{"code":"reset_required","message":"","request_id":"r","epoch":"e2",
@@ -124,4 +124,35 @@ fn l4_a_reset_to_the_very_epoch_that_was_named_is_a_faulty_answer_and_asked_agai
         steps(&lab, &page);
         assert_eq!(page.status().pending, 0, "{faulty}");
     }
+}
+
+#[test]
+fn s1_a_client_that_knew_no_epoch_names_the_one_it_is_told_and_sends_the_same_bytes_as_the_same_client() {
+    let lab = Lab::new();
+    let pushes: Rc<RefCell<Vec<PushRequest>>> = Rc::default();
+    let heard = Rc::clone(&pushes);
+    // Nobody answers a pull. Of what a client sent before the backup was made the server may know or not.
+    let unknown = RESET.replace("\"known\":true", "\"known\":false");
+    lab.serve(move |request| {
+        if request.path != "/push" {
+            return None;
+        }
+        let push: PushRequest = from_json(request.body.as_ref().unwrap()).unwrap();
+        let named = push.epoch.is_some();
+        heard.borrow_mut().push(push);
+        if named {
+            return answer(request).map(|it| HttpResponse { body: it.body.replace("\"e1\"", "\"e2\""), ..it });
+        }
+        Some(HttpResponse { status: 409, retry_after_ms: None, body: unknown.clone() })
+    });
+    let page = lab.open().unwrap();
+    at_once(page.set_token(Some(Token { token: "t".to_owned(), expires_at: None }))).unwrap();
+    put(&page, "a", "{}").unwrap();
+    steps(&lab, &page);
+    let pushes = pushes.borrow();
+    let [unnamed, named] = &pushes[..] else { panic!("{} pushes", pushes.len()) };
+    assert_eq!((unnamed.epoch.as_ref(), named.epoch.as_ref().map(|it| it.0.as_str())), (None, Some("e2")));
+    // Another context may be sending the same at this moment, and is taken for the same.
+    assert_eq!((&named.client_id, &named.mutations, named.first_push), (&unnamed.client_id, &unnamed.mutations, true));
+    assert_eq!((page.status().pending, requeued(&page)), (0, Vec::new()));
 }

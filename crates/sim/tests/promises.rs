@@ -170,6 +170,7 @@ fn r2_s7_c1_histories_of_the_second_generation_that_found_a_bug_hold() {
         114_042, // I6: and those of which another context had stored the next ones, too
         105_502, // L5: the same of a collection that came later
         118_923, // S4: the model took two copies of a profile for one, behind a restored backup
+        186_535, // S1: told the epoch, a client that knew none went on as another one, while its other context sent as the first
         216_919, // L4: a context that stood still while outcomes were trimmed took what had ended for undecided
         218_695, // S1: as 216,919, and sent it again
         3_001_103, // C3: the simulator's restored server gave out versions of the former epoch in scopes that it did not know

@@ -372,13 +372,15 @@ impl Player {
         world.note(profile, || format!("a byte of {}/{key} flips", store.as_str()));
         world.model.borrow_mut().profiles[profile].is_torn = true;
         at.disk.tamper(store, key.clone(), Some(row));
+        at.told_damage.set(false);
         let said = Rc::new(Cell::new(false));
         self.with(profile, 0, async move |world, profile, replica| {
             // Storage may fail meanwhile; whoever reads the row in the end must say so.
             for _ in 0..100 {
                 let _ = replica.refresh().await;
                 let _ = replica.warm().await;
-                if world.replicas(profile).iter().any(|(_, replica)| replica.status().storage.quarantined > 0) {
+                let told = world.replicas(profile).iter().any(|(_, replica)| replica.status().storage.quarantined > 0);
+                if told || world.profile(profile).told_damage.get() {
                     said.set(true);
                     break;
                 }

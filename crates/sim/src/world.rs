@@ -134,6 +134,8 @@ pub struct Profile {
     /// An earlier copy of disk and model, to roll back to.
     pub copy: RefCell<Option<(Disk, ProfileModel)>>,
     pub transcript: Cell<u64>,
+    /// A context that is gone had said that a row is damaged.
+    pub told_damage: Cell<bool>,
     /// Cursors that some context has stored or tried to, where a pull stores every page.
     pub cursors: RefCell<BTreeSet<String>>,
     pub hint_offline: Cell<bool>,
@@ -254,6 +256,7 @@ impl World {
             clock_ahead_ms: Cell::new(0),
             contexts: RefCell::default(),
             copy: RefCell::default(),
+            told_damage: Cell::default(),
             cursors: RefCell::default(),
             transcript: Cell::new(0),
             hint_offline: Cell::new(false),
@@ -494,6 +497,9 @@ impl World {
     pub fn kill(&self, index: usize, slot: u32) {
         let context = self.profile(index).contexts.borrow_mut().remove(&slot);
         if let Some(context) = context {
+            if context.replica.is_some_and(|replica| replica.status().storage.quarantined > 0) {
+                self.profile(index).told_damage.set(true);
+            }
             self.met("killed", index);
             let session = format!("p{index}/{slot}#{}", context.owner);
             export::dies(self, context.owner);

@@ -171,6 +171,9 @@ fn r2_s7_c1_histories_of_the_second_generation_that_found_a_bug_hold() {
         105_502, // L5: the same of a collection that came later
         118_923, // S4: the model took two copies of a profile for one, behind a restored backup
         186_535, // S1: told the epoch, a client that knew none went on as another one, while its other context sent as the first
+        250_138, // R6: of a create and its delete that ended here the epoch of the last answered push was forgotten
+        263_898, // I3: the context that found the damaged row, said so and mended it died before the simulator looked
+        294_302, // R6: as 250,138
         216_919, // L4: a context that stood still while outcomes were trimmed took what had ended for undecided
         218_695, // S1: as 216,919, and sent it again
         3_001_103, // C3: the simulator's restored server gave out versions of the former epoch in scopes that it did not know

@@ -4,12 +4,12 @@
 
 mod lab;
 
-use lab::{Lab, Opened, at_once, put};
+use lab::{Lab, Opened, at_once, op, put, write};
 use landfall_core::schedule::Trigger;
 use landfall_core::settle::Event;
 use landfall_protocol::codec::from_json;
 use landfall_protocol::{Mutation, Object, PushRequest};
-use landfall_replica::{Change, HttpRequest, HttpResponse, Token};
+use landfall_replica::{Change, HttpRequest, HttpResponse, Token, WriteKind, WriteOp};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -155,4 +155,27 @@ fn s1_a_client_that_knew_no_epoch_names_the_one_it_is_told_and_sends_the_same_by
     // Another context may be sending the same at this moment, and is taken for the same.
     assert_eq!((&named.client_id, &named.mutations, named.first_push), (&unnamed.client_id, &unnamed.mutations, true));
     assert_eq!((page.status().pending, requeued(&page)), (0, Vec::new()));
+}
+
+#[test]
+fn r6_the_epoch_of_an_answered_push_is_known_also_behind_what_ended_without_the_server() {
+    let lab = Lab::new();
+    let pushes: Rc<RefCell<Vec<PushRequest>>> = Rc::default();
+    let heard = Rc::clone(&pushes);
+    lab.serve(move |request| {
+        heard.borrow_mut().extend(request.body.as_deref().filter(|_| request.path == "/push").and_then(from_json));
+        answer(request)
+    });
+    let page = lab.open().unwrap();
+    at_once(page.set_token(Some(Token { token: "t".to_owned(), expires_at: None }))).unwrap();
+    put(&page, "a", "{}").unwrap();
+    steps(&lab, &page);
+    // Made and deleted before it was sent.
+    put(&page, "b", "{}").unwrap();
+    write(&page, vec![WriteOp { op: WriteKind::Delete, fields: None, ..op("b", "{}") }], false).unwrap();
+    steps(&lab, &page);
+    put(&page, "c", "{}").unwrap();
+    steps(&lab, &page);
+    let epochs: Vec<_> = pushes.borrow().iter().map(|push| push.epoch.as_ref().map(|it| it.0.clone())).collect();
+    assert_eq!(epochs, [None, Some("e1".to_owned())], "else a pull would take another epoch for the first one");
 }

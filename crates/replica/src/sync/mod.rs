@@ -358,9 +358,10 @@ impl<H: Host> Replica<H> {
     }
 }
 
-/// The server's epoch as this client last heard it: by a pull, or before the first one by an answered push.
+/// The server's epoch as this client last heard it: by a pull, or before the first one by an answered push. What ended without
+/// the server, as a create and its delete do, knows of none.
 fn known_epoch(db: &Db) -> Option<&Epoch> {
-    let settled = || db.state.settled.values().next_back().and_then(|row| row.epoch.as_ref());
+    let settled = || db.state.settled.values().rev().find_map(|row| row.epoch.as_ref());
     db.base.epoch().or_else(settled)
 }
 

@@ -334,24 +334,23 @@ impl<H: Host> Replica<H> {
     pub(super) async fn reset(&self, old: &ClientId, sent: Option<&Epoch>, error: ErrorBody) -> Answer {
         // To the very epoch that it was asked in there is no way back: it would be asked the same again at once.
         let Some(epoch) = error.epoch.filter(|epoch| Some(epoch) != sent) else { return self.malformed("push") };
-        if sent.is_none() {
-            // Nothing was acknowledged under any epoch, so nothing can be lost. Nor may it go on as another client: a context
-            // that has pulled meanwhile and so knows the epoch may be sending these very bytes (S1).
-            return self.cold(Some(epoch)).await;
-        }
-        let ledger = error.ledger.unwrap_or(Ledger { known: false, ..Ledger::default() });
-        let client_id = self.new_client_id();
-        let now = self.host.now();
-        let plan = |replica: &Self| {
-            let db = replica.db.borrow();
-            if db.state.client.client_id != *old || known_epoch(&db) != sent {
-                // Another context has heard the same and done it, or of an epoch after this one: then this answer came late.
-                return None;
+        // One that named no epoch had nothing acknowledged under any, so nothing can be lost. Nor may it go on as another
+        // client: a context that has pulled meanwhile, and so knows the epoch, may be sending these very bytes (S1).
+        if sent.is_some() {
+            let ledger = error.ledger.unwrap_or(Ledger { known: false, ..Ledger::default() });
+            let client_id = self.new_client_id();
+            let now = self.host.now();
+            let plan = |replica: &Self| {
+                let db = replica.db.borrow();
+                if db.state.client.client_id != *old || known_epoch(&db) != sent {
+                    // Another context has heard the same and done it, or of an epoch after this one: then this answer came late.
+                    return None;
+                }
+                Some(plan_reset(&db.state, &db.base, &ledger, &epoch, client_id.clone(), now))
+            };
+            if let Err(answer) = self.commit(plan).await {
+                return answer;
             }
-            Some(plan_reset(&db.state, &db.base, &ledger, &epoch, client_id.clone(), now))
-        };
-        if let Err(answer) = self.commit(plan).await {
-            return answer;
         }
         if known_epoch(&self.db.borrow()) != sent {
             return Answer::Done { more: true };

@@ -3,115 +3,17 @@
 #![allow(clippy::unwrap_used)] // A test that cannot go on says so by panicking.
 
 mod lab;
+mod paged;
 
-use lab::{Lab, Opened, at_once, put};
+use lab::{Lab, at_once, put};
 use landfall_protocol::PullRequest;
 use landfall_protocol::codec::from_json;
-use landfall_replica::{HttpResponse, Query, Token};
+use landfall_replica::{Change, HttpResponse, Token};
 use landfall_storage::StorageFault;
 use landfall_storage::faulty::Fault;
+use paged::{PAGES, Paged, cursor, page, records};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-
-const PAGES: usize = 6;
-
-/// Page `at` of a cold start, three records each; the last one makes all of them visible.
-fn page(at: usize) -> String {
-    let record = |n: usize| {
-        let id = at * 3 + n;
-        format!(r#"{{"scope":"user:u","id":"n{id:02}","version":1,"position":{},"fields":{{"n":{id}}}}}"#, id + 1)
-    };
-    let is_last = at + 1 == PAGES;
-    let covered = if is_last { format!(r#""user:u":{{"notes":{}}}"#, PAGES * 3) } else { String::new() };
-    format!(
-        r#"{{"server_time":1,"epoch":"e1","changes":{{"notes":[{},{},{}]}},"tombstones":{{}},"cursor":"{}","covered":{{{covered}}},"has_more":{}}}"#,
-        record(0),
-        record(1),
-        record(2),
-        at + 1,
-        !is_last,
-    )
-}
-
-/// A page, and the answer in its place; `None`: it is lost.
-type Instead = (usize, Option<HttpResponse>);
-
-/// A server of some pages.
-struct Paged {
-    lab: Lab,
-    /// The page that each pull asked for, and the transactions of the base that were begun before it.
-    asked: Rc<RefCell<Vec<(usize, usize)>>>,
-    /// What is answered instead of a page, once.
-    instead: Rc<RefCell<Option<Instead>>>,
-    /// How long an answer takes.
-    takes_ms: Rc<Cell<u64>>,
-}
-
-impl Paged {
-    fn new(pull_bytes: usize) -> Self {
-        let paged = Self { lab: Lab::new(), asked: Rc::default(), instead: Rc::default(), takes_ms: Rc::default() };
-        paged.lab.pull_bytes.set(pull_bytes);
-        let stored = Rc::new(Cell::new(0));
-        let count = Rc::clone(&stored);
-        paged.lab.plan.decide_by(move |_, call| {
-            if matches!(call, landfall_storage::faulty::Call::Commit(txn) if txn.name == "checkpoint") {
-                count.set(count.get() + 1);
-            }
-            Fault::None
-        });
-        let (asked, instead) = (Rc::clone(&paged.asked), Rc::clone(&paged.instead));
-        let (now, takes_ms, mut seq) = (Rc::clone(&paged.lab.now), Rc::clone(&paged.takes_ms), 0);
-        paged.lab.serve(move |request| {
-            now.set(now.get() + takes_ms.get());
-            if request.path != "/pull" {
-                seq += 1;
-                let result = format!(r#"{{"seq":{seq},"status":"applied","version":{seq},"position":{}}}"#, 98 + seq);
-                return Lab::answer(format!(r#"{{"server_time":1,"epoch":"e1","head":{{}},"results":[{result}]}}"#));
-            }
-            let pull: PullRequest = from_json(request.body.as_deref().unwrap_or_default()).unwrap();
-            let at = pull.cursor.map_or(0, |cursor| cursor.parse().unwrap());
-            asked.borrow_mut().push((at, stored.get()));
-            let mut instead = instead.borrow_mut();
-            match instead.take_if(|(page, _)| *page == at) {
-                Some((_, answer)) => answer,
-                None if at < PAGES => Lab::answer(page(at)),
-                None => Lab::answer(page(PAGES - 1).replace("n1", "m")),
-            }
-        });
-        paged
-    }
-
-    fn open(&self) -> Opened {
-        let replica = self.lab.open().unwrap();
-        at_once(replica.set_token(Some(Token { token: "t".to_owned(), expires_at: None }))).unwrap();
-        replica
-    }
-
-    /// The next step that pulls.
-    fn step(&self, replica: &Opened) {
-        let before = self.asked.borrow().len();
-        for _ in 0..100 {
-            at_once(replica.step());
-            if self.asked.borrow().len() > before {
-                return;
-            }
-            self.lab.now.set(self.lab.now.get() + 1_000);
-        }
-        panic!("nothing is pulled");
-    }
-
-    fn pages(&self) -> Vec<usize> {
-        self.asked.take().into_iter().map(|(page, _)| page).collect()
-    }
-}
-
-fn cursor(replica: &Opened) -> Option<String> {
-    replica.db.borrow().base.manifest.cursor.clone()
-}
-
-fn records(replica: &Opened) -> Vec<String> {
-    at_once(replica.query(&Query::all("notes"))).unwrap().rows.iter().map(|row| row.text.to_string()).collect()
-}
 
 #[test]
 fn r4_pages_stored_one_by_one_and_together_give_the_same_records() {
@@ -250,4 +152,123 @@ fn what_waits_to_be_sent_does_not_wait_for_the_last_page() {
     assert_eq!((paged.pages(), cursor(&replica).as_deref()), (vec![0, 1, 2], Some("3")));
     at_once(replica.step());
     assert_eq!((paged.pages(), replica.status().pending), (vec![], 0));
+}
+
+/// Two of the longest pages are not over their own size, and over one that is a byte smaller.
+#[test]
+fn pages_become_one_transaction_until_they_are_over_its_size() {
+    let two = page(3).len() + page(4).len();
+    for (pull_bytes, transactions) in [(0, 1), (1, PAGES), (two, 2), (two - 1, 3)] {
+        let paged = Paged::new(pull_bytes);
+        let replica = paged.open();
+        paged.step(&replica);
+        assert_eq!((paged.pages().len(), paged.stored.get()), (PAGES, transactions), "{pull_bytes} bytes");
+    }
+}
+
+#[test]
+fn the_size_of_a_transaction_is_an_eighth_of_the_memory_from_half_a_megabyte_to_four() {
+    let kib = 1024;
+    for (budget, full) in [(kib, 512 * kib), (8 * kib * kib, kib * kib), (kib * kib * kib, 4 * kib * kib)] {
+        let paged = Paged::new(0);
+        // Of a few records, and a quarter of a megabyte each.
+        let (asked, stored) = (Rc::clone(&paged.asked), Rc::clone(&paged.stored));
+        paged.lab.serve(move |request| {
+            let pull: PullRequest = from_json(request.body.as_deref().unwrap_or_default()).unwrap();
+            let at = pull.cursor.map_or(0, |cursor| cursor.parse().unwrap());
+            asked.borrow_mut().push((at, stored.get()));
+            let text = page(if at == 40 { PAGES - 1 } else { 0 });
+            let next = format!(r#""cursor":"{}","#, at + 1);
+            Lab::answer(text.replace(r#""cursor":"1","#, &(next + &" ".repeat(256 * kib))))
+        });
+        let replica = paged.open();
+        replica.db.borrow_mut().base.budget = budget;
+        paged.step(&replica);
+        let asked = paged.asked.take();
+        // While those of one transaction are stored those of the next one are asked for.
+        let ahead = asked.iter().filter(|(_, stored)| *stored == 0).count();
+        assert_eq!(ahead, 2 * full / (256 * kib), "{budget}: {asked:?}");
+    }
+}
+
+#[test]
+fn what_waits_for_the_lock_of_pulling_waits_five_seconds_and_one_answer_at_most() {
+    let paged = Paged::new(0);
+    let replica = paged.open();
+    paged.takes_ms.set(1_250);
+    paged.step(&replica);
+    // The fourth one comes after five seconds to the millisecond.
+    assert_eq!((paged.pages(), cursor(&replica).as_deref()), (vec![0, 1, 2, 3, 4], Some("5")));
+    paged.step(&replica);
+    assert_eq!((paged.pages(), records(&replica).len()), (vec![5], PAGES * 3));
+}
+
+#[test]
+fn r1_a_page_that_gives_or_takes_access_is_stored_by_itself() {
+    for access in [r#""added":[["user:u","other"]]"#, r#""removed":[["user:u","other"]]"#] {
+        for pull_bytes in [0, 1] {
+            let paged = Paged::new(pull_bytes);
+            let replica = paged.open();
+            let granting = || {
+                let text = page(2).replace(r#""cursor""#, &format!(r#""access":{{{access}}},"cursor""#));
+                *paged.instead.borrow_mut() = Some((2, Lab::answer(text)));
+            };
+            granting();
+            paged.step(&replica);
+            assert_eq!((paged.pages(), cursor(&replica).as_deref()), (vec![0, 1, 2], Some("2")), "{access}");
+            granting();
+            paged.step(&replica);
+            assert_eq!((paged.pages(), cursor(&replica).as_deref()), (vec![2], Some("3")), "{access}");
+            paged.step(&replica);
+            assert_eq!((paged.pages(), records(&replica).len()), (vec![3, 4, 5], PAGES * 3), "{access}");
+        }
+    }
+}
+
+#[test]
+fn a_pull_tells_how_many_changes_came_so_far_and_how_many_records_were_news() {
+    let paged = Paged::new(1);
+    let replica = paged.open();
+    let gone = r#"{"scope":"user:u","id":"n00","version":2,"position":5}"#;
+    let text = page(1).replace(r#""tombstones":{}"#, &format!(r#""tombstones":{{"notes":[{gone}]}}"#));
+    *paged.instead.borrow_mut() = Some((1, Lab::answer(text)));
+    let told = || -> (Vec<u64>, Vec<u64>) {
+        let told = replica.take_changes().0;
+        let done = told.iter().filter_map(|change| match change {
+            Change::Progress { phase: "pull", done, .. } => Some(*done),
+            _ => None,
+        });
+        let news = told.iter().filter_map(|change| match change {
+            Change::Step { step: "pull", tally, .. } => Some(tally.pulled),
+            _ => None,
+        });
+        (done.collect(), news.collect())
+    };
+    paged.step(&replica);
+    assert_eq!(told(), (vec![3, 7, 10, 13, 16, 19], vec![19]), "18 records, of which one went again");
+    replica.trigger(landfall_core::schedule::Trigger::Poke);
+    paged.step(&replica);
+    assert_eq!(told(), (vec![3], vec![3]));
+}
+
+#[test]
+fn i6_what_pages_on_their_way_take_is_taken_from_the_memory_of_the_base() {
+    let paged = Paged::new(1);
+    let replica = paged.open();
+    let (watched, asked) = (Rc::downgrade(&replica), Rc::clone(&paged.asked));
+    paged.lab.serve(move |request| {
+        let pull: PullRequest = from_json(request.body.as_deref().unwrap_or_default()).unwrap();
+        let at = pull.cursor.map_or(0, |cursor| cursor.parse().unwrap());
+        let reserved = watched.upgrade().map(|replica| replica.db.borrow().base.reserved.get());
+        asked.borrow_mut().push((at, reserved.unwrap()));
+        Lab::answer(page(at))
+    });
+    paged.step(&replica);
+    let bytes = |at: usize| page(at).len();
+    for (at, reserved) in paged.asked.take() {
+        // The page that came last, and the one that was being stored when it did: text, records and rows.
+        let held = if at == 0 { 0 } else { bytes(at - 1) + if at == 1 { 0 } else { bytes(at - 2) } };
+        assert_eq!(reserved, 3 * held, "when page {at} is asked for");
+    }
+    assert_eq!(replica.db.borrow().base.reserved.get(), 0, "nothing is on its way any more");
 }

@@ -301,10 +301,7 @@ impl<H: Host> Replica<H> {
                 let Some(row) = db.base.manifest.pair(&pair) else { continue };
                 // Another context may have pulled further since this page was stored: its sum is of then.
                 let then = page.covered.get(scope).and_then(|collections| collections.get(collection));
-                if row.cold || row.covered.as_ref() != then {
-                    continue;
-                }
-                if row.sum != *sum {
+                if row.covered.as_ref() == then && row.sum != *sum {
                     mismatch.push(pair);
                 }
             }

@@ -78,6 +78,11 @@ impl Lab {
         at_once(Replica::open_with(host, config, settings, also))
     }
 
+    /// The same disk and clock with another server, which may be asked while this one answers.
+    pub fn beside(&self) -> Self {
+        Self { serve: Rc::default(), plan: FaultPlan::default(), ..self.clone() }
+    }
+
     pub fn answer(body: String) -> Option<HttpResponse> {
         Some(HttpResponse { status: 200, retry_after_ms: None, body })
     }

@@ -109,4 +109,53 @@ mod tests {
         assert_eq!(Cursor::decode(""), None);
         assert_eq!(Cursor::decode("not base64!"), None);
     }
+
+    #[test]
+    fn a_cursor_of_a_quarter_of_a_megabyte_is_read_and_a_longer_one_is_nobodys() {
+        let cursor = |bytes: usize| {
+            let mut cursor = Cursor::new(Epoch::from("e1"));
+            cursor.scopes.insert(Scope::from("s".repeat(bytes).as_str()), ScopeCursor::default());
+            cursor
+        };
+        // Three bytes are four letters.
+        let beside = serde_json::to_string(&cursor(0)).unwrap().len() + CHECKSUM_BYTES;
+        let most = 256 * 1024 / 4 * 3 - beside;
+        let (longest, longer) = (cursor(most), cursor(most + 1));
+        assert_eq!((longest.encode().len(), longer.encode().len()), (256 * 1024, 256 * 1024 + 2));
+        assert_eq!(Cursor::decode(&longest.encode()), Some(longest));
+        assert_eq!(Cursor::decode(&longer.encode()), None);
+        // A whole one that is far over it, so that it is no matter of the last letters.
+        assert_eq!(Cursor::decode(&cursor(2 * most).encode()), None);
+    }
+
+    #[test]
+    fn r4_the_walk_gives_a_pair_what_its_scan_has_not_seen_and_nothing_that_it_has() {
+        let row = |position: u64, id: &str| ChangeRow {
+            position: Position(position),
+            collection: CollectionName::from("notes"),
+            id: RecordId::from(id),
+            version: landfall_protocol::Version(1),
+            deleted: false,
+            fields: "{}".to_owned(),
+            stamp: landfall_protocol::Stamp::default(),
+        };
+        let cold = Stage::Cold { snapshot: Position(5), after_id: RecordId::from("m") };
+        let replay = Stage::Replay { snapshot: Position(5), until: Position(9) };
+        // Position and id of a change; whether a pair that is live, cold up to "m", and cold to its end gets it.
+        let cases = [
+            // The scan began when this had happened.
+            (5, "a", [true, false, false]),
+            (5, "z", [true, false, false]),
+            // Happened behind the place that the scan has come to, or before it.
+            (6, "a", [true, true, true]),
+            (6, "m", [true, true, true]),
+            (6, "n", [true, false, true]),
+            (4, "a", [true, false, false]),
+        ];
+        for (position, id, expected) in cases {
+            let row = row(position, id);
+            let wanted = [&Stage::Live, &cold, &replay].map(|stage| stage.wants(&row));
+            assert_eq!(wanted, expected, "{id} at {position}");
+        }
+    }
 }

@@ -4,84 +4,13 @@
 
 mod base;
 
-use base::{Context, Disk, Model, Truth, check, check_no_waste, page, pair, schema};
-use landfall_protocol::{Map, UnixMillis, limits};
-use landfall_storage::compact::{self, FAN_IN, plan_repair};
-use landfall_storage::ingest::{Ingest, plan_declare};
-use landfall_storage::records::Missing;
-use landfall_storage::run::RunRef;
-use landfall_storage::{BaseTxn, RowId};
-
-struct Store {
-    disk: Disk,
-    context: Context,
-    model: Model,
-    position: u64,
-    now: u64,
-    /// Bytes that each record has beside its number.
-    filler: usize,
-}
-
-impl Store {
-    fn new() -> Self {
-        let disk = Disk::new();
-        let context = Context::open(&disk, &schema(false, false), 8 * 1024 * 1024);
-        let model = (0..3).map(|n| (pair(n), Map::new())).collect();
-        Self { disk, context, model, position: 0, now: 1_000_000, filler: 300 }
-    }
-
-    /// Pulls a page with a new version of each of these notes, or their deletes.
-    fn pull(&mut self, ids: impl Iterator<Item = u64>, is_delete: bool) {
-        self.position += 1;
-        let mut changes = Vec::new();
-        for n in ids {
-            let id = format!("r{n:05}");
-            let truths = self.model.get_mut(&pair(0)).unwrap();
-            let version = truths.get(&id).map_or(1, |truth| truth.version + 1);
-            let fields = format!("{{\"n\":{n},\"filler\":\"{}\"}}", "x".repeat(self.filler));
-            let truth = Truth { version, fields: (!is_delete).then_some(fields) };
-            truths.insert(id.clone(), truth.clone());
-            changes.push((pair(0), id, truth));
-        }
-        let mut ingest = Ingest::new(vec![page(changes, &self.model, self.position, false)]);
-        let (schema, now) = (self.context.schema.clone(), UnixMillis(self.now));
-        let txn = self.context.run(&self.disk, |records| ingest.plan(records, &schema, &|_, _| None, now));
-        assert!(self.context.commit(&mut self.disk, txn));
-    }
-
-    fn step(&self) -> Option<BaseTxn> {
-        let (schema, now) = (self.context.schema.clone(), UnixMillis(self.now));
-        self.context.run(&self.disk, |records| -> Result<_, Missing> { compact::plan_step(records, &schema, now) })
-    }
-
-    /// Takes all steps that are due; how many.
-    fn compact(&mut self) -> usize {
-        for steps in 0.. {
-            let step = self.step();
-            let debt = compact::debt(&self.context.records);
-            assert_eq!(debt > 0, step.is_some(), "{debt} steps are said to be due after {steps}");
-            let Some(txn) = step else { return steps };
-            assert!(self.context.commit(&mut self.disk, txn));
-        }
-        unreachable!("it ends")
-    }
-
-    fn runs(&self) -> Vec<RunRef> {
-        self.context.records.manifest.pair(&pair(0)).map_or(Vec::new(), |row| row.live.clone())
-    }
-
-    fn check(&self) {
-        check(&self.context, &self.disk, &self.model);
-        check_no_waste(&self.context, &self.disk);
-        let Some(row) = self.context.records.manifest.pair(&pair(0)) else { return };
-        for reference in row.live.iter().chain(row.indexes.iter().flat_map(|index| &index.live)) {
-            let fences = &self.context.run(&self.disk, |records| records.run(reference)).fences;
-            let count: u64 = fences.iter().map(|fence| u64::from(fence.count)).sum();
-            assert_eq!((reference.rows as usize, reference.live + reference.dead), (fences.len(), count));
-            assert_eq!(reference.first, fences[0].first);
-        }
-    }
-}
+use base::store::Store;
+use base::{pair, schema};
+use landfall_protocol::{UnixMillis, limits};
+use landfall_storage::RowId;
+use landfall_storage::compact::{FAN_IN, plan_repair};
+use landfall_storage::ingest::plan_declare;
+use landfall_storage::run::{RUN_ROWS_MAX, RunRef};
 
 /// Runs of one level that overlap, at most.
 fn widest(runs: &[RunRef]) -> usize {
@@ -98,7 +27,7 @@ fn of_each_level_there_are_fewer_runs_than_make_one_of_the_next() {
     for n in 0..FAN_IN as u64 * 10 {
         store.pull((0..5).map(|at| at * 100 + n), false);
         store.compact();
-        let row = store.context.records.manifest.pair(&pair(0)).unwrap();
+        let row = store.row();
         assert!(widest(&row.live) < FAN_IN, "{n}: {:?}", row.live);
         for index in &row.indexes {
             let most = index.live.iter().map(|run| index.live.iter().filter(|it| it.level == run.level).count()).max();
@@ -138,20 +67,22 @@ fn r3_long_runs_are_merged_in_slices_and_each_record_stays_where_it_is_looked_fo
         store.pull((0..5_000).map(|at| at * step * 8 + n), false);
     }
     let least = |runs: &[RunRef]| runs.iter().map(|run| run.rows).min().unwrap();
-    let index = &store.context.records.manifest.pair(&pair(0)).unwrap().indexes[0];
+    let row = store.row();
+    let index = &row.indexes[0];
     assert!(least(&store.runs()) > 8 && least(&index.live) > 8, "one slice is enough: {index:?}");
     // What was deleted before that has no entry in what it becomes.
     store.pull((0..40_000).step_by(80), true);
     let mut names = Vec::new();
     while let Some(txn) = store.step() {
         names.push(txn.name);
-        assert!(store.context.commit(&mut store.disk, txn));
+        store.commit(txn);
     }
     for name in ["compaction", "index"] {
         assert!(names.iter().filter(|it| **it == name).count() > 2, "{names:?}");
     }
     let truths = store.model.get(&pair(0)).unwrap().values().filter(|truth| truth.fields.is_some()).count();
-    let index = &store.context.records.manifest.pair(&pair(0)).unwrap().indexes[0];
+    let row = store.row();
+    let index = &row.indexes[0];
     assert_eq!(index.live.iter().map(|run| run.live).sum::<u64>(), truths as u64);
     store.check();
 }
@@ -162,13 +93,13 @@ fn an_index_that_lost_a_page_is_built_again_from_the_records() {
     for n in 0..3 {
         store.pull((0..100).map(|at| at * 3 + n), false);
     }
-    let row = store.context.records.manifest.pair(&pair(0)).unwrap().clone();
+    let row = store.row();
     let at = row.indexes.iter().position(|index| index.name == "n").unwrap();
     let page = store.context.run(&store.disk, |records| records.run(&row.indexes[at].live[0])).fences[0].row;
     let (schema, now) = (store.context.schema.clone(), UnixMillis(store.now));
     let txn = plan_repair(&store.context.records, &schema, RowId::Page(page), now).unwrap();
-    assert!(store.context.commit(&mut store.disk, txn));
-    let is_ready = |store: &Store| store.context.records.manifest.pair(&pair(0)).unwrap().indexes[at].is_ready();
+    store.commit(txn);
+    let is_ready = |store: &Store| store.row().indexes[at].is_ready();
     assert!(!is_ready(&store), "nobody asks it meanwhile");
     store.compact();
     assert!(is_ready(&store));
@@ -205,7 +136,7 @@ fn r5_a_tombstone_stays_as_long_as_a_change_may_still_be_pulled_and_goes_then() 
             store.pull((n..200).step_by(10), false);
         }
         store.compact();
-        let row = store.context.records.manifest.pair(&pair(0)).unwrap().clone();
+        let row = store.row();
         let found = store.context.run(&store.disk, |records| records.find(&row, false, "r00050"));
         assert_eq!(found.is_some(), stays, "{age}");
     }
@@ -222,9 +153,9 @@ fn an_index_that_is_declared_late_is_built_in_steps_over_all_that_was_there_and_
     store.context.schema = schema(true, false);
     let (schema, now) = (store.context.schema.clone(), UnixMillis(store.now));
     let txn = plan_declare(&store.context.records, &schema, now).unwrap();
-    assert!(store.context.commit(&mut store.disk, txn));
+    store.commit(txn);
     let is_ready = |store: &Store| {
-        let row = store.context.records.manifest.pair(&pair(0)).unwrap();
+        let row = store.row();
         row.indexes.iter().find(|index| index.name == "supplier").unwrap().is_ready()
     };
     let mut steps = 0;
@@ -233,11 +164,131 @@ fn an_index_that_is_declared_late_is_built_in_steps_over_all_that_was_there_and_
             store.pull((0..7_000).skip(steps).step_by(500), steps == 1);
         }
         let txn = store.step().unwrap();
-        assert!(store.context.commit(&mut store.disk, txn));
+        store.commit(txn);
         steps += 1;
     }
     assert!((3..20).contains(&steps), "{steps}");
     store.check();
     store.compact();
     store.check();
+}
+
+/// Eight long runs of an index whose records nothing moves: each joins the ones before, and is all over the index.
+fn behind_each_other() -> Store {
+    let mut store = Store::new();
+    store.filler = 10;
+    // One of them has small values only, so a slice ends at one.
+    store.n = |number| if number < 5_000 { number * 2 } else { number * 7_919 % 40_009 };
+    for run in 0..FAN_IN as u64 {
+        store.pull(run * 5_000..(run + 1) * 5_000, false);
+    }
+    let index = &store.row().indexes[0];
+    assert!(index.live.len() == FAN_IN && index.live.iter().all(|run| run.rows > 8), "one slice is enough: {index:?}");
+    store
+}
+
+#[test]
+fn r3_entries_that_stay_true_are_merged_in_slices_into_one_run_and_each_is_in_it_once() {
+    let mut store = behind_each_other();
+    let data = store.runs();
+    let steps = store.compact();
+    assert!(steps > 4, "{steps} slices and sweeps");
+    assert_eq!(store.runs(), data, "no record was moved");
+    let index = store.row().indexes[0].clone();
+    assert_eq!((index.live.len(), index.live[0].level, index.live[0].live), (1, 1, 40_000));
+    store.check();
+}
+
+#[test]
+fn an_index_that_is_built_again_while_it_is_merged_leaves_nothing_behind() {
+    for slices in [1, 2] {
+        let mut store = behind_each_other();
+        // Nothing is left of what the first slice looks at, so its run has no row yet.
+        let lowest = (0..40_000).filter(|number| (store.n)(*number) < 12_000).collect::<Vec<u64>>();
+        store.pull(lowest.into_iter(), true);
+        for _ in 0..slices {
+            let txn = store.step().unwrap();
+            assert_eq!(txn.name, "index");
+            store.commit(txn);
+        }
+        let row = store.row();
+        let merging = row.indexes[0].merging.as_ref().unwrap();
+        assert_eq!(merging.output.rows == 0, slices == 1, "{slices}: {merging:?}");
+        let page = store.context.run(&store.disk, |records| records.run(&row.indexes[0].live[0])).fences[0].row;
+        let (schema, now) = (store.context.schema.clone(), UnixMillis(store.now));
+        let txn = plan_repair(&store.context.records, &schema, RowId::Page(page), now).unwrap();
+        store.commit(txn);
+        store.compact();
+        assert!(store.row().indexes[0].is_ready());
+        store.check();
+    }
+}
+
+/// Each record fills a segment.
+fn thick() -> Store {
+    Store { filler: 11 * 1024, ..Store::new() }
+}
+
+#[test]
+fn i6_records_move_into_as_few_runs_as_can_name_their_segments() {
+    let mut store = thick();
+    let (runs, rows) = (FAN_IN as u64, 90);
+    for run in 0..runs {
+        store.pull((0..rows).map(|at| at * runs + run), false);
+    }
+    assert!(store.runs().iter().all(|run| run.rows == rows as u32));
+    store.compact();
+    let moved: Vec<usize> = store.runs().iter().map(|run| run.rows as usize).collect();
+    assert_eq!((moved.len(), moved.iter().sum::<usize>()), (2, 720), "{moved:?}");
+    // One slice of all that is merged may still have fitted: up to eight rows of each.
+    assert!((RUN_ROWS_MAX - 64..=RUN_ROWS_MAX).contains(&moved[0]), "{moved:?}");
+    store.check();
+}
+
+#[test]
+fn i6_what_comes_behind_a_run_joins_it_until_it_is_full_to_the_last_row() {
+    let mut store = thick();
+    for page in 0..15 {
+        store.pull(page * 50..(page + 1) * 50, false);
+    }
+    let rows: Vec<usize> = store.runs().iter().map(|run| run.rows as usize).collect();
+    assert_eq!(rows, [RUN_ROWS_MAX, 15 * 50 - RUN_ROWS_MAX]);
+    store.check();
+}
+
+#[test]
+fn i6_a_record_is_looked_for_in_no_run_that_cannot_have_it() {
+    let mut store = Store::new();
+    for run in (0..5).rev() {
+        store.pull(run * 100..run * 100 + 50, false);
+    }
+    let cold = base::Context::open(&store.disk, &store.context.schema, 8 * 1024 * 1024);
+    let row = store.row();
+    for (id, segments) in [("r00120", 1), ("r00175", 0), ("r00000", 1), ("a", 0), ("z", 0)] {
+        let mut read = 0;
+        while cold.records.find(&row, false, id).is_err() {
+            for missing in cold.records.missing() {
+                read += usize::from(matches!(missing, RowId::Segment(_)));
+                assert_eq!(cold.records.give(missing, store.disk.get(&missing.place()).cloned()), Ok(true));
+            }
+        }
+        assert_eq!(read, segments, "{id}");
+    }
+}
+
+#[test]
+fn r2_records_of_a_damaged_index_by_id_are_pulled_again_for_nothing_else_finds_them() {
+    for (name, is_pulled) in [("id", true), ("supplier,n", false)] {
+        let mut store = Store::new();
+        let truth = base::Truth { version: 1, fields: Some(r#"{"supplier":"s1","n":1}"#.to_owned()) };
+        store.take(vec![(pair(1), "a".to_owned(), truth)]);
+        let row = store.context.records.manifest.pair(&pair(1)).unwrap().clone();
+        let index = row.index(name).unwrap();
+        // Along the order of the records there are no pages to be damaged, but a run that may come is named all the same.
+        let damaged = RowId::Run(index.live[0].id, index.live[0].rev);
+        let (schema, now) = (store.context.schema.clone(), UnixMillis(store.now));
+        let txn = plan_repair(&store.context.records, &schema, damaged, now).unwrap();
+        assert_eq!(txn.manifest.resync == [pair(1)], is_pulled, "{name}");
+        assert_eq!(txn.manifest.pair(&pair(1)).unwrap().index(name).unwrap().is_ready(), is_pulled, "{name}");
+    }
 }

@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a test ends where its set-up fails")]
 
+pub mod store;
+
 use landfall_protocol::{
     Access, Change, CollectionName, Epoch, Json, Map, Pair, Position, PullResponse, RecordId, RecordSum, Scope, Set,
     Tombstone, UnixMillis, Version,
@@ -201,6 +203,8 @@ pub fn check(context: &Context, disk: &Disk, model: &Model) {
             let live: usize = run.fences.iter().map(|fence| fence.live()).sum();
             let all: usize = run.fences.iter().map(|fence| fence.count as usize).sum();
             assert_eq!((live, all - live), (reference.live as usize, reference.dead as usize), "counts of a run");
+            let bytes: u64 = run.fences.iter().map(|fence| u64::from(fence.bytes)).sum();
+            assert_eq!((reference.rows as usize, reference.bytes), (run.fences.len(), bytes), "size of a run");
             for fence in &run.fences {
                 let block = context.run(disk, |records| records.block(fence.row)).unwrap();
                 for slot in (0..block.len()).filter(|slot| !fence.dead.has(*slot)) {

@@ -210,4 +210,16 @@ mod tests {
         let text = to_json(&run);
         assert_eq!(from_json::<Run>(&text), Some(run));
     }
+
+    #[test]
+    fn i3_a_fence_or_a_slot_mask_that_is_not_whole_is_none() {
+        let whole = r#"[7,3,90,"a","1"]"#;
+        let fence = from_json::<Fence>(whole).unwrap();
+        assert_eq!((to_json(&fence).as_str(), fence.live()), (r#"[7,3,90,"a","10"]"#, 2));
+        for text in
+            ["[]", "[7]", r#"[7,3,90,"a"]"#, r#"[7,3,90,"a","1",0]"#, r#"[7,3,90,"a","1g"]"#, r#"[7,3,90,1,"1"]"#]
+        {
+            assert_eq!(from_json::<Fence>(text), None, "{text}");
+        }
+    }
 }

@@ -200,6 +200,20 @@ fn r3_entries_that_stay_true_are_merged_in_slices_into_one_run_and_each_is_in_it
 }
 
 #[test]
+fn of_fewer_runs_than_make_one_of_the_next_level_nothing_becomes_whatever_lies_on_that_level() {
+    let mut store = Store::new();
+    for run in 0..FAN_IN as u64 * 2 - 1 {
+        store.pull(run * 10..run * 10 + 5, false);
+        let is_due = run == FAN_IN as u64 - 1;
+        assert_eq!(store.compact() > 0, is_due, "after run {run}");
+    }
+    let levels: Vec<u32> = store.row().indexes[0].live.iter().map(|run| run.level).collect();
+    assert_eq!(levels.iter().filter(|level| **level == 0).count(), FAN_IN - 1, "{levels:?}");
+    assert_eq!(levels.iter().filter(|level| **level == 1).count(), 1, "{levels:?}");
+    store.check();
+}
+
+#[test]
 fn an_index_that_is_built_again_while_it_is_merged_leaves_nothing_behind() {
     for slices in [1, 2] {
         let mut store = behind_each_other();

@@ -213,6 +213,22 @@ pub fn check(context: &Context, disk: &Disk, model: &Model) {
             }
         }
         assert_eq!(seen.len(), truths.len(), "{pair:?}");
+        // By id only records are found that their runs are not sorted by, each once, tombstones too.
+        if let Some(index) = row.index("id") {
+            let mut got = Set::new();
+            for reference in &index.live {
+                for fence in &context.run(disk, |records| records.run(reference)).fences {
+                    let page = context.run(disk, |records| records.page(fence.row)).unwrap();
+                    for at in 0..page.len() {
+                        let entry = page.entry(at);
+                        if context.run(disk, |records| records.is_live(&row.live, entry.at)) {
+                            assert!(truths.contains_key(&entry.key), "{:?} is no record", entry.key);
+                            assert!(got.insert(entry.key), "an id twice");
+                        }
+                    }
+                }
+            }
+        }
         for index in row.indexes.iter().filter(|index| index.is_ready() && index.name != "id") {
             let fields: Vec<String> = index.fields().map(str::to_owned).collect();
             let mut wanted = Set::new();

@@ -240,7 +240,6 @@ impl<'a> Editor<'a> {
         };
         // One that can't be read must not be written over.
         match found {
-            Some(run) if self.edited.contains_key(&run.id) => Ok(Some(run)),
             Some(run) => Ok(self.records.sound(&run)?.map(|_| run)),
             None => Ok(None),
         }

@@ -10,7 +10,7 @@ use landfall_protocol::{UnixMillis, limits};
 use landfall_storage::RowId;
 use landfall_storage::compact::{FAN_IN, plan_repair};
 use landfall_storage::ingest::plan_declare;
-use landfall_storage::run::{RUN_ROWS_MAX, RunRef};
+use landfall_storage::run::{Fence, RUN_ROWS_MAX, RunRef};
 
 /// Runs of one level that overlap, at most.
 fn widest(runs: &[RunRef]) -> usize {
@@ -268,6 +268,30 @@ fn i6_what_comes_behind_a_run_joins_it_until_it_is_full_to_the_last_row() {
     let rows: Vec<usize> = store.runs().iter().map(|run| run.rows as usize).collect();
     assert_eq!(rows, [RUN_ROWS_MAX, 15 * 50 - RUN_ROWS_MAX]);
     store.check();
+}
+
+#[test]
+fn an_index_that_is_declared_late_is_ready_with_the_step_that_comes_to_the_last_segment() {
+    for (segments, steps) in [(64, 1), (65, 2), (129, 3)] {
+        let mut store = thick();
+        store.pull(0..segments, false);
+        store.context.schema = schema(true, false);
+        let txn = plan_declare(&store.context.records, &store.context.schema, UnixMillis(store.now)).unwrap();
+        store.commit(txn);
+        assert_eq!(store.compact(), steps, "{segments} segments");
+        assert!(store.row().index("supplier").unwrap().is_ready());
+        store.check();
+    }
+}
+
+#[test]
+fn i6_runs_in_memory_are_counted_with_all_that_they_say_of_their_segments() {
+    let mut store = thick();
+    store.pull(0..100, false);
+    let cold = base::Context::open(&store.disk, &store.context.schema, 8 * 1024 * 1024);
+    cold.run(&store.disk, |records| records.run(&store.runs()[0]));
+    let fences = 100 * (size_of::<Fence>() + "r00000".len());
+    assert!((fences..2 * fences).contains(&cold.records.bytes()), "{} bytes", cold.records.bytes());
 }
 
 #[test]

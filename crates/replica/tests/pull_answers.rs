@@ -314,3 +314,21 @@ fn an_error_is_shown_until_a_pull_succeeds_with_nothing_left_that_could_have_fai
     assert_eq!(replica.status().sending, 1, "all that waits is on its way");
     shows(Some("internal"), "while something is on its way");
 }
+
+#[test]
+fn i4_what_is_written_after_a_pull_is_stamped_behind_all_that_came_with_it() {
+    // Half a minute ahead of this clock: of a change, of a delete.
+    let stamp = format!("{:012x}-0007-other", 1_700_000_030_000_u64);
+    let change = head(7, "").replace(r#""fields""#, &format!(r#""stamp":"{stamp}","fields""#));
+    let gone = format!(r#"{{"scope":"user:u","id":"a","version":7,"position":7,"stamp":"{stamp}"}}"#);
+    let delete = head(7, "").replace(r#""tombstones":{}"#, &format!(r#""tombstones":{{"notes":[{gone}]}}"#));
+    for (page, is_behind) in [(head(7, ""), false), (change, true), (delete, true)] {
+        let script = Script::new();
+        let replica = script.synced();
+        script.pulls.borrow_mut().push_back(Lab::answer(page.clone()));
+        script.pull(&replica);
+        put(&replica, "b", "{}").unwrap();
+        let own = replica.db.borrow().state.entries.values().next_back().unwrap().stamp.clone();
+        assert_eq!(own.0 > stamp, is_behind, "{page}: {own:?}");
+    }
+}

@@ -195,6 +195,32 @@ fn r3_an_index_that_is_declared_during_a_cold_start_knows_what_was_staged_before
 }
 
 #[test]
+fn r2_an_index_by_id_that_is_declared_late_need_not_know_what_runs_are_sorted_by() {
+    let mut base = Base::new();
+    let changes = base.records(&pair(0), 0..40);
+    base.take(vec![page(changes, &base.model, 1, false)]);
+    let notes = base.context.schema.get_mut(&pair(0).1).unwrap();
+    notes.cluster = vec!["supplier".to_owned()];
+    let txn = plan_declare(&base.context.records, &base.context.schema, NOW).unwrap();
+    base.commit(txn);
+    let row = base.context.records.manifest.pair(&pair(0)).unwrap();
+    assert!(row.index("id").unwrap().is_ready() && row.index("id").unwrap().live.is_empty());
+    let changes = base.records(&pair(0), 20..60);
+    base.take(vec![page(changes, &base.model, 2, false)]);
+    base.check();
+
+    // Nor an index of a pair of which nothing is visible yet.
+    let mut base = Base::new();
+    base.take(vec![page(Vec::new(), &base.model, 1, false)]);
+    base.context.schema = schema(true, false);
+    let txn = plan_declare(&base.context.records, &base.context.schema, NOW).unwrap();
+    base.commit(txn);
+    let row = base.context.records.manifest.pair(&pair(0)).unwrap();
+    assert!(row.index("supplier").unwrap().is_ready());
+    assert_eq!(compact::debt(&base.context.records), 0);
+}
+
+#[test]
 fn i3_a_run_that_cannot_be_read_is_not_written_over_by_what_comes_behind_it() {
     let mut base = Base::new();
     let changes = base.records(&pair(0), 0..30);

@@ -4,7 +4,7 @@ use super::{Context, Disk, Model, Truth, check, check_no_waste, page, pair, sche
 use landfall_protocol::{Map, Pair, UnixMillis};
 use landfall_storage::BaseTxn;
 use landfall_storage::compact;
-use landfall_storage::ingest::Ingest;
+use landfall_storage::ingest::{Ingest, Page};
 use landfall_storage::manifest::PairRow;
 use landfall_storage::records::Missing;
 use landfall_storage::run::{RUN_ROWS_MAX, RunRef};
@@ -29,6 +29,13 @@ impl Store {
         Self { disk, context, model, position: 0, now: 1_000_000, filler: 300, n: |number| number }
     }
 
+    /// The same, to go on with in another way.
+    pub fn again(&self) -> Self {
+        let context = Context::open(&self.disk, &self.context.schema, self.context.records.budget);
+        let (disk, model) = (self.disk.clone(), self.model.clone());
+        Self { disk, context, model, ..*self }
+    }
+
     /// Pulls a page with a new version of each of these notes, or their deletes.
     pub fn pull(&mut self, ids: impl Iterator<Item = u64>, is_delete: bool) {
         self.position += 1;
@@ -47,7 +54,18 @@ impl Store {
 
     /// Pulls a page with these changes, to the head.
     pub fn take(&mut self, changes: Vec<(Pair, String, Truth)>) {
-        let mut ingest = Ingest::new(vec![page(changes, &self.model, self.position, false)]);
+        self.store(page(changes, &self.model, self.position, false));
+    }
+
+    /// Pulls a page that takes the pair away.
+    pub fn lose(&mut self) {
+        let mut lost = page(Vec::new(), &Model::new(), self.position, false);
+        lost.access.removed.push(pair(0));
+        self.store(lost);
+    }
+
+    fn store(&mut self, page: Page) {
+        let mut ingest = Ingest::new(vec![page]);
         let (schema, now) = (self.context.schema.clone(), UnixMillis(self.now));
         let txn = self.context.run(&self.disk, |records| ingest.plan(records, &schema, &|_, _| None, now));
         self.commit(txn);

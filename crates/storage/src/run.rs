@@ -192,7 +192,7 @@ mod tests {
             assert!(dead.add(slot));
             assert!(!dead.add(slot));
         }
-        // Four slots a digit, and no digit behind the last one that is dead.
+        // Two digits for eight slots, and none behind the byte of the last one that is dead.
         assert_eq!(to_json(&dead).trim_matches('"').len(), 2 * (149 / 8 + 1));
         let read: Dead = from_json(&to_json(&dead)).unwrap();
         assert_eq!((read.count(), read == dead), (4, true));

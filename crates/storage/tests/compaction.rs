@@ -9,7 +9,7 @@ use base::{check_no_waste, pair, schema};
 use landfall_protocol::{UnixMillis, limits};
 use landfall_storage::RowId;
 use landfall_storage::compact::{FAN_IN, plan_repair};
-use landfall_storage::ingest::plan_declare;
+use landfall_storage::ingest::{DAMAGE_MS, plan_declare, plan_resync};
 use landfall_storage::run::{Fence, RUN_ROWS_MAX, RunRef};
 
 /// Runs of one level that overlap, at most.
@@ -227,7 +227,8 @@ fn what_becomes_of_an_index_while_it_is_merged_leaves_nothing_behind() {
     // Nothing is left of what the first slice looks at, so its run has no row yet.
     let lowest = (0..40_000).filter(|number| (whole.n)(*number) < 12_000).collect::<Vec<u64>>();
     whole.pull(lowest.into_iter(), true);
-    for (slices, is_taken_away) in [(1, false), (2, false), (1, true), (2, true)] {
+    // It is built again; its pair is taken away; its pair starts cold, and everything was deleted meanwhile.
+    for (slices, what) in [(1, "built"), (2, "built"), (1, "taken"), (2, "taken"), (2, "cold")] {
         let mut store = whole.again();
         for _ in 0..slices {
             let txn = store.step().unwrap();
@@ -237,10 +238,21 @@ fn what_becomes_of_an_index_while_it_is_merged_leaves_nothing_behind() {
         let row = store.row();
         let merging = row.indexes[0].merging.as_ref().unwrap();
         assert_eq!(merging.output.rows == 0, slices == 1, "{slices}: {merging:?}");
-        if is_taken_away {
+        if what == "taken" {
             store.lose();
             store.compact();
             check_no_waste(&store.context, &store.disk);
+            continue;
+        }
+        if what == "cold" {
+            let (records, schema) = (&store.context.records, &store.context.schema);
+            let cold = plan_resync(records, schema, &pair(0), DAMAGE_MS, UnixMillis(store.now)).unwrap();
+            store.commit(cold);
+            store.model.get_mut(&pair(0)).unwrap().clear();
+            store.take(Vec::new());
+            store.compact();
+            assert_eq!(store.row().indexes[0].live, [], "nothing is left to be found");
+            store.check();
             continue;
         }
         let page = store.context.run(&store.disk, |records| records.run(&row.indexes[0].live[0])).fences[0].row;

@@ -221,6 +221,22 @@ fn r2_an_index_by_id_that_is_declared_late_need_not_know_what_runs_are_sorted_by
 }
 
 #[test]
+fn r2_records_join_no_run_that_lies_in_an_order_of_fields() {
+    for (cluster, sorts) in [(vec![], ["supplier", ""]), (vec!["supplier".to_owned()], ["supplier", "supplier"])] {
+        let mut base = Base::new();
+        let changes = base.records(&pair(1), 0..30);
+        base.take(vec![page(changes, &base.model, 1, false)]);
+        // Another version of the app goes on, with ids behind every key that is there.
+        base.context.schema.get_mut(&pair(1).1).unwrap().cluster = cluster;
+        let changes = base.records(&pair(1), 30..60);
+        base.take(vec![page(changes, &base.model, 2, false)]);
+        let row = base.context.records.manifest.pair(&pair(1)).unwrap();
+        assert_eq!(row.live.iter().map(|run| run.sort.as_str()).collect::<Vec<_>>(), sorts);
+        base.check();
+    }
+}
+
+#[test]
 fn i3_a_run_that_cannot_be_read_is_not_written_over_by_what_comes_behind_it() {
     let mut base = Base::new();
     let changes = base.records(&pair(0), 0..30);

@@ -63,22 +63,27 @@ pub fn plan_counted(state: &State, base: &dyn Base, config: &Config, row_key: &s
     txn.finish(state, base, now)
 }
 
-/// Plans that a batch which the server finds too large (413) is sent in halves; a lone unit is given up.
-pub fn plan_too_large(state: &State, base: &dyn Base, row_key: &str, now: UnixMillis) -> OutboxTxn {
+/// Plans that a batch which the server finds too large (413) is sent in halves; a lone unit is given up. `None`: what was
+/// `sent` is not what would go now. It may have been cut by this very answer, and nobody heard that this was stored.
+pub fn plan_too_large(
+    state: &State,
+    base: &dyn Base,
+    row_key: &str,
+    sent: &[InFlight],
+    now: UnixMillis,
+) -> Option<OutboxTxn> {
+    let mut descriptor = state.descriptors.get(row_key).filter(|descriptor| descriptor.sending() == sent)?.clone();
     let mut txn = OutboxTxn::new("too_large", state);
-    let Some(mut descriptor) = state.descriptors.get(row_key).cloned() else {
-        return txn.finish(state, base, now);
-    };
-    let sending = unit_ends(descriptor.sending());
+    let sending = unit_ends(sent);
     if sending.len() <= 1 {
-        let seqs: Set<Seq> = descriptor.sending().iter().map(|mutation| mutation.seq).collect();
-        return plan_void(state, base, row_key, &seqs, now);
+        let seqs: Set<Seq> = sent.iter().map(|mutation| mutation.seq).collect();
+        return Some(plan_void(state, base, row_key, &seqs, now));
     }
     let from = descriptor.window.map_or(0, |window| window.from);
     let to = from + sending[(sending.len() - 1) / 2];
     descriptor.window = Some(Window { from, to, sibling_failed: false });
     txn.descriptors.insert(row_key.to_owned(), Some(descriptor));
-    txn.finish(state, base, now)
+    Some(txn.finish(state, base, now))
 }
 
 /// Where each unit of a batch ends (groups whole), as indexes past its last mutation.

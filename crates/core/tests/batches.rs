@@ -143,10 +143,13 @@ fn s7_where_the_second_half_stands_on_the_first_the_first_is_cut_further() {
 fn a_batch_that_is_too_large_goes_in_halves_and_a_lone_unit_is_given_up() {
     let (mut lab, _) = five();
     lab.build();
+    let row = lab.state.descriptors.keys().next().unwrap().clone();
     let mut cut = || {
-        let row = lab.state.descriptors.keys().next().unwrap().clone();
-        let txn = plan_too_large(&lab.state, &lab.base, &row, NOW);
+        let sent = lab.sending();
+        let txn = plan_too_large(&lab.state, &lab.base, &row, &sent, NOW).unwrap();
         lab.apply(txn);
+        let again = plan_too_large(&lab.state, &lab.base, &row, &sent, NOW);
+        assert_eq!(again, None, "s7: one answer cuts once, should nobody hear that this was stored");
         (seqs(&lab.sending()), lab.sending().iter().any(|sent| sent.void))
     };
     assert_eq!(cut(), (vec![1, 2, 3], false));

@@ -10,8 +10,11 @@ use landfall_core::settle::Event;
 use landfall_protocol::codec::from_json;
 use landfall_protocol::{Mutation, Object, PushRequest};
 use landfall_replica::{Change, HttpRequest, HttpResponse, Token, WriteKind, WriteOp};
+use landfall_storage::faulty::{Call, Fault};
 use std::cell::{Cell, RefCell};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 
 const RESET: &str = r#"{"error":{"code":"reset_required","message":"","request_id":"r","epoch":"e2",
  "ledger":{"known":true,"acked_through":0,"entries":[]}}}"#;
@@ -178,4 +181,66 @@ fn r6_the_epoch_of_an_answered_push_is_known_also_behind_what_ended_without_the_
     steps(&lab, &page);
     let epochs: Vec<_> = pushes.borrow().iter().map(|push| push.epoch.as_ref().map(|it| it.0.clone())).collect();
     assert_eq!(epochs, [None, Some("e1".to_owned())], "else a pull would take another epoch for the first one");
+}
+
+/// The page hears what the server decided before it was restored when the worker has gone by the ledger of the restored one, and
+/// has not made the base cold yet.
+#[test]
+fn r6_a_late_answer_is_not_taken_between_the_two_halves_of_another_contexts_reset() {
+    let (lab, mut worker_lab) = (Lab::new(), Lab::new());
+    worker_lab.disk = lab.disk.clone();
+    let is_restored = Rc::new(Cell::new(false));
+    let pushed: Rc<RefCell<Vec<String>>> = Rc::default();
+    let (restored, heard) = (Rc::clone(&is_restored), Rc::clone(&pushed));
+    let serve = move |request: &HttpRequest| {
+        let epoch = if restored.get() { "e2" } else { "e1" };
+        let body = request.body.clone().unwrap_or_default();
+        if epoch == "e2" && (body.contains(r#""epoch":"e1""#) || body.contains(r#""cursor":"c""#)) {
+            return Some(HttpResponse { status: 409, retry_after_ms: None, body: RESET.to_owned() });
+        }
+        if request.path != "/push" {
+            return Lab::answer(HEAD.replace("e1", epoch));
+        }
+        heard.borrow_mut().push(format!("{epoch} {body}"));
+        answer(request).map(|it| HttpResponse { body: it.body.replace("e1", epoch), ..it })
+    };
+    lab.serve(serve.clone());
+    worker_lab.serve(serve);
+    let page = lab.open().unwrap();
+    at_once(page.set_token(Some(Token { token: "t".to_owned(), expires_at: None }))).unwrap();
+    steps(&lab, &page);
+    put(&page, "b", "{}").unwrap();
+    lab.now.set(lab.now.get() + 1_000);
+    lab.holds.set(true);
+    let page_then = Rc::clone(&page);
+    let mut pushing = Box::pin(async move { page_then.step().await });
+    assert!(poll(pushing.as_mut()).is_pending());
+
+    is_restored.set(true);
+    worker_lab.now.set(lab.now.get());
+    let worker = worker_lab.open().unwrap();
+    let holds = Rc::clone(&lab.holds);
+    worker_lab.plan.decide_by(move |_, call| {
+        if let Call::Commit(txn) = call
+            && txn.expects.iter().any(|expect| expect.key.to_string() == "manifest")
+            && holds.replace(false)
+        {
+            assert!(poll(pushing.as_mut()).is_ready());
+        }
+        Fault::None
+    });
+    steps(&worker_lab, &worker);
+    assert!(!lab.holds.get());
+    for (lab, replica) in [(&lab, &page), (&worker_lab, &worker), (&lab, &page)] {
+        lab.now.set(lab.now.get() + 60_000);
+        at_once(replica.refresh()).unwrap();
+        steps(lab, replica);
+    }
+    let pushed = pushed.borrow();
+    let under = |epoch: &str| pushed.iter().filter(|it| it.starts_with(epoch) && it.contains(r#""id":"b""#)).count();
+    assert_eq!((page.status().pending, under("e1"), under("e2")), (0, 1, 1), "{pushed:?}");
+}
+
+fn poll<T>(work: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
+    work.poll(&mut Context::from_waker(Waker::noop()))
 }

@@ -12,7 +12,7 @@ use landfall_core::plant::{Plant, planted};
 use landfall_core::recover::{plan_fork, plan_reset};
 use landfall_core::retry::{plan_counted, plan_too_large};
 use landfall_core::rows::{InFlight, LocalEnd};
-use landfall_core::schedule::{Answer, Next, Request};
+use landfall_core::schedule::{Answer, Next, Request, Trigger};
 use landfall_core::settle::{SettlePlan, plan_settle};
 use landfall_protocol::codec::{from_json, to_json};
 use landfall_protocol::{
@@ -169,7 +169,7 @@ impl<H: Host> Replica<H> {
             let now = self.host.now();
             let plan = |replica: &Self| {
                 let db = replica.db.borrow();
-                Some((plan_too_large(&db.state, &db.base, &flight.row_key, now), Vec::new()))
+                Some((plan_too_large(&db.state, &db.base, &flight.row_key, &flight.sent, now)?, Vec::new()))
             };
             return match self.commit(plan).await {
                 Ok(()) => Answer::Done { more: true },
@@ -247,9 +247,12 @@ impl<H: Host> Replica<H> {
                     // Decided by a server that a backup has replaced meanwhile: its successor must be asked.
                     return Answer::Stale;
                 }
-                // What can't be read may have ended what would go next; after a fork a pull goes before it; on a full device
-                // outcomes have the room for themselves.
-                let goes_on = !db.state.client.pull_first && db.unreadable().is_empty() && !db.is_tight;
+                if db.state.client.pull_first {
+                    // Since this was sent another context has gone by the ledger of a restored server, which may lack just this.
+                    return Answer::Stale;
+                }
+                // What can't be read may have ended what would go next; on a full device outcomes have the room for themselves.
+                let goes_on = db.unreadable().is_empty() && !db.is_tight;
                 let next = goes_on.then_some(&self.config);
                 plan_settle(&db.state, &db.base, row_key, sent, &results, &answer.epoch, next, self.host.now())
             };
@@ -374,6 +377,7 @@ impl<H: Host> Replica<H> {
             match commit_base(&self.host, &self.db, plan).await {
                 Committing::Done(touched) => {
                     self.changed(touched);
+                    self.trigger(Trigger::Poke);
                     return Answer::Done { more: true };
                 }
                 Committing::Stale => {

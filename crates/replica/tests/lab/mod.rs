@@ -13,7 +13,7 @@ use landfall_replica::{
 use landfall_storage::faulty::{FaultPlan, FaultyRowStore};
 use landfall_storage::memory::MemoryRowStore;
 use std::cell::{Cell, RefCell};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -33,6 +33,8 @@ pub struct Lab {
     pub filler_bytes: Rc<Cell<usize>>,
     pub tail: Rc<Cell<Option<Tail>>>,
     pub random: Rc<Cell<u64>>,
+    /// Answers are on their way until this is taken back.
+    pub holds: Rc<Cell<bool>>,
     serve: Rc<RefCell<Option<Box<Serve>>>>,
 }
 
@@ -150,8 +152,9 @@ impl Host for LabHost {
         self.lab.random.get()
     }
     async fn fetch(&self, request: HttpRequest) -> Result<HttpResponse, NetworkError> {
-        let mut serve = self.lab.serve.borrow_mut();
-        serve.as_mut().and_then(|serve| serve(&request)).ok_or(NetworkError)
+        let answer = self.lab.serve.borrow_mut().as_mut().and_then(|serve| serve(&request));
+        poll_fn(|_| if self.lab.holds.get() { Poll::Pending } else { Poll::Ready(()) }).await;
+        answer.ok_or(NetworkError)
     }
     async fn lock(&self, _: &str, _: LockWait) -> Option<()> {
         Some(())

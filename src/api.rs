@@ -256,7 +256,7 @@ impl Replica {
         self.driver.set_visible(visible);
     }
     /// The page came back from somewhere (`focus`, `pageshow`, `resume`), or is about to leave (`pagehide`, `freeze`):
-    /// then nothing new is begun.
+    /// then it sends a stored batch once more, at most.
     pub fn wake(&self, reason: &str) {
         match reason {
             "pagehide" | "freeze" => self.driver.leave(),

@@ -211,8 +211,12 @@ impl Driver {
         }
     }
 
-    /// The page may stand still from now on: it holds nobody up, and nothing throws it out of the back/forward cache.
+    /// The page may end or stand still from now on: what it was sending goes once more, in a request that outlives it. It
+    /// holds nobody up, and nothing else throws it out of the back/forward cache.
     pub(crate) fn leave(self: &Rc<Self>) {
+        self.replica.host.net.parts.set(true);
+        let replica = Rc::clone(&self.replica);
+        spawn(async move { replica.part().await });
         self.set_visible(false);
         lock::release_all();
         if let Some(channel) = &*self.replica.host.channel.borrow() {
@@ -222,6 +226,7 @@ impl Driver {
 
     /// The page goes on, or somebody looks at it. What was not heard meanwhile is in the rows.
     pub(crate) fn come_back(&self) {
+        self.replica.host.net.parts.set(false);
         if let Some(channel) = &*self.replica.host.channel.borrow() {
             channel.listen();
         }

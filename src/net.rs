@@ -27,6 +27,8 @@ pub(crate) struct Net {
     gzip_above_bytes: usize,
     /// Compression failed once: this browser has none.
     plain: Cell<bool>,
+    /// The page is about to end: what begins now goes on without it.
+    pub(crate) parts: Cell<bool>,
 }
 
 impl Net {
@@ -35,6 +37,7 @@ impl Net {
             url,
             cookies,
             gzip_above_bytes,
+            parts: Cell::new(false),
             plain: Cell::new(js_sys::Reflect::has(&js_sys::global(), &"CompressionStream".into()) != Ok(true)),
         }
     }
@@ -64,6 +67,10 @@ impl Net {
         }
         if let Some(text) = request.body {
             headers.set("content-type", "application/json");
+            if self.parts.get() && text.len() <= limits::KEEPALIVE_BYTES_MAX {
+                // Not in web-sys.
+                let _ = js_sys::Reflect::set(&init, &"keepalive".into(), &true.into());
+            }
             match self.compressed(&text).await {
                 Some(bytes) => {
                     headers.set("content-encoding", "gzip");
@@ -85,7 +92,8 @@ impl Net {
     }
 
     async fn compressed(&self, text: &str) -> Option<Uint8Array> {
-        if text.len() < self.gzip_above_bytes || self.plain.get() {
+        // That takes time, and a page that is about to end has none.
+        if text.len() < self.gzip_above_bytes || self.plain.get() || self.parts.get() {
             return None;
         }
         let bytes = gzip(text).await;

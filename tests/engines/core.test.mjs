@@ -164,6 +164,19 @@ standing('a page that leaves tells the worker what it had held back', async (sta
   // Nothing is lost there: it goes with the next start of page or worker, as the test below shows.
 }, name === 'webkit' && 'WebKitGTK: the last message of a page that leaves does not reach its worker');
 
+standing('s1: without a worker a page that leaves sends once more what was on its way, and it takes effect once', async (stand, page) => {
+  await stand.ask(page, 'openAlone');
+  await stand.ask(page, 'sync');
+  let held = 0;
+  // The first one stands in the network until its page is gone, and ends with it.
+  stand.network.mood = (path) => (path.endsWith('/push') && ++held === 1 ? { beforeMs: openMs } : {});
+  await stand.ask(page, 'put', { record: { id: 'a', title: 'a' } });
+  await eventually(() => held === 1);
+  await stand.ask(page, 'leave').catch(() => {});
+  await stand.arrives('a');
+  assert.equal(held, 2);
+});
+
 standing('l1: the worker sends when it starts for another reason, with no page of Landfall open after the browser was killed', async (stand, page) => {
   stand.network.cut();
   await stand.ask(page, 'put', { record: { id: 'a', title: 'a' } });

@@ -168,7 +168,10 @@
       inspect: () => lab.db.inspect(),
       put: ({ record }) => notes().put(record).then(() => true),
       reload: () => void setTimeout(() => location.reload()),
-      leave: ({ record }) => notes().put(record).then(() => void location.assign('about:blank')),
+      async leave({ record }) {
+        if (record) await notes().put(record);
+        location.assign('about:blank');
+      },
       /** Another database of the same user, which no worker sends for. */
       openAlone: () => lab.openAs('ada', { serviceWorker: false, name: 'alone' }).then(() => lab.login('ada', 'landfall')).then(() => true),
       /** From now on this page itself cannot send. */

@@ -415,6 +415,15 @@ impl Schedule {
         if facts.token_missing { Next::Refresh } else { next }
     }
 
+    /// Whether a stored batch may go once more as its page ends, due or not, if nobody asked for patience. That a request just
+    /// got no answer says nothing then: browsers end what a page was asking before they tell it that it goes.
+    pub fn may_part(&self, now: UnixMillis, facts: Facts) -> bool {
+        let is_lost = self.recent.last().is_some_and(|(_, answered)| !answered);
+        let held = facts.hold_until.unwrap_or_default().max(if is_lost { UnixMillis::ZERO } else { self.not_before });
+        let holds = !self.hint || self.refused || self.suspect || facts.pull_first || facts.token_missing;
+        facts.in_flight && self.auth == Auth::Ok && !holds && held.max(self.push_not_before) <= now
+    }
+
     /// True once at start, when the network is back, after a login, and an hour after the last time once the server is
     /// well: units that used up their attempts get one more chance.
     pub fn rearms(&mut self, now: UnixMillis) -> bool {

@@ -65,5 +65,7 @@ pub const BODY_MS_MAX: u64 = 30_000;
 pub const PROBE_MS_MAX: u64 = 10_000;
 /// A request whose body is larger than this is compressed, bytes.
 pub const GZIP_ABOVE_BYTES: usize = 1024;
+/// What a page may send as it leaves, bytes: browsers take 64 KiB of it at a time (Fetch, 4.6).
+pub const KEEPALIVE_BYTES_MAX: usize = 60_000;
 /// Server ping on the live channel, ms.
 pub const LIVE_PING_MS: u64 = 25_000;

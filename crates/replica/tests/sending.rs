@@ -5,10 +5,11 @@
 mod lab;
 
 use lab::{Lab, Opened, at_once, op, put, write};
+use landfall_core::schedule::Trigger;
 use landfall_protocol::codec::from_json;
 use landfall_protocol::limits::ACKED_MS;
 use landfall_protocol::{EntryId, Mutation, Object, Outcome, PushRequest, ResultStatus, Seq, Version};
-use landfall_replica::{Change, HttpResponse, Token};
+use landfall_replica::{Change, HttpRequest, HttpResponse, Token};
 use landfall_storage::faulty::{Call, Fault};
 use landfall_storage::{RowOp, StorageFault, StoreName};
 use std::cell::{Cell, RefCell};
@@ -311,4 +312,45 @@ fn l4_s1_a_context_that_stood_still_for_days_knows_what_others_sent_also_when_th
     put(&page, "e", r#"{"n":1}"#).unwrap();
     run(&page);
     assert_eq!(*sent.borrow(), ["a", "b", "c", "d", "e"], "nothing goes twice");
+}
+
+#[test]
+fn s1_what_a_page_sends_as_it_ends_is_its_stored_batch_byte_for_byte_and_nothing_where_somebody_asked_for_patience() {
+    let lab = Lab::new();
+    let sent: Rc<RefCell<Vec<HttpRequest>>> = Rc::default();
+    let answers: Rc<Cell<Option<u16>>> = Rc::default();
+    let (seen, says) = (Rc::clone(&sent), Rc::clone(&answers));
+    lab.serve(move |request| {
+        seen.borrow_mut().push(request.clone());
+        says.get().map(|status| HttpResponse { status, retry_after_ms: None, body: String::new() })
+    });
+    let parts = |replica: &Opened| {
+        sent.borrow_mut().clear();
+        at_once(replica.part());
+        sent.borrow_mut().pop()
+    };
+    let replica = open(&lab);
+    assert_eq!(parts(&replica), None, "nothing waits");
+    put(&replica, "a", r#"{"x":1}"#).unwrap();
+    assert_eq!(parts(&replica), None, "what no stored batch holds is not sent");
+    lab.now.set(lab.now.get() + 1_000);
+    sent.borrow_mut().clear();
+    at_once(replica.step());
+    let first = sent.borrow_mut().remove(0);
+    assert_eq!(first.path, "/push");
+    assert_eq!(parts(&replica), Some(first.clone()), "no answer came");
+
+    replica.trigger(Trigger::Offline);
+    assert_eq!(parts(&replica), None, "offline");
+    replica.trigger(Trigger::Online);
+    assert_eq!(parts(&replica), Some(first.clone()));
+    for status in [503, 500, 401] {
+        let again = open(&lab);
+        assert_eq!(parts(&again), Some(first.clone()));
+        answers.set(Some(status));
+        at_once(again.step());
+        assert_eq!(parts(&again), None, "{status}");
+        answers.set(None);
+    }
+    assert_eq!((replica.status().pending, meta(&lab, "desc/").is_empty()), (1, false), "no answer was looked at");
 }

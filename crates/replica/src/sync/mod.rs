@@ -54,15 +54,18 @@ impl<H: Host> Replica<H> {
         if self.is_closed() {
             return Next::Wait(None);
         }
+        self.schedule.borrow().next(self.host.now(), self.facts())
+    }
+
+    fn facts(&self) -> Facts {
         let db = self.db.borrow();
-        let facts = Facts {
+        Facts {
             in_flight: !db.state.descriptors.is_empty(),
             sendable: self.sendable(&db),
             pull_first: db.state.client.pull_first,
             hold_until: db.state.client.held_until(self.host.now()),
             token_missing: self.token_missing(),
-        };
-        self.schedule.borrow().next(self.host.now(), facts)
+        }
     }
 
     /// Something waits that is not held back by what waits for a person.

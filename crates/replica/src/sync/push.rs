@@ -156,6 +156,16 @@ impl<H: Host> Replica<H> {
         })
     }
 
+    /// A page is about to end, and what travels ends with it: the stored batch goes once more, and nobody looks at the answer.
+    /// These are the same bytes as ever, so they take effect once (S1).
+    pub async fn part(&self) {
+        if self.schedule.borrow().may_part(self.host.now(), self.facts())
+            && let Some(flight) = self.stored_behind("").and_then(|row_key| self.take_off(&row_key))
+        {
+            let _ = flight.response.await;
+        }
+    }
+
     /// What an answer other than 200 means.
     async fn push_refused(self: &Rc<Self>, flight: &Flight<'_>, response: HttpResponse) -> Answer {
         let error = error_of(&response);

@@ -151,6 +151,15 @@ pub fn plan_reset(
     (txn.finish(state, base, now), events)
 }
 
+/// The server, which came back from a backup, is asked by a client that could name no epoch, and tells its own. Nothing was
+/// acknowledged under any, so nothing can be lost. The client stays who it is: another context, which has pulled and so knows
+/// the epoch, may be sending the same bytes at this moment (S1). An answer from before the restore is not taken any more.
+pub fn plan_named(state: &State, base: &dyn Base, now: UnixMillis) -> (OutboxTxn, Vec<Event>) {
+    let mut txn = OutboxTxn::new("reset", state);
+    txn.client.pull_first = true;
+    (txn.finish(state, base, now), Vec::new())
+}
+
 /// Entries of one group stay in one log row; the others go together.
 fn by_group(entries: Vec<Entry>) -> Vec<Vec<Entry>> {
     let mut rows: Vec<Vec<Entry>> = Vec::new();

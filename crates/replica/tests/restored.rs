@@ -134,17 +134,18 @@ fn s1_a_client_that_knew_no_epoch_names_the_one_it_is_told_and_sends_the_same_by
     let lab = Lab::new();
     let pushes: Rc<RefCell<Vec<PushRequest>>> = Rc::default();
     let heard = Rc::clone(&pushes);
-    // Nobody answers a pull. Of what a client sent before the backup was made the server may know or not.
+    // Of what a client sent before the backup was made the server may know or not.
     let unknown = RESET.replace("\"known\":true", "\"known\":false");
     lab.serve(move |request| {
         if request.path != "/push" {
-            return None;
+            // The first one is lost.
+            return heard.borrow().first().and_then(|_| Lab::answer(HEAD.replace("e1", "e2")));
         }
         let push: PushRequest = from_json(request.body.as_ref().unwrap()).unwrap();
         let named = push.epoch.is_some();
         heard.borrow_mut().push(push);
         if named {
-            return answer(request).map(|it| HttpResponse { body: it.body.replace("\"e1\"", "\"e2\""), ..it });
+            return answer(request).map(|it| HttpResponse { body: it.body.replace("e1", "e2"), ..it });
         }
         Some(HttpResponse { status: 409, retry_after_ms: None, body: unknown.clone() })
     });
@@ -187,6 +188,13 @@ fn r6_the_epoch_of_an_answered_push_is_known_also_behind_what_ended_without_the_
 /// has not made the base cold yet.
 #[test]
 fn r6_a_late_answer_is_not_taken_between_the_two_halves_of_another_contexts_reset() {
+    for has_pulled in [true, false] {
+        late_answer(has_pulled);
+    }
+}
+
+/// `has_pulled`: the epoch is known before the first push.
+fn late_answer(has_pulled: bool) {
     let (lab, mut worker_lab) = (Lab::new(), Lab::new());
     worker_lab.disk = lab.disk.clone();
     let is_restored = Rc::new(Cell::new(false));
@@ -195,8 +203,12 @@ fn r6_a_late_answer_is_not_taken_between_the_two_halves_of_another_contexts_rese
     let serve = move |request: &HttpRequest| {
         let epoch = if restored.get() { "e2" } else { "e1" };
         let body = request.body.clone().unwrap_or_default();
-        if epoch == "e2" && (body.contains(r#""epoch":"e1""#) || body.contains(r#""cursor":"c""#)) {
+        let is_old = |text: &str| body.contains(text);
+        if epoch == "e2" && [r#""epoch":"e1""#, r#""epoch":null"#, r#""cursor":"c""#].into_iter().any(is_old) {
             return Some(HttpResponse { status: 409, retry_after_ms: None, body: RESET.to_owned() });
+        }
+        if request.path != "/push" && !has_pulled && epoch == "e1" {
+            return None;
         }
         if request.path != "/push" {
             return Lab::answer(HEAD.replace("e1", epoch));
@@ -215,6 +227,7 @@ fn r6_a_late_answer_is_not_taken_between_the_two_halves_of_another_contexts_rese
     let page_then = Rc::clone(&page);
     let mut pushing = Box::pin(async move { page_then.step().await });
     assert!(poll(pushing.as_mut()).is_pending());
+    assert_eq!(pushed.borrow().len(), 1);
 
     is_restored.set(true);
     worker_lab.now.set(lab.now.get());
@@ -238,7 +251,7 @@ fn r6_a_late_answer_is_not_taken_between_the_two_halves_of_another_contexts_rese
     }
     let pushed = pushed.borrow();
     let under = |epoch: &str| pushed.iter().filter(|it| it.starts_with(epoch) && it.contains(r#""id":"b""#)).count();
-    assert_eq!((page.status().pending, under("e1"), under("e2")), (0, 1, 1), "{pushed:?}");
+    assert_eq!((page.status().pending, under("e1"), under("e2")), (0, 1, 1), "{has_pulled} {pushed:?}");
 }
 
 fn poll<T>(work: Pin<&mut impl Future<Output = T>>) -> Poll<T> {

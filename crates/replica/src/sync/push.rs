@@ -9,7 +9,7 @@ use landfall_core::Base;
 use landfall_core::batch::plan_batch;
 use landfall_core::plan::OutboxTxn;
 use landfall_core::plant::{Plant, planted};
-use landfall_core::recover::{plan_fork, plan_reset};
+use landfall_core::recover::{plan_fork, plan_named, plan_reset};
 use landfall_core::retry::{plan_counted, plan_too_large};
 use landfall_core::rows::{InFlight, LocalEnd};
 use landfall_core::schedule::{Answer, Next, Request, Trigger};
@@ -347,23 +347,22 @@ impl<H: Host> Replica<H> {
     pub(super) async fn reset(&self, old: &ClientId, sent: Option<&Epoch>, error: ErrorBody) -> Answer {
         // To the very epoch that it was asked in there is no way back: it would be asked the same again at once.
         let Some(epoch) = error.epoch.filter(|epoch| Some(epoch) != sent) else { return self.malformed("push") };
-        // One that named no epoch had nothing acknowledged under any, so nothing can be lost. Nor may it go on as another
-        // client: a context that has pulled meanwhile, and so knows the epoch, may be sending these very bytes (S1).
-        if sent.is_some() {
-            let ledger = error.ledger.unwrap_or(Ledger { known: false, ..Ledger::default() });
-            let client_id = self.new_client_id();
-            let now = self.host.now();
-            let plan = |replica: &Self| {
-                let db = replica.db.borrow();
-                if db.state.client.client_id != *old || known_epoch(&db) != sent {
-                    // Another context has heard the same and done it, or of an epoch after this one: then this answer came late.
-                    return None;
-                }
-                Some(plan_reset(&db.state, &db.base, &ledger, &epoch, client_id.clone(), now))
-            };
-            if let Err(answer) = self.commit(plan).await {
-                return answer;
+        let ledger = error.ledger.unwrap_or(Ledger { known: false, ..Ledger::default() });
+        let client_id = self.new_client_id();
+        let now = self.host.now();
+        let plan = |replica: &Self| {
+            let db = replica.db.borrow();
+            if db.state.client.client_id != *old || known_epoch(&db) != sent {
+                // Another context has heard the same and done it, or of an epoch after this one: then this answer came late.
+                return None;
             }
+            if sent.is_none() {
+                return Some(plan_named(&db.state, &db.base, now));
+            }
+            Some(plan_reset(&db.state, &db.base, &ledger, &epoch, client_id.clone(), now))
+        };
+        if let Err(answer) = self.commit(plan).await {
+            return answer;
         }
         if known_epoch(&self.db.borrow()) != sent {
             return Answer::Done { more: true };

@@ -214,9 +214,11 @@ impl Driver {
     /// The page may end or stand still from now on: what it was sending goes once more, in a request that outlives it. It
     /// holds nobody up, and nothing else throws it out of the back/forward cache.
     pub(crate) fn leave(self: &Rc<Self>) {
-        self.replica.host.net.parts.set(true);
-        let replica = Rc::clone(&self.replica);
-        spawn(async move { replica.part().await });
+        // Chromium says `pagehide` and then `freeze`: once is enough.
+        if !self.replica.host.net.parts.replace(true) {
+            let replica = Rc::clone(&self.replica);
+            spawn(async move { replica.part().await });
+        }
         self.set_visible(false);
         lock::release_all();
         if let Some(channel) = &*self.replica.host.channel.borrow() {

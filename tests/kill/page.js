@@ -10,6 +10,8 @@
   const tooLong = 129;
   const tooLarge = 300_000;
   const planAhead = 60;
+  const readTries = 20;
+  const readPauseMs = 250;
 
   /** A generator of numbers in [0, 1) that gives the same ones again (mulberry32). */
   const generator = (seed) => {
@@ -116,6 +118,17 @@
       refuse: (write, perform) => (write.ops[0].op === 'put' ? perform(write).then(() => 'refused') : undefined),
     };
 
+    /** Where the browser's process of the database was killed a read may fail, and says that it may be tried again. */
+    const patiently = async (read) => {
+      for (let left = readTries; ; await new Promise((done) => setTimeout(done, readPauseMs))) {
+        try {
+          return await read();
+        } catch (error) {
+          if (!error?.retryable || --left === 0) throw error;
+        }
+      }
+    };
+
     const orders = {
       /** `gap` writes are under way at any time, `most` in all; it goes on behind the answer. */
       async work({ seed, most, gap, pause, hots, existing, plant }) {
@@ -155,8 +168,7 @@
       },
       /** Everything that this page shows; nothing of its own is written meanwhile. */
       async look() {
-        const rows = await notes().query().get();
-        const [outbox, conflicts] = [await lab.db.outbox.list(), await lab.db.conflicts.list()];
+        const [rows, outbox, conflicts] = await patiently(async () => [await notes().query().get(), await lab.db.outbox.list(), await lab.db.conflicts.list()]);
         const shown = rows.map((row) => {
           const { id, ...value } = row;
           return { id, value, ...lab.meta(row) };

@@ -6,7 +6,6 @@ use crate::net;
 use crate::world::World;
 use landfall_protocol::UnixMillis;
 use landfall_replica::{Host, HttpRequest, HttpResponse, LockWait, NetworkError, Notice, Task, Token};
-
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;

@@ -12,7 +12,7 @@ use landfall_core::plant::{Plant, planted};
 use landfall_core::recover::{plan_fork, plan_named, plan_reset};
 use landfall_core::retry::{plan_counted, plan_too_large};
 use landfall_core::rows::{InFlight, LocalEnd};
-use landfall_core::schedule::{Answer, Next, Request, Trigger};
+use landfall_core::schedule::{Answer, Next, Request};
 use landfall_core::settle::{SettlePlan, plan_settle};
 use landfall_protocol::codec::{from_json, to_json};
 use landfall_protocol::{
@@ -386,7 +386,6 @@ impl<H: Host> Replica<H> {
             match commit_base(&self.host, &self.db, plan).await {
                 Committing::Done(touched) => {
                     self.changed(touched);
-                    self.trigger(Trigger::Poke);
                     return Answer::Done { more: true };
                 }
                 Committing::Stale => {

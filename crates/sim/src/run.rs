@@ -342,12 +342,16 @@ impl Player {
         world.met("profile_rolled_back", profile);
         self.lost(profile);
         kept.disk.restore(disk);
-        let torn = world.model.borrow().profiles[profile].is_torn;
+        let (torn, life) = {
+            let known = &world.model.borrow().profiles[profile];
+            (known.is_torn, known.life + 1)
+        };
         world.model.borrow_mut().profiles[profile] = before;
         {
             let known = &mut world.model.borrow_mut().profiles[profile];
             known.is_tainted = true;
             known.is_torn |= torn;
+            known.life = life;
         }
         world.open(profile, 0);
     }

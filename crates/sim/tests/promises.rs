@@ -178,6 +178,7 @@ fn r2_s7_c1_histories_of_the_second_generation_that_found_a_bug_hold() {
         218_695, // S1: as 216,919, and sent it again
         457_010, // S7: one answer that a batch was too large cut it twice when nobody heard that its cut had been stored
         460_534, // R6: an answer from before the restore was stored behind another context's reset
+        805_576, // S4: as 118,923, of a profile and what it was before it was rolled back
         3_001_103, // C3: the simulator's restored server gave out versions of the former epoch in scopes that it did not know
     ];
     play(found.into_iter(), History::generate);

@@ -98,6 +98,7 @@ impl Model {
                 version: child.version,
                 fields: None,
                 profile: usize::MAX,
+                life: 0,
                 client: verdict.client.to_owned(),
                 seq: mutation.seq.get(),
                 is_manager: before.is_some_and(|state| state.is_manager),

@@ -28,6 +28,8 @@ pub struct ProfileModel {
     pub rejected: BTreeSet<String>,
     /// Cloned or rolled back: what is its own cannot be told any more.
     pub is_tainted: bool,
+    /// How often it was rolled back: what it was before is another copy of it.
+    pub life: u32,
     /// Its clock went ahead by more than a day.
     pub has_leapt: bool,
     /// Answers to its pushes that a batch may be blamed for, and how many of them it was blamed for (S7).

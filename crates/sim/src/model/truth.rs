@@ -12,6 +12,8 @@ pub struct StateAt {
     /// `None`: deleted.
     pub fields: Option<Plain>,
     pub profile: usize,
+    /// [`ProfileModel::life`](super::ProfileModel::life) of that profile.
+    pub(super) life: u32,
     pub client: String,
     pub seq: u64,
     /// Its writer had the role.

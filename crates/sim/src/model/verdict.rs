@@ -164,9 +164,10 @@ impl Model {
             .map(|id| known.durable.get(id).and_then(|entry| entry.origin).map_or(*id, |origin| origin.get()))
             .collect();
         let is_own = !known.is_tainted && !known.is_torn;
+        let life = known.life;
         // Two copies of a profile that a restored server has both acknowledged and forgotten queue the same again, each for itself,
-        // and until their next seqs clash the server takes them for one device.
-        let is_one = |state: &StateAt| state.profile == profile || self.restores == 0;
+        // and until their next seqs clash the server takes them for one device. What was rolled back is such a copy, too.
+        let is_one = |state: &StateAt| (state.profile, state.life) == (profile, life) || self.restores == 0;
         let late = self.truth.states_of(&key).iter().find(|state| {
             (state.client == client && state.seq >= seq && !state.is_indirect && is_one(state))
                 || (is_own && state.profile == profile && state.entry > oldest)
@@ -204,6 +205,7 @@ impl Model {
             version,
             fields: fields.cloned(),
             profile,
+            life,
             client,
             seq,
             is_manager,

@@ -22,12 +22,20 @@ struct Told {
     /// Address and body of every request.
     requests: Rc<RefCell<Vec<(String, String)>>>,
     answers: Rc<Cell<usize>>,
+    /// Of record `a` nothing is taken.
+    refuses: Rc<Cell<bool>>,
 }
 
 impl Told {
     fn new() -> Self {
-        let told = Self { lab: Lab::new(), requests: Rc::default(), answers: Rc::new(Cell::new(usize::MAX)) };
-        let (requests, answers) = (Rc::clone(&told.requests), Rc::clone(&told.answers));
+        let told = Self {
+            lab: Lab::new(),
+            requests: Rc::default(),
+            answers: Rc::new(Cell::new(usize::MAX)),
+            refuses: Rc::default(),
+        };
+        let (requests, answers, refuses) =
+            (Rc::clone(&told.requests), Rc::clone(&told.answers), Rc::clone(&told.refuses));
         told.lab.serve(move |request| {
             let body = request.body.clone().unwrap_or_default();
             requests.borrow_mut().push((request.path.clone(), body.clone()));
@@ -37,8 +45,12 @@ impl Told {
                     answers.set(answers.get() - 1);
                     let push: PushRequest = from_json(&body).unwrap();
                     let results = push.mutations.iter().map(|text| {
-                        let seq = from_json::<landfall_protocol::Mutation<landfall_protocol::Object>>(text.text());
-                        format!(r#"{{"seq":{},"status":"applied","version":1,"position":1}}"#, seq.unwrap().seq)
+                        let sent = from_json::<landfall_protocol::Mutation<landfall_protocol::Object>>(text.text());
+                        let sent = sent.unwrap();
+                        if refuses.get() && sent.id.as_str() == "a" {
+                            return format!(r#"{{"seq":{},"status":"rejected","code":"forbidden"}}"#, sent.seq);
+                        }
+                        format!(r#"{{"seq":{},"status":"applied","version":1,"position":1}}"#, sent.seq)
                     });
                     let results = results.collect::<Vec<_>>().join(",");
                     Lab::answer(format!(r#"{{"server_time":1,"epoch":"e1","head":{{}},"results":[{results}]}}"#))
@@ -168,6 +180,35 @@ fn s1_entries_that_a_damaged_row_had_settled_go_again_only_as_another_client() {
     assert!(is_pulled_first(&told.requests.borrow()));
     assert!(pushes.iter().all(|push| push.client_id != before), "{pushes:?}");
     assert_eq!(again.status().pending, 0);
+}
+
+#[test]
+fn l4_what_a_damaged_row_had_refused_waits_for_its_person_as_it_was() {
+    let told = Told::new();
+    told.lab.batch_count.set(1);
+    told.answers.set(1);
+    told.refuses.set(true);
+    let first = told.open();
+    // The second of them has no outcome: so their log row stays, while that of the later change of the first goes.
+    lab::write(&first, ["a", "b"].map(|id| lab::op(id, r#"{"x":1}"#)).to_vec(), false).unwrap();
+    put(&first, "a", r#"{"x":2}"#).unwrap();
+    told.minute(&first);
+    let parked = first.db.borrow().state.parked.clone();
+    assert_eq!((parked.len(), first.status().pending), (1, 1));
+    drop(first);
+
+    told.flip("acked/");
+    told.requests.borrow_mut().clear();
+    told.answers.set(usize::MAX);
+    let again = told.open();
+    told.minute(&again);
+    let sent: Vec<String> =
+        told.pushes().iter().flat_map(|push| &push.mutations).map(|text| text.text().to_owned()).collect();
+    assert!(sent.len() == 1 && sent[0].contains(r#""id":"b""#), "what was refused is not sent again: {sent:?}");
+    assert_eq!(again.db.borrow().state.parked, parked, "and nothing of it is lost");
+    assert_eq!(again.status().pending, 0);
+    drop(again);
+    assert_eq!(told.open().db.borrow().state.parked, parked);
 }
 
 #[test]

@@ -51,13 +51,10 @@ pub fn plan_damaged(
     if forks {
         fork_into(&mut txn, state, client_id);
         // What was refused waits for its person, and that row says what ended with it, too (L4).
-        for (row_key, row) in state.parked.iter().filter(|(_, row)| !row.failed) {
-            for change in &row.changes {
-                let ended: Vec<EntryId> =
-                    change.entries.iter().copied().filter(|id| state.entries.contains_key(id)).listed();
-                if !ended.is_empty() {
-                    txn.end_locally(base, now, &change.entry.key(), ended, LocalEnd::Parked);
-                    txn.parked.insert(row_key.clone(), Some(row.clone()));
+        for row in state.parked.values().filter(|row| !row.failed) {
+            for id in row.changes.iter().flat_map(|change| &change.entries) {
+                if let Some(entry) = state.entries.get(id) {
+                    txn.end_locally(base, now, &entry.key(), vec![*id], LocalEnd::Parked);
                 }
             }
         }

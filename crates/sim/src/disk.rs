@@ -101,6 +101,11 @@ impl RowStore for Watched {
                 }
             }
         }
+        if txn.name == "fork" {
+            let rows = self.disk.read(&[Read::prefix(StoreName::Meta, "parked/", usize::MAX)]).await;
+            let rows = rows.into_iter().flatten().flatten();
+            before.kept.extend(rows.filter_map(|(_, row)| decode::<ParkedRow>(RowKind::Parked, &row).ok()));
+        }
         let (name, ops) = (txn.name, txn.ops.clone());
         let committed = self.disk.commit(txn).await?;
         self.model.borrow_mut().committed(self.profile, name, &ops, &committed.log_keys, &before);

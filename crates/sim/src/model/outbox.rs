@@ -10,6 +10,8 @@ use std::collections::BTreeSet;
 #[derive(Default)]
 pub struct Before {
     pub parked: Vec<ParkedRow>,
+    /// What waited for its person when a client began to go on as another one.
+    pub kept: Vec<ParkedRow>,
     /// Values that lost and were kept until now.
     pub dropped: Vec<ConflictRow>,
 }
@@ -38,8 +40,10 @@ impl Model {
                 _ => {}
             }
         }
+        let kept = before.kept.iter().flat_map(|row| &row.changes).flat_map(|change| &change.entries);
+        let waiting: BTreeSet<u64> = kept.map(|id| id.get()).chain(parked.iter().copied()).collect();
         for (key, row) in &settled {
-            self.settled(profile, name, key, row, &conflicts, &parked);
+            self.settled(profile, name, key, row, &conflicts, &waiting);
         }
         let mut keys = log_keys.iter();
         for op in ops {

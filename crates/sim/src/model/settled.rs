@@ -13,7 +13,7 @@ impl Model {
         key: &str,
         row: &SettledRow,
         conflicts: &[ConflictRow],
-        parked: &BTreeSet<u64>,
+        waiting: &BTreeSet<u64>,
     ) {
         let tick = self.tick();
         let requeues = row.mutations.iter().any(|settled| {
@@ -45,7 +45,7 @@ impl Model {
                     return;
                 }
             }
-            let all_parked = entries.iter().all(|id| parked.contains(id));
+            let all_parked = entries.iter().all(|id| waiting.contains(id));
             let word = match (&settled.outcome, settled.local) {
                 (Some(outcome), _) => Some(Ok(outcome)),
                 (None, Some(LocalEnd::Cancelled)) => Some(Err("cancelled")),

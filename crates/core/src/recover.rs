@@ -50,12 +50,14 @@ pub fn plan_damaged(
     txn.client.pull_first = true;
     if forks {
         fork_into(&mut txn, state, client_id);
-        // What was refused waits for its person, and that row says what ended with it, too (L4).
-        for row in state.parked.values().filter(|row| !row.failed) {
-            for id in row.changes.iter().flat_map(|change| &change.entries) {
-                if let Some(entry) = state.entries.get(id) {
-                    txn.end_locally(base, now, &entry.key(), vec![*id], LocalEnd::Parked);
-                }
+        // What waits for its person or was tried again had ended, and is named by what it became (L4).
+        let mut ended: Set<EntryId> = state.entries.values().filter_map(|entry| entry.origin).collect();
+        for change in state.parked.values().flat_map(|row| &row.changes) {
+            ended.extend(change.entries.iter().copied().chain(change.entry.origin));
+        }
+        for id in &ended {
+            if let Some(entry) = state.entries.get(id) {
+                txn.end_locally(base, now, &entry.key(), vec![*id], LocalEnd::Parked);
             }
         }
     }

@@ -22,7 +22,7 @@ struct Told {
     /// Address and body of every request.
     requests: Rc<RefCell<Vec<(String, String)>>>,
     answers: Rc<Cell<usize>>,
-    /// Of record `a` nothing is taken.
+    /// Of record `a` nothing is taken, and of `b` nothing yet.
     refuses: Rc<Cell<bool>>,
 }
 
@@ -47,8 +47,9 @@ impl Told {
                     let results = push.mutations.iter().map(|text| {
                         let sent = from_json::<landfall_protocol::Mutation<landfall_protocol::Object>>(text.text());
                         let sent = sent.unwrap();
-                        if refuses.get() && sent.id.as_str() == "a" {
-                            return format!(r#"{{"seq":{},"status":"rejected","code":"forbidden"}}"#, sent.seq);
+                        if refuses.get() {
+                            let code = if sent.id.as_str() == "a" { "forbidden" } else { "blocked" };
+                            return format!(r#"{{"seq":{},"status":"rejected","code":"{code}"}}"#, sent.seq);
                         }
                         format!(r#"{{"seq":{},"status":"applied","version":1,"position":1}}"#, sent.seq)
                     });
@@ -200,6 +201,7 @@ fn l4_what_a_damaged_row_had_refused_waits_for_its_person_as_it_was() {
     told.flip("acked/");
     told.requests.borrow_mut().clear();
     told.answers.set(usize::MAX);
+    told.refuses.set(false);
     let again = told.open();
     told.minute(&again);
     let sent: Vec<String> =
@@ -209,6 +211,40 @@ fn l4_what_a_damaged_row_had_refused_waits_for_its_person_as_it_was() {
     assert_eq!(again.status().pending, 0);
     drop(again);
     assert_eq!(told.open().db.borrow().state.parked, parked);
+}
+
+#[test]
+fn l4_what_its_person_made_of_a_refused_change_stays_when_the_row_of_the_first_refusal_is_damaged() {
+    let told = Told::new();
+    told.lab.batch_count.set(1);
+    told.answers.set(1);
+    told.refuses.set(true);
+    let first = told.open();
+    lab::write(&first, ["a", "b"].map(|id| lab::op(id, r#"{"x":1}"#)).to_vec(), false).unwrap();
+    told.minute(&first);
+    let refusal = told.keys("acked/");
+    let parked = first.db.borrow().state.parked.values().next().unwrap().id;
+    at_once(first.retry(parked, from_json(r#"{"x":2}"#))).unwrap();
+    drop(first);
+    // The other one of their log row waits, and with it the first refused one is still there.
+    told.lab.batch_count.set(100);
+    told.answers.set(2);
+    let first = told.open();
+    told.minute(&first);
+    let parked = first.db.borrow().state.parked.clone();
+    let rows: Vec<String> = parked.values().map(|row| format!("{row:?}")).collect();
+    assert!(rows.len() == 1 && rows[0].contains(r#""x":2"#), "{rows:?}");
+    assert_eq!(first.status().pending, 1);
+    drop(first);
+
+    told.flip(&refusal[0]);
+    told.requests.borrow_mut().clear();
+    told.answers.set(1);
+    let again = told.open();
+    told.minute(&again);
+    let pushes = told.pushes();
+    assert!(pushes[0].mutations.iter().all(|text| !text.text().contains(r#""id":"a""#)), "{pushes:?}");
+    assert_eq!(again.db.borrow().state.parked, parked);
 }
 
 #[test]

@@ -40,8 +40,15 @@ impl Model {
                 _ => {}
             }
         }
-        let kept = before.kept.iter().flat_map(|row| &row.changes).flat_map(|change| &change.entries);
-        let waiting: BTreeSet<u64> = kept.map(|id| id.get()).chain(parked.iter().copied()).collect();
+        let mut waiting = parked.clone();
+        for change in before.kept.iter().flat_map(|row| &row.changes) {
+            waiting.extend(change.entries.iter().chain(&change.entry.origin).map(|id| id.get()));
+        }
+        if name == "fork" {
+            // What was tried again is named by what it became.
+            let again = self.profiles[profile].undecided().filter_map(|(_, entry)| entry.origin);
+            waiting.extend(again.map(|id| id.get()));
+        }
         for (key, row) in &settled {
             self.settled(profile, name, key, row, &conflicts, &waiting);
         }

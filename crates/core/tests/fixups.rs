@@ -271,3 +271,21 @@ fn s5_a_group_that_is_retried_is_one_again() {
     assert_eq!((txn.append.iter().flatten().count(), groups.len()), (2, 1));
     assert!(groups.first().unwrap().is_some());
 }
+
+#[test]
+fn l4_a_retried_edit_leaves_alone_what_waits_for_another_record_and_a_retried_create_takes_it_along() {
+    let mut lab = Lab::new();
+    lab.pulled("r", 4, r#"{"a":1}"#);
+    let edit = lab.write(Op::Update, "r", r#"{"a":2}"#);
+    let create = lab.write(Op::Create, "s", "{}");
+    lab.build();
+    lab.group("g", &[(Op::Update, "r", r#"{"b":3}"#), (Op::Update, "s", r#"{"b":4}"#)]);
+    lab.settle(vec![rejected(1, RejectCode::VALIDATION), rejected(2, RejectCode::VALIDATION)]);
+    assert_eq!(lab.state.parked.values().filter(|row| row.reason.code == RejectCode::BLOCKED).count(), 1);
+    let goes = |lab: &Lab, id: EntryId| {
+        let txn = plan_retry(&lab.state, &lab.base, id, None, &mut { stamp }, NOW).unwrap();
+        txn.append.iter().flatten().map(|entry| entry.id.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(goes(&lab, edit), ["r"]);
+    assert_eq!(goes(&lab, create), ["s", "r", "s"]);
+}

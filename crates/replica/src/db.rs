@@ -553,13 +553,12 @@ fn ordering_reads(log_from: u64) -> Vec<Read> {
     vec![
         Read::one(StoreName::Meta, Key::text(CLIENT)),
         Read::one(StoreName::Meta, Key::text(MANIFEST)),
-        Read::Range {
-            store: StoreName::Log,
-            from: Key::Number(log_from),
-            to: Key::Number(u64::MAX >> 11),
-            limit: RANGE,
-        },
+        log_end(log_from),
     ]
+}
+
+fn log_end(from: u64) -> Read {
+    Read::Range { store: StoreName::Log, from: Key::Number(from), to: Key::Number(u64::MAX >> 11), limit: RANGE }
 }
 
 /// The row of a [`Read::One`].
@@ -630,7 +629,7 @@ pub async fn commit_outbox<H: Host>(host: &H, db: &RefCell<Db>, mut plan: Outbox
     let commit_ids: Vec<String> = plan.append.iter().map(|_| hex(host.random())).listed();
     let (txn, text) = db.borrow().outbox_rows(&plan, &commit_ids, host.now());
     let before = db.borrow().client_text.clone();
-    match commit_ordered(host, db, txn, CLIENT, &text, true).await {
+    match commit_ordered(host, db, txn, true).await {
         Ok(()) => {}
         Err(CommitError::Stale { .. }) => return Committing::Stale,
         Err(error) => return Committing::Failed(error),
@@ -679,7 +678,7 @@ pub async fn commit_base<H: Host>(host: &H, db: &RefCell<Db>, mut plan: BaseTxn)
     let makes_room = plan.put.is_empty();
     let (txn, text) = db.borrow().base_rows(&mut plan);
     let before = db.borrow().manifest_text.clone();
-    match commit_ordered(host, db, txn, MANIFEST, &text, makes_room).await {
+    match commit_ordered(host, db, txn, makes_room).await {
         Ok(()) => {}
         Err(CommitError::Stale { .. }) => return Committing::Stale,
         Err(error) => return Committing::Failed(error),
@@ -753,16 +752,9 @@ pub struct Fetched {
     pub damaged: Vec<RowId>,
 }
 
-/// Commits, and finds out what became of a commit of unknown fate: the ordering row says it. `is_small`: on a full device
-/// it may have the room that was kept back.
-async fn commit_ordered<H: Host>(
-    host: &H,
-    db: &RefCell<Db>,
-    txn: Txn,
-    row: &str,
-    text: &str,
-    mut is_small: bool,
-) -> Result<(), CommitError> {
+/// Commits, and finds out what became of a commit of unknown fate: its rows say it. `is_small`: on a full device it may have
+/// the room that was kept back.
+async fn commit_ordered<H: Host>(host: &H, db: &RefCell<Db>, txn: Txn, mut is_small: bool) -> Result<(), CommitError> {
     let mut lost = String::new();
     for _ in 0..3 {
         match host.rows().commit(txn.clone()).await {
@@ -771,10 +763,27 @@ async fn commit_ordered<H: Host>(
             Err(error) if std::mem::take(&mut is_small) && give_up(host, db, &error).await => continue,
             Err(error) => return Err(error),
         }
-        let found = host.rows().get(StoreName::Meta, &Key::text(row)).await;
-        if found.is_ok_and(|found| found.as_deref() == Some(text)) {
+        let log_from = db.borrow().log_key + 1;
+        if is_stored(host.rows(), &txn, log_from).await {
             return Ok(());
         }
     }
     Err(CommitError::Unknown { message: lost })
+}
+
+/// True if the disk is as a transaction leaves it. Its ordering row alone does not say so: another context that did the same
+/// step from the same rows wrote that one letter by letter, beside a batch of other bytes (S1) or another edit (L1).
+async fn is_stored<R: RowStore>(rows: &R, txn: &Txn, log_from: u64) -> bool {
+    let reads = txn.ops.iter().map(|op| match op {
+        RowOp::Append { .. } => log_end(log_from),
+        RowOp::Put { store, key, .. } | RowOp::Delete { store, key } => Read::one(*store, key.clone()),
+        RowOp::DeleteRange { store, from, to } => {
+            Read::Range { store: *store, from: from.clone(), to: to.clone(), limit: 1 }
+        }
+    });
+    let Ok(found) = rows.read(&reads.listed()).await else { return false };
+    txn.ops.iter().zip(found).all(|(op, found)| match op {
+        RowOp::Append { row } | RowOp::Put { row, .. } => found.iter().any(|(_, text)| text == row),
+        RowOp::Delete { .. } | RowOp::DeleteRange { .. } => found.is_empty(),
+    })
 }

@@ -181,6 +181,7 @@ fn r2_s7_c1_histories_of_the_second_generation_that_found_a_bug_hold() {
         805_576, // S4: as 118,923, of a profile and what it was before it was rolled back
         982_720, // L4: what a damaged row had refused was sent and refused again, and took the place of more in the parked row
         1_192_712, // L4: as 982,720, of what had been tried again since
+        1_202_897, // S1: a batch whose commit was lost was taken for stored where another context had given its seqs to other bytes
         3_001_103, // C3: the simulator's restored server gave out versions of the former epoch in scopes that it did not know
     ];
     play(found.into_iter(), History::generate);

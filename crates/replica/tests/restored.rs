@@ -184,6 +184,52 @@ fn r6_the_epoch_of_an_answered_push_is_known_also_behind_what_ended_without_the_
     assert_eq!(epochs, [None, Some("e1".to_owned())], "else a pull would take another epoch for the first one");
 }
 
+#[test]
+fn r6_who_asks_for_the_ledger_and_is_not_known_goes_on_as_another_one_behind_a_pull_in_the_new_epoch() {
+    let lab = Lab::new();
+    let requests: Rc<RefCell<Vec<HttpRequest>>> = Rc::default();
+    let is_restored = Rc::new(Cell::new(false));
+    let (heard, restored) = (Rc::clone(&requests), Rc::clone(&is_restored));
+    lab.serve(move |request| {
+        let refusal = |body: &str| Some(HttpResponse { status: 409, retry_after_ms: None, body: body.to_owned() });
+        let is_known = !restored.get() || {
+            heard.borrow_mut().push(request.clone());
+            request
+                .body
+                .as_ref()
+                .is_some_and(|body| body.contains(r#""epoch":"e2""#) || body.contains(r#""cursor":null"#))
+        };
+        match request.path.as_str() {
+            "/push" if !is_known => {
+                refusal(r#"{"error":{"code":"client_fork","message":"","request_id":"r","epoch":"e2"}}"#)
+            }
+            "/push" => answer(request)
+                .map(|it| HttpResponse { body: it.body.replace("e1", if restored.get() { "e2" } else { "e1" }), ..it }),
+            "/pull" if !is_known => refusal(RESET),
+            "/pull" => Lab::answer(HEAD.replace("e1", if restored.get() { "e2" } else { "e1" })),
+            _ => None,
+        }
+    });
+    let page = lab.open().unwrap();
+    at_once(page.set_token(Some(Token { token: "t".to_owned(), expires_at: None }))).unwrap();
+    put(&page, "a", "{}").unwrap();
+    steps(&lab, &page);
+    let before = page.db.borrow().state.client.client_id.clone();
+
+    is_restored.set(true);
+    page.trigger(Trigger::Poke);
+    steps(&lab, &page);
+    put(&page, "b", "{}").unwrap();
+    steps(&lab, &page);
+    let requests = requests.borrow();
+    let paths: Vec<&str> = requests.iter().map(|request| request.path.as_str()).collect();
+    assert_eq!(paths[..4], ["/pull", "/push", "/pull", "/push"], "told, asked, pulled, sent");
+    let push: PushRequest = from_json(requests[3].body.as_ref().unwrap()).unwrap();
+    assert_ne!(push.client_id, before);
+    assert_eq!((push.first_push, push.epoch.unwrap().0.as_str(), push.mutations.len()), (true, "e2", 1));
+    assert_eq!(page.status().pending, 0);
+}
+
 /// The page hears what the server decided before it was restored when the worker has gone by the ledger of the restored one, and
 /// has not made the base cold yet.
 #[test]

@@ -267,13 +267,13 @@ impl Schedule {
             self.pull_at.get_or_insert(now);
         }
         match (request, answer) {
-            (_, Answer::Lost) => self.back_off(now, None, jitter),
+            (_, Answer::Lost) => self.back_off(now, started, None, jitter),
             (Request::Refresh, Answer::Done { .. }) => {
                 self.auth = Auth::Ok;
                 self.refreshed = true;
             }
-            (Request::Refresh, Answer::Busy { retry_after_ms }) => self.back_off(now, retry_after_ms, jitter),
-            (Request::Refresh, Answer::Faulty) => self.back_off(now, None, jitter),
+            (Request::Refresh, Answer::Busy { retry_after_ms }) => self.back_off(now, started, retry_after_ms, jitter),
+            (Request::Refresh, Answer::Faulty) => self.back_off(now, started, None, jitter),
             (Request::Refresh, Answer::Unauthorized | Answer::Refused) => self.auth = Auth::Required,
             (Request::Refresh, Answer::Stale | Answer::Storage) => {}
             (Request::Push | Request::Pull | Request::Probe, Answer::Unauthorized) => {
@@ -281,15 +281,17 @@ impl Schedule {
                 self.auth = if self.refreshed { Auth::Required } else { Auth::Refreshing };
             }
             (Request::Push | Request::Pull | Request::Probe, Answer::Busy { retry_after_ms }) => {
-                self.back_off(now, retry_after_ms, jitter);
+                self.back_off(now, started, retry_after_ms, jitter);
             }
             (Request::Push, Answer::Faulty) => {
                 self.suspect = true;
-                self.back_off(now, None, jitter);
+                self.back_off(now, started, None, jitter);
             }
-            (Request::Pull | Request::Probe, Answer::Faulty) => self.back_off(now, None, jitter),
+            (Request::Pull | Request::Probe, Answer::Faulty) => self.back_off(now, started, None, jitter),
             (Request::Push | Request::Pull | Request::Probe, Answer::Refused) => self.refused = true,
-            (Request::Push | Request::Pull | Request::Probe, Answer::Storage) => self.back_off(now, None, jitter),
+            (Request::Push | Request::Pull | Request::Probe, Answer::Storage) => {
+                self.back_off(now, started, None, jitter)
+            }
             (Request::Push | Request::Pull | Request::Probe, Answer::Stale) => {}
             (Request::Probe, Answer::Done { .. }) => {
                 // Whatever the browser thinks: the server was reached.
@@ -339,10 +341,15 @@ impl Schedule {
         self.push_not_before = UnixMillis::ZERO;
     }
 
-    fn back_off(&mut self, now: UnixMillis, retry_after_ms: Option<u64>, jitter: u32) {
+    fn back_off(&mut self, now: UnixMillis, started: UnixMillis, retry_after_ms: Option<u64>, jitter: u32) {
+        let asked = UnixMillis(now.get() + retry_after_ms.unwrap_or(0).min(limits::RETRY_AFTER_MS_MAX));
+        // What went before the last one that failed came back says nothing new: of several on their way together one counts.
+        if self.backoff > 0 && started < self.backed_off_at && self.backed_off_at <= now {
+            self.not_before = self.not_before.max(asked);
+            return;
+        }
         self.backoff += 1;
-        let asked = retry_after_ms.unwrap_or(0).min(limits::RETRY_AFTER_MS_MAX);
-        self.not_before = UnixMillis(now.get() + asked.max(delay(self.backoff, jitter)));
+        self.not_before = asked.max(UnixMillis(now.get() + delay(self.backoff, jitter)));
         self.backed_off_at = now;
     }
 
@@ -510,6 +517,30 @@ mod tests {
         let later = UnixMillis(140_000);
         assert_eq!(schedule.next(later, WORK), Next::Probe);
         assert!(schedule.answered(later, Request::Probe, Answer::Done { more: false }, later, 0));
+    }
+
+    #[test]
+    fn r1_requests_that_failed_together_count_once() {
+        let mut schedule = schedule();
+        let lost = |schedule: &mut Schedule, started: u64, now: u64| {
+            schedule.answered(UnixMillis(now), Request::Push, Answer::Lost, UnixMillis(started), u32::MAX);
+            schedule.not_before.get() - now
+        };
+        let first = lost(&mut schedule, 100, 200);
+        // Six more were on their way then.
+        (201..207).for_each(|now| _ = lost(&mut schedule, 100, now));
+        assert_eq!(schedule.not_before.get() - 200, first, "nobody waits a minute for that");
+        // What went since counts, and so does what the clock says nothing of: it went back.
+        let second = lost(&mut schedule, 200, 2_000);
+        assert!(second > first, "{second}");
+        assert!(lost(&mut schedule, 10, 20) > second);
+        // An earlier one that was asked for patience has it.
+        let busy = Answer::Busy { retry_after_ms: Some(50_000) };
+        schedule.answered(UnixMillis(30), Request::Pull, busy, UnixMillis(11), 0);
+        assert_eq!((schedule.not_before, schedule.backoff), (UnixMillis(50_030), 3));
+        // What was asked before somebody said that the line is there again waits a moment, not longer.
+        schedule.handle(UnixMillis(40), Trigger::Online);
+        assert_eq!(lost(&mut schedule, 11, 50), first);
     }
 
     #[test]

@@ -26,7 +26,7 @@ impl Model {
         for settled in &row.mutations {
             let entries: Vec<u64> = settled.entries.iter().map(|id| id.get()).collect();
             let known = &mut self.profiles[profile];
-            let torn = known.is_torn;
+            let (torn, tainted) = (known.is_torn, known.is_tainted);
             let repeats = entries.iter().all(|id| known.decided.get(id).is_some_and(|(row, _)| row == key));
             if repeats && !entries.is_empty() {
                 continue;
@@ -79,7 +79,10 @@ impl Model {
                             }
                         }
                         ResultStatus::Conflict if outcome.to.as_deref() == Some("review") => {
-                            if !conflicts.iter().any(|kept| kept.seq == outcome.seq) || entries.is_empty() {
+                            // Who gives up a seq that another copy of the profile has used is told what became of that: a group of
+                            // which only a part is so parks, as any that was refused.
+                            let parks = tainted && all_parked;
+                            if !parks && (!conflicts.iter().any(|kept| kept.seq == outcome.seq) || entries.is_empty()) {
                                 self.violate("C2", || {
                                     format!("seq {seq} of {client} waits for a role and is not kept")
                                 });

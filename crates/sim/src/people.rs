@@ -206,7 +206,9 @@ pub async fn read(world: &Rc<World>, profile: usize, replica: &SimReplica) {
 
 /// L5: where a part of the log is not read yet, a record looks as it does when it is, unless something changed meanwhile.
 pub async fn look_at_some(world: &Rc<World>, profile: usize, replica: &SimReplica) {
-    if !replica.is_cold() {
+    // Where a row of decisions can't be read, what it had ended is undecided again once its log row is read: only there the whole
+    // log knows less.
+    if !replica.is_cold() || !replica.db.borrow().unreadable().is_empty() {
         return;
     }
     let at = |replica: &SimReplica| {

@@ -763,25 +763,32 @@ async fn commit_ordered<H: Host>(host: &H, db: &RefCell<Db>, txn: Txn, mut is_sm
             Err(error) if std::mem::take(&mut is_small) && give_up(host, db, &error).await => continue,
             Err(error) => return Err(error),
         }
-        let log_from = db.borrow().log_key + 1;
-        if is_stored(host.rows(), &txn, log_from).await {
+        let reads = result_of(&txn, db.borrow().log_key + 1);
+        if host.rows().read(&reads).await.is_ok_and(|found| is_stored(&txn, &found)) {
             return Ok(());
         }
     }
     Err(CommitError::Unknown { message: lost })
 }
 
+/// Asks for every row that a transaction leaves behind or takes away.
+fn result_of(txn: &Txn, log_from: u64) -> Vec<Read> {
+    let mut reads = Vec::with_capacity(txn.ops.len());
+    for op in &txn.ops {
+        reads.push(match op {
+            RowOp::Append { .. } => log_end(log_from),
+            RowOp::Put { store, key, .. } | RowOp::Delete { store, key } => Read::one(*store, key.clone()),
+            RowOp::DeleteRange { store, from, to } => {
+                Read::Range { store: *store, from: from.clone(), to: to.clone(), limit: 1 }
+            }
+        });
+    }
+    reads
+}
+
 /// True if the disk is as a transaction leaves it. Its ordering row alone does not say so: another context that did the same
 /// step from the same rows wrote that one letter by letter, beside a batch of other bytes (S1) or another edit (L1).
-async fn is_stored<R: RowStore>(rows: &R, txn: &Txn, log_from: u64) -> bool {
-    let reads = txn.ops.iter().map(|op| match op {
-        RowOp::Append { .. } => log_end(log_from),
-        RowOp::Put { store, key, .. } | RowOp::Delete { store, key } => Read::one(*store, key.clone()),
-        RowOp::DeleteRange { store, from, to } => {
-            Read::Range { store: *store, from: from.clone(), to: to.clone(), limit: 1 }
-        }
-    });
-    let Ok(found) = rows.read(&reads.listed()).await else { return false };
+fn is_stored(txn: &Txn, found: &[KeyedRows]) -> bool {
     txn.ops.iter().zip(found).all(|(op, found)| match op {
         RowOp::Append { row } | RowOp::Put { row, .. } => found.iter().any(|(_, text)| text == row),
         RowOp::Delete { .. } | RowOp::DeleteRange { .. } => found.is_empty(),

@@ -76,14 +76,11 @@ pub fn plan_settle(
     // The same seq with other bytes is another mutation: of a client that forked meanwhile.
     let same = |mutation: &&InFlight| sent.iter().any(|sent| sent.seq == mutation.seq && sent.text == mutation.text);
     let open: Set<Seq> = descriptor.mutations.iter().filter(same).map(|mutation| mutation.seq).collect();
-    let is_told = !planted(Plant::AlreadySettledIsOutcome);
-    if results.iter().any(|result| {
-        is_told
-            && open.contains(&result.seq)
+    let is_strange = |result: &Outcome| {
+        open.contains(&result.seq)
             && matches!(result.status, ResultStatus::AlreadySettled | ResultStatus::KeyReused)
-    }) {
-        return SettlePlan::Fork;
-    }
+            && !planted(Plant::AlreadySettledIsOutcome)
+    };
     let mut settle = Settle {
         state,
         base,
@@ -96,6 +93,7 @@ pub fn plan_settle(
         is_plain: true,
     };
     settle.txn.client.first_push = false;
+    let mut strange: Set<Seq> = Set::new();
     let mut index = 0;
     while index < sent.len() {
         if !open.contains(&sent[index].seq) {
@@ -107,12 +105,21 @@ pub fn plan_settle(
             Some(_) => index + sent[index..].iter().take_while(|other| group_of(state, other) == group).count(),
             None => index + 1,
         };
-        settle.unit(&sent[index..end], &results[index..end]);
+        // What another copy of this client was told of has no outcome here.
+        if results[index..end].iter().any(is_strange) {
+            strange.extend(sent[index..end].iter().map(|mutation| mutation.seq));
+        } else {
+            settle.unit(&sent[index..end], &results[index..end]);
+        }
         index = end;
+    }
+    // What has an outcome is settled first, or it would be applied twice; the rest is asked once more.
+    if !strange.is_empty() && strange.len() == open.len() {
+        return SettlePlan::Fork;
     }
     settle.follow_parked_creates();
     settle.txn.settled_row(base, now).epoch = Some(epoch.clone());
-    let done: Set<Seq> = sent.iter().map(|mutation| mutation.seq).collect();
+    let done: Set<Seq> = sent.iter().map(|mutation| mutation.seq).filter(|seq| !strange.contains(seq)).collect();
     let left: Vec<InFlight> =
         descriptor.mutations.iter().filter(|mutation| !done.contains(&mutation.seq)).cloned().listed();
     let mut through = state.settled_through(&done, &[]);

@@ -70,7 +70,13 @@ fn s1_a_server_that_knows_an_open_seq_otherwise_makes_this_client_another_one() 
         let mut lab = under_way(&["a", "b"]);
         let sent = lab.sending();
         let other = |seq| Outcome::new(Seq(seq), status);
-        assert_eq!(plan(&lab, &sent, &[applied(1, 1), other(2)]), SettlePlan::Fork, "{status:?}");
+        assert_eq!(plan(&lab, &sent, &[other(1), other(2)]), SettlePlan::Fork, "{status:?}");
+        // What has an outcome is the same in both copies, and would be applied twice under another id.
+        let mut first = under_way(&["a", "b"]);
+        first.settle(vec![applied(1, 1), other(2)]);
+        let left = first.sending();
+        assert_eq!(left, sent[1..]);
+        assert_eq!(plan(&first, &left, &[other(2)]), SettlePlan::Fork, "{status:?}");
         // Of one that another tab has settled meanwhile it is no news.
         let row = lab.state.descriptors.keys().next().unwrap().clone();
         lab.state.descriptors.get_mut(&row).unwrap().mutations.remove(1);

@@ -58,12 +58,16 @@ pub fn apply(db: &dyn Transaction, push: &Push, collections: &Collections) -> Re
         collections,
         acked_through,
         last_seq: known.last_seq,
+        is_copy: false,
         writer: format!("{sub} {}", request.client_id),
         decided: Map::new(),
         run: None,
         heads: Map::new(),
         results: Vec::with_capacity(push.elements.len()),
     };
+    for element in &push.elements {
+        judge.is_copy |= matches!(judge.known(element)?, Some(Known::Reused));
+    }
     for unit in units(&push.elements) {
         judge.unit(&unit)?;
     }
@@ -94,6 +98,9 @@ pub(crate) struct Judge<'a> {
     acked_through: Seq,
     /// No seq above it was decided before this push.
     last_seq: Seq,
+    /// A seq of this push is known with other bytes: it is of another copy of the client, and nothing of it is judged. An `after`
+    /// would name the other copy's mutation.
+    is_copy: bool,
     /// User and client.
     pub(crate) writer: String,
     /// What was given in this push, for `after`.
@@ -111,6 +118,16 @@ pub(crate) struct Decided {
     pub(crate) base: Version,
     /// What another writer had there (C2).
     pub(crate) overwritten: Fields,
+}
+
+/// What is known of a seq that has been here before.
+enum Known {
+    /// Acknowledged.
+    Settled,
+    /// Decided, with this outcome.
+    Outcome(Json),
+    /// With other bytes.
+    Reused,
 }
 
 impl From<Outcome> for Decided {
@@ -137,7 +154,16 @@ impl Judge<'_> {
         let members = &self.push.elements[unit.range.clone()];
         let mut answers = Vec::with_capacity(members.len());
         for member in members {
-            answers.push(self.known(member)?);
+            let status = match self.known(member)? {
+                Some(Known::Outcome(answer)) => {
+                    answers.push(Some(answer));
+                    continue;
+                }
+                Some(Known::Settled) => Some(ResultStatus::AlreadySettled),
+                Some(Known::Reused) => Some(ResultStatus::KeyReused),
+                None => self.is_copy.then_some(ResultStatus::KeyReused),
+            };
+            answers.push(status.map(|status| to_json(&Outcome::new(member.seq, status))).transpose()?);
         }
         // A member that was decided before can only come with the whole group, or the group was torn.
         let torn = unit.group && answers.iter().any(Option::is_some);
@@ -174,10 +200,9 @@ impl Judge<'_> {
         Ok(())
     }
 
-    /// The answer to a seq that has been here before.
-    fn known(&self, element: &Element) -> Judged<Option<Json>> {
+    fn known(&self, element: &Element) -> Judged<Option<Known>> {
         if element.seq <= self.acked_through {
-            return Ok(Some(to_json(&Outcome::new(element.seq, ResultStatus::AlreadySettled))?));
+            return Ok(Some(Known::Settled));
         }
         if element.seq > self.last_seq && !self.decided.contains_key(&element.seq) {
             return Ok(None);
@@ -186,9 +211,10 @@ impl Judge<'_> {
         // A void settles its seq whatever else was sent under it, before or after.
         let same = stored.hash.is_empty() || element.content == Content::Void || stored.hash == element.hash;
         if !same {
-            return Ok(Some(to_json(&Outcome::new(element.seq, ResultStatus::KeyReused))?));
+            return Ok(Some(Known::Reused));
         }
-        Ok(Some(Json::parse(&stored.text).map_err(|_| StoreError::Corrupt("an outcome is no JSON"))?))
+        let answer = Json::parse(&stored.text).map_err(|_| StoreError::Corrupt("an outcome is no JSON"))?;
+        Ok(Some(Known::Outcome(answer)))
     }
 
     /// Judges a group whole: all members take effect or none does.

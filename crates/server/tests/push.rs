@@ -90,6 +90,24 @@ async fn s3_the_same_key_with_other_bytes_is_refused_and_has_no_effect() {
 }
 
 #[tokio::test]
+async fn s3_of_a_push_with_a_reused_key_nothing_new_is_judged_and_what_is_known_is_answered() {
+    let server = TestServer::start().await;
+    let device = server.device("ada", "c1");
+    let shared = device.create(1, "a", &json!({"n": 1}));
+    let first = device.results(&[shared.clone(), device.create(2, "b", &json!({"n": 1}))]).await;
+    // A copy of the client has written something else since. Its third change stands on its own second one.
+    let other = mutation(2, "user:ada", "notes", "b", "create", &json!({"n": 2}), &json!({"base": 0}));
+    let on_it = mutation(3, "user:ada", "notes", "b", "update", &json!({"n": 3}), &json!({"after": 2}));
+    let alone = device.create(4, "c", &json!({"n": 4}));
+    let reused = |seq: u64| json!({"seq": seq, "status": "key_reused"});
+    let sent = [shared, other, on_it, alone.clone()];
+    assert_eq!(device.results(&sent).await, [first[0].clone(), reused(2), reused(3), reused(4)]);
+    assert_eq!(device.stored().await.len(), 2);
+    assert_eq!(device.count("outcomes").await, 2, "nothing of it is kept against those seqs");
+    assert_eq!(device.results(&[alone]).await[0]["status"], "applied");
+}
+
+#[tokio::test]
 async fn s3_a_void_settles_its_seq_before_or_after_the_mutation() {
     let server = TestServer::start().await;
     let device = server.device("ada", "c1");

@@ -182,6 +182,7 @@ fn r2_s7_c1_histories_of_the_second_generation_that_found_a_bug_hold() {
         982_720, // L4: what a damaged row had refused was sent and refused again, and took the place of more in the parked row
         1_192_712, // L4: as 982,720, of what had been tried again since
         1_202_897, // S1: a batch whose commit was lost was taken for stored where another context had given its seqs to other bytes
+        1_207_425, // C1: of a copied client's push what stood on a seq of the other copy was judged as if it stood on that
         1_282_119, // R1: seven requests that failed together made a client wait as if they had failed one after the other
         1_307_163, // C2: the model did not know that a group parks whose seq another copy of the profile had used
         1_399_171, // L5: the simulator compared what a damaged row of decisions had ended, before and after its log row was read

@@ -68,9 +68,12 @@ impl Server {
             client: client.clone(),
             caller,
             cascades: Vec::new(),
+            is_copy: false,
             run: None,
             results: Vec::new(),
         };
+        let is_reused = |(element, text): (&PushMutation, &Json)| push.is_reused(element, text.text());
+        push.is_copy = parsed.iter().zip(&request.mutations).any(is_reused);
         let mut at = 0;
         let mut runs = 0;
         while at < parsed.len() {
@@ -134,6 +137,8 @@ pub(super) struct Push<'a> {
     caller: &'a Caller,
     /// Children that went with what the mutation of this seq deleted.
     pub(super) cascades: Vec<(Seq, Cascaded)>,
+    /// A seq of it is another copy's: nothing of it is judged.
+    is_copy: bool,
     run: Option<Run>,
     results: Vec<Json>,
 }
@@ -156,27 +161,38 @@ impl Push<'_> {
         self.server.data.clients.entry(self.client.clone()).or_default()
     }
 
-    fn known(&mut self, seq: u64, sent: &str, is_void: bool) -> Option<Json> {
+    /// Known with other bytes.
+    fn is_reused(&self, element: &PushMutation, sent: &str) -> bool {
+        let is_void = matches!(element, PushMutation::Void(_)) || planted(Plant::ServerIgnoresHash);
+        let Some(ledger) = self.server.data.clients.get(&self.client).filter(|_| !is_void) else { return false };
+        let seq = element.seq().get();
+        let known = ledger.outcomes.get(&seq).filter(|_| seq > ledger.acked_through);
+        known.is_some_and(|(text, _)| !text.is_empty() && text != sent)
+    }
+
+    fn known(&mut self, element: &PushMutation, sent: &str) -> Option<Json> {
+        let seq = element.seq();
+        if self.is_reused(element, sent) {
+            return to_json(&Outcome::new(seq, ResultStatus::KeyReused));
+        }
+        let is_copy = self.is_copy;
         let ledger = self.ledger();
-        if seq <= ledger.acked_through {
-            return to_json(&Outcome::new(Seq(seq), ResultStatus::AlreadySettled));
+        if seq.get() <= ledger.acked_through {
+            return to_json(&Outcome::new(seq, ResultStatus::AlreadySettled));
         }
-        let (text, answer) = ledger.outcomes.get(&seq)?;
-        if text.is_empty() || is_void || text == sent || planted(Plant::ServerIgnoresHash) {
-            return Some(answer.clone());
+        match ledger.outcomes.get(&seq.get()) {
+            Some((_, answer)) => Some(answer.clone()),
+            None if is_copy => to_json(&Outcome::new(seq, ResultStatus::KeyReused)),
+            None => None,
         }
-        to_json(&Outcome::new(Seq(seq), ResultStatus::KeyReused))
     }
 
     fn unit(&mut self, members: &[PushMutation], texts: &[Json]) {
         let mut judged: Vec<(Outcome, Effect)> = Vec::new();
         let undo = self.server.data.scopes.clone_if(members.len() > 1);
         let run = self.run.clone();
-        let first_known: Vec<Option<Json>> = members
-            .iter()
-            .zip(texts)
-            .map(|(member, text)| self.known(member.seq().get(), text.text(), matches!(member, PushMutation::Void(_))))
-            .collect();
+        let first_known: Vec<Option<Json>> =
+            members.iter().zip(texts).map(|(member, text)| self.known(member, text.text())).collect();
         if first_known.iter().all(Option::is_some) {
             for (answer, (member, text)) in first_known.into_iter().zip(members.iter().zip(texts)) {
                 self.answer(member, text.text(), answer.unwrap_or_else(Json::null));
@@ -495,7 +511,10 @@ impl Push<'_> {
     }
 
     fn answer(&mut self, member: &PushMutation, sent: &str, answer: Json) {
-        if let Ok(outcome) = serde_json::from_str::<Outcome>(answer.text()) {
+        let is_known = self.ledger().outcomes.contains_key(&member.seq().get());
+        // What a copy of the client sends is not known and not judged either.
+        let is_told = |outcome: &Outcome| outcome.status != ResultStatus::KeyReused || is_known || !self.is_copy;
+        if let Some(outcome) = serde_json::from_str::<Outcome>(answer.text()).ok().filter(is_told) {
             let client = self.client.1.as_str();
             let mut model = self.server.model.borrow_mut();
             model.answered(client, member.seq().get(), sent, &outcome, answer.text());

@@ -192,21 +192,19 @@ fn r6_who_asks_for_the_ledger_and_is_not_known_goes_on_as_another_one_behind_a_p
     let (heard, restored) = (Rc::clone(&requests), Rc::clone(&is_restored));
     lab.serve(move |request| {
         let refusal = |body: &str| Some(HttpResponse { status: 409, retry_after_ms: None, body: body.to_owned() });
-        let is_known = !restored.get() || {
+        let (mut epoch, mut is_known) = ("e1", true);
+        if restored.get() {
             heard.borrow_mut().push(request.clone());
-            request
-                .body
-                .as_ref()
-                .is_some_and(|body| body.contains(r#""epoch":"e2""#) || body.contains(r#""cursor":null"#))
-        };
+            let body = request.body.as_deref().unwrap_or_default();
+            (epoch, is_known) = ("e2", body.contains(r#""epoch":"e2""#) || body.contains(r#""cursor":null"#));
+        }
         match request.path.as_str() {
             "/push" if !is_known => {
                 refusal(r#"{"error":{"code":"client_fork","message":"","request_id":"r","epoch":"e2"}}"#)
             }
-            "/push" => answer(request)
-                .map(|it| HttpResponse { body: it.body.replace("e1", if restored.get() { "e2" } else { "e1" }), ..it }),
+            "/push" => answer(request).map(|it| HttpResponse { body: it.body.replace("e1", epoch), ..it }),
             "/pull" if !is_known => refusal(RESET),
-            "/pull" => Lab::answer(HEAD.replace("e1", if restored.get() { "e2" } else { "e1" })),
+            "/pull" => Lab::answer(HEAD.replace("e1", epoch)),
             _ => None,
         }
     });

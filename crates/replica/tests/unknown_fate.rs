@@ -39,10 +39,10 @@ fn s1_a_lost_batch_is_not_taken_for_stored_because_another_context_gave_the_same
     assert!(matches!(at_once(commit_outbox(&page.host, &page.db, batch(&page))), Committing::Done(_)));
     // The worker has less in memory, and so its bytes differ.
     let mut lost = batch(&worker);
-    let (key, row) = lost.descriptors.iter().next().map(|(key, row)| (key.clone(), row.clone().unwrap())).unwrap();
-    let mut row = row;
-    row.mutations[0].text = Json::parse(&row.mutations[0].text.text().replace(r#""base":0"#, r#""base":1"#)).unwrap();
-    lost.descriptors.insert(key, Some(row));
+    let (key, mut row) = lost.descriptors.iter().next().map(|(key, row)| (key.clone(), row.clone())).unwrap();
+    let text = &mut row.as_mut().unwrap().mutations[0].text;
+    *text = Json::parse(&text.text().replace(r#""base":0"#, r#""base":1"#)).unwrap();
+    lost.descriptors.insert(key, row);
     next_commit(&other, Fault::UnknownNotCommitted);
     assert_eq!(at_once(commit_outbox(&worker.host, &worker.db, lost)), Committing::Stale);
     at_once(worker.refresh()).unwrap();

@@ -58,6 +58,7 @@ pub fn apply(db: &dyn Transaction, push: &Push, collections: &Collections) -> Re
         collections,
         acked_through,
         last_seq: known.last_seq,
+        known: Vec::new(),
         is_copy: false,
         writer: format!("{sub} {}", request.client_id),
         decided: Map::new(),
@@ -65,9 +66,8 @@ pub fn apply(db: &dyn Transaction, push: &Push, collections: &Collections) -> Re
         heads: Map::new(),
         results: Vec::with_capacity(push.elements.len()),
     };
-    for element in &push.elements {
-        judge.is_copy |= matches!(judge.known(element)?, Some(Known::Reused));
-    }
+    judge.known = push.elements.iter().map(|element| judge.recall(element)).collect::<Judged<_>>()?;
+    judge.is_copy = judge.known.iter().flatten().any(|known| matches!(known, Known::Reused));
     for unit in units(&push.elements) {
         judge.unit(&unit)?;
     }
@@ -98,6 +98,8 @@ pub(crate) struct Judge<'a> {
     acked_through: Seq,
     /// No seq above it was decided before this push.
     last_seq: Seq,
+    /// Of each element, what was known before this push.
+    known: Vec<Option<Known>>,
     /// A seq of this push is known with other bytes: it is of another copy of the client, and nothing of it is judged. An `after`
     /// would name the other copy's mutation.
     is_copy: bool,
@@ -153,8 +155,12 @@ impl Judge<'_> {
     fn unit(&mut self, unit: &Unit) -> Judged<()> {
         let members = &self.push.elements[unit.range.clone()];
         let mut answers = Vec::with_capacity(members.len());
-        for member in members {
-            let status = match self.known(member)? {
+        for (index, member) in unit.range.clone().zip(members) {
+            let known = match self.known.get_mut(index).and_then(Option::take) {
+                None if self.decided.contains_key(&member.seq) => self.recall(member)?,
+                known => known,
+            };
+            let status = match known {
                 Some(Known::Outcome(answer)) => {
                     answers.push(Some(answer));
                     continue;
@@ -200,7 +206,8 @@ impl Judge<'_> {
         Ok(())
     }
 
-    fn known(&self, element: &Element) -> Judged<Option<Known>> {
+    /// What is known of a seq; of one of this push, what was decided earlier in it.
+    fn recall(&self, element: &Element) -> Judged<Option<Known>> {
         if element.seq <= self.acked_through {
             return Ok(Some(Known::Settled));
         }

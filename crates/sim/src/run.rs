@@ -269,8 +269,11 @@ impl Player {
             What::Revoke { user } => {
                 world.met("revoke", 0);
                 self.access(*user);
-                if let Some(scopes) = world.server.borrow_mut().grants.get_mut(&user_name(*user)) {
-                    scopes.remove(&Scope::from(SHARED));
+                let (name, scope) = (user_name(*user), Scope::from(SHARED));
+                let mut server = world.server.borrow_mut();
+                world.model.borrow_mut().revoked(&name, &scope, server.head(&scope));
+                if let Some(scopes) = server.grants.get_mut(&name) {
+                    scopes.remove(&scope);
                 }
             }
             What::Role { user, has, at_once } => {

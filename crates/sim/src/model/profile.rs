@@ -3,7 +3,7 @@
 use super::{Model, said};
 use crate::world::PARENT;
 use landfall_core::rows::Entry;
-use landfall_protocol::{Mutation, Object, Op, Pair};
+use landfall_protocol::{Mutation, Object, Op, Pair, Scope};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One browser profile's side: goes back with a rolled-back disk.
@@ -30,6 +30,8 @@ pub struct ProfileModel {
     pub is_tainted: bool,
     /// How often it was rolled back: what it was before is another copy of it.
     pub life: u32,
+    /// Where a scope stood when its user lost access to it: a pull since then takes away what was known of all up to there.
+    pub(super) hidden: BTreeMap<Scope, u64>,
     /// Its clock went ahead by more than a day.
     pub has_leapt: bool,
     /// Answers to its pushes that a batch may be blamed for, and how many of them it was blamed for (S7).
@@ -71,6 +73,13 @@ impl ProfileModel {
 }
 
 impl Model {
+    /// A user may see no more of a scope, which is at this position.
+    pub fn revoked(&mut self, user: &str, scope: &Scope, head: u64) {
+        for profile in self.profiles.iter_mut().filter(|profile| profile.user == user) {
+            profile.hidden.insert(scope.clone(), head);
+        }
+    }
+
     /// A write's promise resolved with this entry.
     pub fn acknowledged(&mut self, profile: usize, entry: u64) {
         let tick = self.tick();

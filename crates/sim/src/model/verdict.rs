@@ -228,6 +228,11 @@ impl Model {
         let others = states.iter().any(|state| state.version > stands && state.profile != verdict.profile);
         // Another context deleted the record before this one heard of it: nothing is there to be edited.
         let behind_own_delete = states.last().is_some_and(|state| state.fields.is_none()) && mutation.op == Op::Update;
+        // Its own writes were taken from it with the access to their scope, and it has not pulled since it has that back.
+        let hidden = known.hidden.get(&key.scope);
+        if stands == 0 && states.last().zip(hidden).is_some_and(|(last, hidden)| last.position <= *hidden) {
+            return;
+        }
         // It stood on what lost itself, for a reason that was looked at then.
         let after = mutation.after.and_then(|after| self.truth.given.get(&(verdict.client.to_owned(), after.get())));
         if after.is_some_and(|given| !given.outcome.took_effect()) {

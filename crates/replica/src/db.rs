@@ -346,6 +346,11 @@ impl Db {
         if !is_blind {
             txn.expect(StoreName::Meta, Key::text(CLIENT), self.client_text.clone());
         }
+        // The first to name the server's epoch is a pull or an answered push, and it may have named another one since. Until one
+        // of them has, each looks at the other's row, or what the server lost in between is not asked for (R6).
+        if self.base.manifest.epoch.is_none() {
+            txn.expect(StoreName::Meta, Key::text(MANIFEST), self.manifest_text.clone());
+        }
         txn.put(StoreName::Meta, Key::text(CLIENT), client.clone());
         fn rows<T: ToJson>(txn: &mut Txn, kind: RowKind, rows: &Map<String, Option<T>>) {
             for (key, row) in rows {
@@ -378,6 +383,10 @@ impl Db {
     pub fn base_rows(&self, plan: &mut BaseTxn) -> (Txn, String) {
         let mut txn = Txn::new(plan.name, Durability::Relaxed);
         txn.expect(StoreName::Meta, Key::text(MANIFEST), self.manifest_text.clone());
+        // As of the outbox.
+        if self.base.manifest.epoch.is_none() {
+            txn.expect(StoreName::Meta, Key::text(CLIENT), self.client_text.clone());
+        }
         let manifest = encode(RowKind::Manifest, &plan.manifest);
         txn.put(StoreName::Meta, Key::text(MANIFEST), manifest.clone());
         // Nobody needs their texts afterwards.

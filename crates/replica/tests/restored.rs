@@ -298,6 +298,71 @@ fn late_answer(has_pulled: bool) {
     assert_eq!((page.status().pending, under("e1"), under("e2")), (0, 1, 1), "{has_pulled} {pushed:?}");
 }
 
+/// A server that is restored between the first push and the first pull of a device, whose page sends the one and whose worker
+/// the other: each hears nothing of what the other one does.
+#[test]
+fn r6_of_a_first_push_and_a_first_pull_in_two_contexts_the_later_one_sees_the_epoch_of_the_other() {
+    for pushed_first in [true, false] {
+        let (lab, mut worker_lab) = (Lab::new(), Lab::new());
+        worker_lab.disk = lab.disk.clone();
+        let pushed: Rc<RefCell<Vec<String>>> = Rc::default();
+        let is_restored = Rc::new(Cell::new(false));
+        let (restored, heard) = (Rc::clone(&is_restored), Rc::clone(&pushed));
+        let serve = move |request: &HttpRequest| {
+            let body = request.body.clone().unwrap_or_default();
+            let is_old = !body.contains(r#""epoch":"e2""#);
+            match request.path.as_str() {
+                "/pull" => Lab::answer(HEAD.replace("e1", "e2")),
+                "/push" if restored.get() && is_old => {
+                    Some(HttpResponse { status: 409, retry_after_ms: None, body: RESET.to_owned() })
+                }
+                _ => {
+                    let epoch = if restored.get() { "e2" } else { "e1" };
+                    heard.borrow_mut().push(epoch.to_owned());
+                    answer(request).map(|it| HttpResponse { body: it.body.replace("e1", epoch), ..it })
+                }
+            }
+        };
+        lab.serve(serve.clone());
+        worker_lab.serve(serve);
+        let worker = worker_lab.open().unwrap();
+        at_once(worker.set_token(Some(Token { token: "t".to_owned(), expires_at: None }))).unwrap();
+        let page = lab.open().unwrap();
+        lab.holds.set(true);
+        worker_lab.holds.set(true);
+        let (page_then, worker_then) = (Rc::clone(&page), Rc::clone(&worker));
+        // It is on its way for so long that the restored server answers it.
+        let mut pulling = Box::pin(async move { worker_then.step().await });
+        assert!(poll(pulling.as_mut()).is_pending());
+        put(&page, "b", "{}").unwrap();
+        lab.now.set(lab.now.get() + 1_000);
+        let mut pushing = Box::pin(async move { page_then.step().await });
+        assert!(poll(pushing.as_mut()).is_pending());
+        assert_eq!(pushed.borrow()[..], ["e1"]);
+        is_restored.set(true);
+        lab.holds.set(false);
+        worker_lab.holds.set(false);
+        if pushed_first {
+            assert!(poll(pushing.as_mut()).is_ready());
+            assert!(poll(pulling.as_mut()).is_ready());
+        } else {
+            assert!(poll(pulling.as_mut()).is_ready());
+            assert!(poll(pushing.as_mut()).is_ready());
+        }
+        for (lab, replica) in [(&worker_lab, &worker), (&lab, &page)] {
+            lab.now.set(lab.now.get() + 60_000);
+            at_once(replica.refresh()).unwrap();
+            replica.trigger(Trigger::Poke);
+            steps(lab, replica);
+        }
+        assert_eq!(
+            (page.status().pending, &pushed.borrow()[..]),
+            (0, &["e1".to_owned(), "e2".to_owned()][..]),
+            "{pushed_first}"
+        );
+    }
+}
+
 fn poll<T>(work: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
     work.poll(&mut Context::from_waker(Waker::noop()))
 }

@@ -1,6 +1,6 @@
 //! Pulling: a page comes in and is stored with its cursor; at head, checksums.
 
-use super::{error_of, known_epoch};
+use super::{STALE_MAX, error_of, known_epoch};
 use crate::Replica;
 use crate::db::{Committing, commit_base};
 use crate::host::{Host, HttpResponse, NetworkError};
@@ -16,7 +16,7 @@ use landfall_protocol::{
 };
 use landfall_storage::compact::plan_repair;
 use landfall_storage::ingest::{Ingest, MISMATCH_MS, Page, plan_resync, stamps};
-use landfall_storage::{BaseTxn, Manifest, Missing};
+use landfall_storage::{BaseTxn, Manifest};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -193,9 +193,14 @@ impl<H: Host> Replica<H> {
                 return answer;
             }
         }
+        let epoch = pages.first().map(|page| page.epoch.clone());
         let mut ingest = Ingest::new(pages);
-        let plan = loop {
-            if self.is_overtaken(&asked) {
+        let mut tries = 0;
+        let (removed, news) = loop {
+            // The pages belong to a cursor that is not there any more, or come from behind a backup of the server that another
+            // context's push has named since.
+            let is_of_another = known_epoch(&self.db.borrow()).is_some_and(|own| Some(own) != epoch.as_ref());
+            if tries == STALE_MAX || is_of_another || self.is_overtaken(&asked) {
                 return Answer::Stale;
             }
             let plan = {
@@ -209,22 +214,27 @@ impl<H: Host> Replica<H> {
                 };
                 ingest.plan(&db.base, &self.settings.schema, &own, self.host.now())
             };
-            match plan {
-                Ok(plan) => break plan,
-                Err(Missing) => {
-                    if let Err(answer) = self.missed().await {
+            let Ok(plan) = plan else {
+                if let Err(answer) = self.missed().await {
+                    return answer;
+                }
+                continue;
+            };
+            let told = (plan.removed.clone(), plan.news);
+            match commit_base(&self.host, &self.db, plan).await {
+                Committing::Done(touched) => {
+                    self.changed(touched);
+                    break told;
+                }
+                Committing::Stale => {
+                    tries += 1;
+                    if let Err(answer) = self.catch_up().await {
                         return answer;
                     }
                 }
+                Committing::Failed(error) => return self.storage_failed(error.into()),
             }
         };
-        let (removed, news) = (plan.removed.clone(), plan.news);
-        match commit_base(&self.host, &self.db, plan).await {
-            Committing::Done(touched) => self.changed(touched),
-            // The pages belong to a cursor that is not there any more.
-            Committing::Stale => return Answer::Stale,
-            Committing::Failed(error) => return self.storage_failed(error.into()),
-        }
         let tally = self.tally.get();
         self.tally.set(Tally { pulled: tally.pulled + news, ..tally });
         if !removed.is_empty() {

@@ -35,7 +35,7 @@ async function compiledByProfile(profiler) {
     await step('compiling the simulator with counters', () => compile('training', `-Cprofile-generate=${counts}`));
     await step('training', () => run(below('training'), training));
     await run(profiler, ['merge', '-o', profile, ...readdirSync(counts).map((name) => join(counts, name))]);
-    await step('compiling the simulator', () => compile('trained', `-Cprofile-use=${profile}`));
+    await step('compiling the simulator', () => compile('trained', `-Cprofile-use=${profile} -Cllvm-args=-split-machine-functions`));
   });
   return below('trained');
 }

@@ -337,6 +337,16 @@ impl Db {
         }
     }
 
+    /// The last row of the log that is known; behind a gap it is beyond `log_key`.
+    fn log_end(&self) -> u64 {
+        self.state.log_rows.last_key_value().map_or(0, |(last, _)| *last).max(self.log_key)
+    }
+
+    /// Own writes are known behind some of others that could not be read: no batch may pass those (S4).
+    pub(crate) fn has_gap(&self) -> bool {
+        self.log_end() > self.log_key
+    }
+
     /// A transaction of the outbox as rows.
     pub fn outbox_rows(&self, plan: &OutboxTxn, commit_ids: &[String], now: UnixMillis) -> (Txn, String) {
         let mut txn = Txn::new(plan.name, Durability::Strict);
@@ -429,6 +439,7 @@ pub(crate) struct Known {
     manifest: Option<String>,
     rev: u64,
     log_from: u64,
+    log_end: u64,
 }
 
 impl Known {
@@ -440,6 +451,7 @@ impl Known {
             manifest: db.manifest_text.clone(),
             rev: db.state.client.rev,
             log_from: db.log_key + 1,
+            log_end: db.log_end(),
         }
     }
 
@@ -509,7 +521,7 @@ pub(crate) async fn take_in<R: RowStore>(
             }
             let Some(from) = db.borrow().state.log_rows.first_key_value().map(|(key, _)| *key) else { break };
             log = Some(reads.len());
-            let (from, to) = (Key::Number(from), Key::Number(known.log_from - 1));
+            let (from, to) = (Key::Number(from), Key::Number(known.log_end));
             reads.push(Read::Range { store: StoreName::Log, from, to, limit: RANGE });
         }
         manifest = one(&found, 1);
@@ -533,7 +545,7 @@ pub(crate) async fn take_in<R: RowStore>(
     let mut news = News::default();
     if let Some(rows) = log.map(|at| &found[at]) {
         let is_there = |key: &u64| rows.binary_search_by(|(other, _)| other.cmp(&Key::Number(*key))).is_ok();
-        news.gone = db.state.log_rows.keys().copied().filter(|key| *key < known.log_from && !is_there(key)).listed();
+        news.gone = db.state.log_rows.keys().copied().filter(|key| *key <= known.log_end && !is_there(key)).listed();
     }
     if is_whole {
         news.outbox.extend(outbox_keys(&db).into_iter().map(|key| (key, None)));

@@ -13,7 +13,9 @@ use landfall_replica::{Change, HttpRequest, HttpResponse, Token};
 use landfall_storage::faulty::{Call, Fault};
 use landfall_storage::{RowOp, StorageFault, StoreName};
 use std::cell::{Cell, RefCell};
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::{Context, Waker};
 
 /// Every push with what the disk held when it came.
 #[derive(Clone, Default)]
@@ -153,6 +155,41 @@ fn s7_an_answer_that_is_lost_stops_what_would_go_behind_it() {
 }
 
 #[test]
+fn s4_what_another_tab_wrote_before_is_not_passed_while_it_cannot_be_read() {
+    let lab = Lab::new();
+    let heard = listen(&lab);
+    let page = open(&lab);
+    let tab = lab.beside().open().unwrap();
+    put(&page, "a", "{}").unwrap();
+    lab.holds.set(true);
+    let mut sending = pin!(page.step());
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(sending.as_mut().poll(&mut context).is_pending());
+    put(&tab, "b", r#"{"x":1}"#).unwrap();
+    lab.plan.decide_by(|_, call| match call {
+        Call::Read(_) => Fault::ReadFails(StorageFault::ConnectionLost),
+        Call::Commit(_) => Fault::None,
+    });
+    put(&page, "b", r#"{"x":2}"#).unwrap();
+    assert!(lab.plan.injected_count() > 0);
+    lab.plan.decide_by(|_, _| Fault::None);
+    lab.holds.set(false);
+    assert!(sending.as_mut().poll(&mut context).is_ready());
+    at_once(page.refresh()).unwrap();
+    while page.status().pending > 0 {
+        lab.now.set(lab.now.get() + 1_000);
+        at_once(page.step());
+    }
+    let pushes = heard.pushes.borrow();
+    let of_b = pushes.iter().flat_map(mutations).filter(|mutation| mutation.id.as_str() == "b");
+    assert_eq!(
+        of_b.map(|mutation| mutation.set.text().to_owned()).collect::<Vec<_>>(),
+        [r#"{"x":2}"#],
+        "joined, in order"
+    );
+}
+
+#[test]
 fn l4_a_settle_and_the_batch_it_stores_are_one_transaction_that_expects_the_client_row() {
     let lab = Lab::new();
     let _heard = listen(&lab);
@@ -277,6 +314,13 @@ fn l5_what_was_sent_before_the_first_pull_is_known_however_long_ago_that_was() {
 #[test]
 fn l4_s1_a_context_that_stood_still_for_days_knows_what_others_sent_also_when_their_outcomes_were_trimmed() {
     // Found by the simulator (seeds 216919 and 218695).
+    for has_gap in [false, true] {
+        stood_still(has_gap);
+    }
+}
+
+/// `has_gap`: what the worker wrote just before could not be read.
+fn stood_still(has_gap: bool) {
     let lab = Lab::new();
     let sent: Rc<RefCell<Vec<String>>> = Rc::default();
     let sent_then = Rc::clone(&sent);
@@ -298,7 +342,15 @@ fn l4_s1_a_context_that_stood_still_for_days_knows_what_others_sent_also_when_th
             lab.now.set(lab.now.get() + 250);
         }
     };
+    if has_gap {
+        put(&worker, "z", r#"{"n":1}"#).unwrap();
+        lab.plan.decide_by(|_, call| match call {
+            Call::Read(_) => Fault::ReadFails(StorageFault::ConnectionLost),
+            Call::Commit(_) => Fault::None,
+        });
+    }
     put(&page, "a", r#"{"n":1}"#).unwrap();
+    lab.plan.decide_by(|_, _| Fault::None);
     // The page is frozen. A day later nothing is left of the word on what it wrote.
     for id in ["b", "c", "d"] {
         put(&worker, id, r#"{"n":1}"#).unwrap();
@@ -311,7 +363,9 @@ fn l4_s1_a_context_that_stood_still_for_days_knows_what_others_sent_also_when_th
     assert_eq!(page.status().pending, 0);
     put(&page, "e", r#"{"n":1}"#).unwrap();
     run(&page);
-    assert_eq!(*sent.borrow(), ["a", "b", "c", "d", "e"], "nothing goes twice");
+    let mut expected = vec!["a", "b", "c", "d", "e"];
+    expected.splice(..0, has_gap.then_some("z"));
+    assert_eq!(*sent.borrow(), expected, "nothing goes twice");
 }
 
 #[test]

@@ -174,8 +174,17 @@ fn histories(asked: &Asked) -> ExitCode {
         if asked.keep_going {
             continue;
         }
-        if !is_isolation && !asked.trace {
-            print_minimal(&asked.history(*seed), asked.plant, violation);
+        let history = match is_isolation {
+            false => asked.history(*seed),
+            true => {
+                let pair = isolation::Pair::of(*seed);
+                let whole = run(&pair.whole, asked.plant, false).violation;
+                if whole.is_some_and(|it| it.promise == violation.promise) { pair.whole } else { pair.alone }
+            }
+        };
+        // Of two that differ neither shows it.
+        if violation.promise != "I1" && !asked.trace {
+            print_minimal(&history, asked.plant, violation);
         }
         break;
     }

@@ -16,7 +16,7 @@ use landfall_protocol::{
 };
 use landfall_storage::compact::plan_repair;
 use landfall_storage::ingest::{Ingest, MISMATCH_MS, Page, plan_resync, stamps};
-use landfall_storage::{BaseTxn, Manifest};
+use landfall_storage::{BaseTxn, Manifest, Missing};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -193,47 +193,10 @@ impl<H: Host> Replica<H> {
                 return answer;
             }
         }
-        let epoch = pages.first().map(|page| page.epoch.clone());
         let mut ingest = Ingest::new(pages);
-        let mut tries = 0;
-        let (removed, news) = loop {
-            // The pages belong to a cursor that is not there any more, or come from behind a backup of the server that another
-            // context's push has named since.
-            let is_of_another = known_epoch(&self.db.borrow()).is_some_and(|own| Some(own) != epoch.as_ref());
-            if tries == STALE_MAX || is_of_another || self.is_overtaken(&asked) {
-                return Answer::Stale;
-            }
-            let plan = {
-                let db = self.db.borrow();
-                let own = |pair: &Pair, id: &RecordId| {
-                    if db.state.settled_by_key.is_empty() {
-                        return None;
-                    }
-                    let key = RecordKey { scope: pair.0.clone(), collection: pair.1.clone(), id: id.clone() };
-                    db.state.settled_of(&key).filter_map(|settled| settled.mutation.outcome.as_ref()?.version).max()
-                };
-                ingest.plan(&db.base, &self.settings.schema, &own, self.host.now())
-            };
-            let Ok(plan) = plan else {
-                if let Err(answer) = self.missed().await {
-                    return answer;
-                }
-                continue;
-            };
-            let told = (plan.removed.clone(), plan.news);
-            match commit_base(&self.host, &self.db, plan).await {
-                Committing::Done(touched) => {
-                    self.changed(touched);
-                    break told;
-                }
-                Committing::Stale => {
-                    tries += 1;
-                    if let Err(answer) = self.catch_up().await {
-                        return answer;
-                    }
-                }
-                Committing::Failed(error) => return self.storage_failed(error.into()),
-            }
+        let (removed, news) = match self.commit_pages(&asked, &mut ingest).await {
+            Ok(told) => told,
+            Err(answer) => return answer,
         };
         let tally = self.tally.get();
         self.tally.set(Tally { pulled: tally.pulled + news, ..tally });
@@ -264,6 +227,50 @@ impl<H: Host> Replica<H> {
         // A pair whose checksum did not match is asked for at once.
         let resyncs = !self.db.borrow().base.manifest.resync.is_empty();
         Answer::Done { more: page.has_more || resyncs }
+    }
+
+    /// Gives the pairs that the pages took away, and how many records they brought.
+    async fn commit_pages(&self, asked: &Asked, ingest: &mut Ingest) -> Result<(Vec<Pair>, u64), Answer> {
+        for _ in 0..STALE_MAX {
+            let plan = self.plan_pages(asked, ingest).await?;
+            let told = (plan.removed.clone(), plan.news);
+            match commit_base(&self.host, &self.db, plan).await {
+                Committing::Done(touched) => {
+                    self.changed(touched);
+                    return Ok(told);
+                }
+                Committing::Stale => self.catch_up().await?,
+                Committing::Failed(error) => return Err(self.storage_failed(error.into())),
+            }
+        }
+        Err(Answer::Stale)
+    }
+
+    async fn plan_pages(&self, asked: &Asked, ingest: &mut Ingest) -> Result<BaseTxn, Answer> {
+        loop {
+            // The pages belong to a cursor that is not there any more, or come from behind a backup of the server that another
+            // context's push has named since.
+            let epoch = ingest.pages().first().map(|page| &page.epoch);
+            let is_of_another = known_epoch(&self.db.borrow()).is_some_and(|own| Some(own) != epoch);
+            if is_of_another || self.is_overtaken(asked) {
+                return Err(Answer::Stale);
+            }
+            let plan = {
+                let db = self.db.borrow();
+                let own = |pair: &Pair, id: &RecordId| {
+                    if db.state.settled_by_key.is_empty() {
+                        return None;
+                    }
+                    let key = RecordKey { scope: pair.0.clone(), collection: pair.1.clone(), id: id.clone() };
+                    db.state.settled_of(&key).filter_map(|settled| settled.mutation.outcome.as_ref()?.version).max()
+                };
+                ingest.plan(&db.base, &self.settings.schema, &own, self.host.now())
+            };
+            match plan {
+                Ok(plan) => return Ok(plan),
+                Err(Missing) => self.missed().await?,
+            };
+        }
     }
 
     /// The collections to ask for: those of this context, and those that another one has pulled. A tab of an older version

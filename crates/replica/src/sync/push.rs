@@ -195,6 +195,10 @@ impl<H: Host> Replica<H> {
             if let Some(row_key) = self.db.borrow().state.descriptors.keys().next() {
                 return Ok(Some(row_key.clone()));
             }
+            if self.db.borrow().has_gap() {
+                self.catch_up().await?;
+                continue;
+            }
             let plan = loop {
                 let plan = {
                     let db = self.db.borrow();
@@ -262,7 +266,7 @@ impl<H: Host> Replica<H> {
                     return Answer::Stale;
                 }
                 // What can't be read may have ended what would go next; on a full device outcomes have the room for themselves.
-                let goes_on = db.unreadable().is_empty() && !db.is_tight;
+                let goes_on = db.unreadable().is_empty() && !db.is_tight && !db.has_gap();
                 let next = goes_on.then_some(&self.config);
                 plan_settle(&db.state, &db.base, row_key, sent, &results, &answer.epoch, next, self.host.now())
             };

@@ -337,9 +337,9 @@ impl Db {
         }
     }
 
-    /// The last row of the log that is known; behind a gap it is beyond `log_key`.
+    /// The last row of the log of which anything is known; behind a gap it is beyond `log_key`.
     fn log_end(&self) -> u64 {
-        self.state.log_rows.last_key_value().map_or(0, |(last, _)| *last).max(self.log_key)
+        self.state.entries.last_key_value().map_or(0, |(last, _)| last.log_key()).max(self.log_key)
     }
 
     /// Own writes are known behind some of others that could not be read: no batch may pass those (S4).

@@ -13,7 +13,7 @@ import { Failure, main, root } from './lib.mjs';
 const targetBytes = 120_000;
 
 /** What stands between here and the target: `npm test` fails above it. Set anew for the storage engine and raised for promises (ADR 14 says each time why); lowered with every gain. */
-const ratchetBytes = 234_700;
+const ratchetBytes = 234_900;
 
 const gzipBytes = (bytes) => gzipSync(bytes, { level: 9 }).length;
 

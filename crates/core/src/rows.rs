@@ -116,6 +116,13 @@ impl InFlight {
     pub fn mutation(&self) -> Option<Mutation<Object>> {
         from_json(self.text.text())
     }
+    /// The lowest seq of which the server must still know the outcome: of what it follows, or its own.
+    pub(crate) fn needs(&self) -> Seq {
+        // Few follow anything, and are worth parsing.
+        let may_follow = self.text.text().as_bytes().windows(8).any(|part| part == b"\"after\":");
+        let after = if may_follow { self.mutation().and_then(|mutation| mutation.after) } else { None };
+        after.unwrap_or(self.seq)
+    }
     /// What goes over the wire.
     pub fn wire(&self) -> Json {
         let void = self.void.then(|| Json::parse(&PushMutation::void_text(self.seq)).ok()).flatten();

@@ -122,7 +122,7 @@ pub fn plan_settle(
     let done: Set<Seq> = sent.iter().map(|mutation| mutation.seq).filter(|seq| !strange.contains(seq)).collect();
     let left: Vec<InFlight> =
         descriptor.mutations.iter().filter(|mutation| !done.contains(&mutation.seq)).cloned().listed();
-    let mut through = state.settled_through(&done, &[]);
+    let mut through = state.settled_through(&done);
     if planted(Plant::AckBeyondSettled) {
         through = through.max(Seq(state.client.next_seq.get() + 1));
     }

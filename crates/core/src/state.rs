@@ -1,7 +1,7 @@
 //! The outbox as this context knows it: rebuilt from rows, changed only by rows.
 
 use crate::by_record::Lanes;
-use crate::rows::{ClientRow, Descriptor, Entry, ParkedRow, SettledMutation, SettledRow};
+use crate::rows::{ClientRow, Descriptor, Entry, InFlight, ParkedRow, SettledMutation, SettledRow};
 use landfall_protocol::codec::{Reader, padded};
 use landfall_protocol::text::cut;
 use landfall_protocol::{
@@ -344,19 +344,17 @@ impl State {
         self.entries.len().saturating_sub(self.sent.len())
     }
 
-    /// The lowest seq whose outcome is open, minus one.
-    pub fn settled_through(&self, without: &Set<Seq>, extra: &[Seq]) -> Seq {
+    /// How far outcomes may be acknowledged once these seqs have one: the server forgets them then. What is still to be sent of a
+    /// batch that was cut stands on what became of the seq that it names in `after` (C1).
+    pub fn settled_through(&self, without: &Set<Seq>) -> Seq {
         let open = self
             .descriptors
             .values()
-            .flat_map(|descriptor| descriptor.mutations.iter().map(|mutation| mutation.seq))
-            .filter(|seq| !without.contains(seq))
-            .chain(extra.iter().copied())
+            .flat_map(|descriptor| &descriptor.mutations)
+            .filter(|mutation| !without.contains(&mutation.seq))
+            .map(InFlight::needs)
             .min();
-        match open {
-            Some(seq) => Seq(seq.get() - 1),
-            None => Seq(self.client.next_seq.get() - 1),
-        }
+        Seq(open.unwrap_or(self.client.next_seq).get() - 1)
     }
 
     /// Row keys in `meta`.

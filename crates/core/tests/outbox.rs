@@ -8,7 +8,7 @@ mod lab;
 use lab::{Lab, NOW, applied, fields, key, rejected, superseded};
 use landfall_core::fixup::{plan_discard, plan_retry};
 use landfall_core::recover::{plan_fork, plan_no_access, plan_reset};
-use landfall_core::retry::plan_counted;
+use landfall_core::retry::{plan_counted, plan_too_large};
 use landfall_core::rows::{Descriptor, InFlight};
 use landfall_core::settle::Event;
 use landfall_core::view::{RecordState, record_state};
@@ -137,6 +137,25 @@ fn s2_acked_through_stops_below_the_first_open_seq() {
     assert_eq!(lab.state.client.acked_through, Seq(0));
     lab.settle(vec![applied(1, 1), applied(2, 1)]);
     assert_eq!(lab.state.client.acked_through, Seq(4));
+}
+
+/// A batch that was too large is cut between a change and what follows it.
+#[test]
+fn c1_an_outcome_is_not_acknowledged_while_what_follows_it_is_still_to_be_sent() {
+    let mut lab = Lab::new();
+    lab.write(Op::Create, "a", r#"{"after":9}"#);
+    lab.group("g", &[(Op::Update, "a", r#"{"x":2}"#), (Op::Create, "b", r#"{"x":2}"#)]);
+    let sent = lab.build();
+    assert_eq!(lab.mutations()[1].after, Some(Seq(1)));
+    let row_key = lab.state.descriptors.keys().next().unwrap().clone();
+    let txn = plan_too_large(&lab.state, &lab.base, &row_key, &sent, NOW).unwrap();
+    lab.apply(txn);
+    assert_eq!(lab.sending(), sent[..1]);
+    lab.settle(vec![applied(1, 1)]);
+    // The server forgets what is acknowledged, and with it which version that left.
+    assert_eq!(lab.state.client.acked_through, Seq(0));
+    lab.settle(vec![applied(2, 2), applied(3, 1)]);
+    assert_eq!(lab.state.client.acked_through, Seq(3));
 }
 
 /// The seqs of each stored batch.

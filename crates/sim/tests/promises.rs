@@ -190,6 +190,7 @@ fn r2_s7_c1_histories_of_the_second_generation_that_found_a_bug_hold() {
         1_614_783, // R6: a first pull took another epoch than that of a push which another context had sent meanwhile
         1_719_010, // I3: the simulator waited for word of a damaged row of the base that a restored server's epoch had dropped unread
         1_793_080, // L5, without user 0: a batch passed what another context had written before and a failed read had not shown
+        2_171_061, // C1: the server had forgotten, as acknowledged, what a change still to be sent named in `after`
         3_001_103, // C3: the simulator's restored server gave out versions of the former epoch in scopes that it did not know
     ];
     play(found.into_iter(), History::generate);

@@ -183,7 +183,8 @@ fn histories(asked: &Asked) -> ExitCode {
             }
         };
         // Of two that differ neither shows it.
-        if violation.promise != "I1" && !asked.trace {
+        let differ = *is_isolation && violation.promise == "I1";
+        if !differ && !asked.trace {
             print_minimal(&history, asked.plant, violation);
         }
         break;

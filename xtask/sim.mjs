@@ -35,6 +35,7 @@ async function compiledByProfile(profiler) {
     await step('compiling the simulator with counters', () => compile('training', `-Cprofile-generate=${counts}`));
     await step('training', () => run(below('training'), training));
     await run(profiler, ['merge', '-o', profile, ...readdirSync(counts).map((name) => join(counts, name))]);
+    // What was never or seldom run is kept apart: the code does not fit the first caches.
     await step('compiling the simulator', () => compile('trained', `-Cprofile-use=${profile} -Cllvm-args=-split-machine-functions`));
   });
   return below('trained');

@@ -378,7 +378,7 @@ impl Player {
         self.lost(profile);
         world.note(profile, || format!("a byte of {}/{key} flips", store.as_str()));
         world.model.borrow_mut().profiles[profile].is_torn = true;
-        at.disk.tamper(store, key.clone(), Some(row.clone()));
+        at.disk.tamper(store, key.clone(), Some(row));
         at.told_damage.set(false);
         let said = Rc::new(Cell::new(false));
         self.with(profile, 0, async move |world, profile, replica| {
@@ -395,7 +395,7 @@ impl Player {
             }
             // A base that starts cold drops its rows unread.
             let is_base = matches!(store, StoreName::Seg | StoreName::Idx);
-            let is_dropped = is_base && world.profile(profile).disk.snapshot().row(store, &key) != Some(&row);
+            let is_dropped = is_base && world.profile(profile).disk.snapshot().row(store, &key).is_none();
             if !said.get() && !is_dropped {
                 let name = store.as_str();
                 world
